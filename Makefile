@@ -1,0 +1,67 @@
+# `make demo` and `make test` prepare all they need by themselves, in .venv.
+# Another interpreter: `make test PYTHON=python3.12`.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/installed
+RUN := "$(CURDIR)/$(VENV)/bin/python"
+RECIPE := recipes/IEMOCAP/qieemo
+
+# No test and no demo may need the network, or more threads than are useful.
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+export OMP_NUM_THREADS ?= $(shell echo $$(($(CORES) < 4 ? $(CORES) : 4)))
+
+# An environment serves one interpreter at one place on the disk; the stamp,
+# written last, says which. Any other stamp, or none, starts afresh.
+IDENTITY := $(shell $(PYTHON) -c 'import sys; print(sys.version.split()[0])' \
+	2>/dev/null) $(CURDIR)
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(IDENTITY))
+FRESH := fresh
+endif
+
+.PHONY: help demo test lint format clean fresh
+help:
+	@echo 'make demo    train a small model, then classify a file with it'
+	@echo 'make test    lint, then all tests'
+	@echo 'make lint    ruff check and ruff format --check'
+	@echo 'make format  let ruff mend what it can'
+	@echo 'make clean   remove the environment, caches and results'
+
+demo: $(STAMP)
+	cd $(RECIPE) && $(RUN) train.py hparams/demo.yaml
+	cd $(RECIPE) && $(RUN) classify.py results/demo
+
+test: lint
+	$(RUN) -m pytest
+
+lint: $(STAMP)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(STAMP)
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+$(STAMP): setup.py pyproject.toml qieemo_sb/version.py $(FRESH)
+	@echo 'Installing into $(VENV): some minutes, once ...'
+	@rm -f $@
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory fresh
+	@$(RUN) -m pip install -qq --disable-pip-version-check \
+		--editable '.[dev]'
+	@echo '$(IDENTITY)' >$@
+
+fresh:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo '$(PYTHON) is missing or older than 3.10.' \
+			'Name another: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+		echo '$(PYTHON) cannot make virtual environments.' \
+			'On Debian or Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf recipes/*/*/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,199 @@
+"""Audio files: decode, bring to 16 kHz mono, refuse what cannot be used.
+
+A file is decoded and normalised by SpeechBrain's own code, so an utterance
+has the same samples here, in training and in SpeechBrain's
+``EncoderClassifier.load_audio``.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from qieemo_sb.frames import MIN_SAMPLES, SAMPLE_RATE
+
+PROGRESS_FROM = 200  # files; fewer are decoded before a bar is of use
+
+
+class AudioError(ValueError):
+    """An audio file that cannot be used.
+
+    Arguments
+    ---------
+    message : str
+        Names the file, what is wrong with it and what to do.
+    path : str or Path
+        The file.
+    """
+
+    # `path` has a default because pickle and DataLoader workers rebuild an
+    # exception from its message alone.
+    def __init__(self, message: str, path: str | Path = ""):
+        super().__init__(message)
+        self.path = os.fspath(path)
+
+
+def read_audio(path: str | Path) -> torch.Tensor:
+    """Read an audio file as 16 kHz mono.
+
+    Any sampling rate, any number of channels (averaged), any length from
+    25 ms on, silence too.
+
+    Arguments
+    ---------
+    path : str or Path
+        A file that libsndfile reads: WAV, FLAC, OGG, MP3 and others.
+
+    Returns
+    -------
+    torch.Tensor
+        [S] float32.
+
+    Raises
+    ------
+    AudioError
+        The file is missing, a folder, empty or not decodable, holds NaN or
+        infinite samples, or is shorter than 25 ms.
+
+    Example
+    -------
+    >>> from speechbrain.dataio import audio_io
+    >>> path = getfixture("tmp_path") / "stereo.wav"
+    >>> audio_io.save(path, torch.zeros(2, 48_000), 48_000)
+    >>> read_audio(path).shape
+    torch.Size([16000])
+    """
+    _check_file(path)
+    samples, rate = _decode(path)
+    if len(samples) == 0:
+        raise _error(path, "has no samples", "record or copy it again")
+    signal = _normalizer()(samples, rate)
+    _check_signal(path, signal)
+    return signal
+
+
+def survey(
+    paths: Iterable[str | Path],
+) -> tuple[dict[str | Path, float], dict[str | Path, str]]:
+    """Decode every file once; tell lengths from failures.
+
+    Arguments
+    ---------
+    paths : iterable of (str or Path)
+        Files; one named twice is decoded once.
+
+    Returns
+    -------
+    lengths : dict
+        Seconds at 16 kHz of each good file, by path, in input order.
+    failures : dict
+        What is wrong with each bad file, by path, in input order.
+    """
+    lengths, failures = {}, {}
+    for path, outcome in _decode_all(list(dict.fromkeys(paths))):
+        if isinstance(outcome, AudioError):
+            failures[path] = str(outcome)
+        else:
+            lengths[path] = outcome
+    return lengths, failures
+
+
+def find_bad_audio(paths: Iterable[str | Path]) -> dict[str | Path, str]:
+    """Find the files that `read_audio` would refuse, by decoding them all.
+
+    Arguments
+    ---------
+    paths : iterable of (str or Path)
+        Files.
+
+    Returns
+    -------
+    dict
+        What is wrong with each bad file, by path, in input order.
+
+    Example
+    -------
+    >>> find_bad_audio([])
+    {}
+    """
+    return survey(paths)[1]
+
+
+def _decode_all(paths: list) -> Iterator[tuple[str | Path, float | AudioError]]:
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
+        outcomes = tqdm(
+            pool.map(_seconds_or_error, paths),
+            desc="Decoding audio",
+            total=len(paths),
+            # None: a bar on a terminal, nothing in a log file.
+            disable=True if len(paths) < PROGRESS_FROM else None,
+        )
+        yield from zip(paths, outcomes, strict=True)
+
+
+def _seconds_or_error(path: str | Path) -> float | AudioError:
+    try:
+        return len(read_audio(path)) / SAMPLE_RATE
+    except AudioError as error:
+        return error
+
+
+def _check_file(path: str | Path) -> None:
+    if os.path.isdir(path):
+        raise _error(path, "is a folder", "name an audio file in it")
+    if not os.path.exists(path):
+        raise _error(path, "does not exist", "check the path")
+    if os.path.getsize(path) == 0:
+        raise _error(path, "is empty (0 bytes)", "record or copy it again")
+
+
+def _decode(path: str | Path) -> tuple[torch.Tensor, int]:
+    # SpeechBrain takes longer to import than a manifest to check: only those
+    # who decode wait for it.
+    from speechbrain.dataio import audio_io
+
+    try:
+        return audio_io.load(
+            os.fspath(path), channels_first=False, dtype=torch.float32
+        )
+    except RuntimeError as error:
+        cause = error.__cause__ or error
+        reason = str(getattr(cause, "error_string", cause)).rstrip(".")
+        raise _error(
+            path,
+            f"cannot be decoded ({reason})",
+            "copy it again or convert it to WAV or FLAC",
+        ) from error
+
+
+@functools.cache
+def _normalizer():
+    from speechbrain.dataio.preprocess import AudioNormalizer
+
+    return AudioNormalizer(sample_rate=SAMPLE_RATE)
+
+
+def _check_signal(path: str | Path, signal: torch.Tensor) -> None:
+    if not torch.isfinite(signal).all():
+        raise _error(
+            path, "holds NaN or infinite samples", "export it again or drop it"
+        )
+    if len(signal) < MIN_SAMPLES:
+        raise _error(
+            path,
+            f"is too short: {len(signal)} samples at 16 kHz, at least "
+            f"{MIN_SAMPLES} (25 ms) are needed",
+            "drop it",
+        )
+
+
+def _error(path: str | Path, problem: str, remedy: str) -> AudioError:
+    return AudioError(f"{path} {problem}; {remedy}.", path)

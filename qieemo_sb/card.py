@@ -1,0 +1,73 @@
+"""The model card of a bundle: what it is, what it scored, how to use it.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+from collections.abc import Mapping
+
+CARD = """\
+# Qieemo, {corpus}
+
+Recognises the emotion of an utterance from audio alone: {emotions}.
+Trained by the Qieemo recipe for SpeechBrain (our reading of arXiv
+2503.22687); the parts are in `hyperparams.yaml`, the weights in
+`model.safetensors`.
+
+## Use
+
+```python
+from qieemo_sb import EncoderClassifier
+
+classifier = EncoderClassifier.from_hparams("this folder")
+log_probs, score, index, emotion = classifier.classify_file("speech.wav")
+```
+
+SpeechBrain's own `EncoderClassifier` loads it in the same way.
+
+## Measured
+
+On {num_utterances} held-out utterances of {corpus}, fold {fold}, seed {seed}.
+The checkpoint was chosen on validation data; the test data was read once.
+
+| WA | UA | weighted F1 | macro F1 |
+|---|---|---|---|
+| {weighted_accuracy:.4f} | {unweighted_accuracy:.4f} | {weighted_f1:.4f} \
+| {macro_f1:.4f} |
+
+Recall by emotion: {recalls}.
+
+## Limits
+
+It names one of {n_labels} emotions for whatever it hears, speech or not, and
+knows the speakers, the language and the recording conditions of its training
+data only. How people sound is not how they feel: no decision about a person
+should rest on it. The training data's licence may restrict use.
+"""
+
+
+def model_card(facts: Mapping) -> str:
+    """Write a model card.
+
+    Arguments
+    ---------
+    facts : mapping
+        What ``metrics.json`` holds.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    labels, matrix = facts["labels"], facts["confusion_matrix"]
+    recalls = [
+        f"{label} {row[i] / sum(row):.2f} of {sum(row)}"
+        for i, (label, row) in enumerate(zip(labels, matrix, strict=True))
+        if sum(row)
+    ]
+    return CARD.format(
+        emotions=", ".join(labels),
+        n_labels=len(labels),
+        recalls=", ".join(recalls),
+        **facts,
+    )

@@ -1,0 +1,1 @@
+"""ASR backbones under one contract, ``base.SpeechEncoder``."""

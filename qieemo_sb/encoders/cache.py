@@ -1,0 +1,201 @@
+"""What a frozen encoder says of each file, computed once and kept on disk.
+
+One ``.npy`` file an utterance, [T, K, D] for the K blocks that are used, read
+through a memory map. A file appears when it is whole, so an interrupted run
+goes on where it stopped, and two processes can fill the same cache: at worst
+both compute an utterance, with the same result. Folds, seeds and runs share
+it, since its names depend only on what changes its contents: the encoder's
+weights, the blocks, the precision, and the audio file.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from qieemo_sb.audio import read_audio
+from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
+from qieemo_sb.files import replacing
+from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths
+
+BATCH_SECONDS = 30  # audio encoded at once while filling
+FORMAT = 1  # raised when what an encoder computes changes
+
+
+class EncoderCache:
+    """Hidden states of a frozen encoder, by audio file.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Where to keep them. About 2 kB a frame and block at D = 512.
+    encoder : SpeechEncoder
+        Frozen.
+    blocks : iterable of int
+        Which hidden states to keep.
+    dtype : str
+        "float32", or "float16" for half the disk and about three digits.
+
+    Raises
+    ------
+    ValueError
+        The encoder is not frozen.
+
+    Example
+    -------
+    >>> from speechbrain.dataio import audio_io
+    >>> from qieemo_sb.encoders.whisper import WhisperEncoder
+    >>> dims = dict(n_mels=80, d_model=8, n_blocks=2, n_heads=2, ffn_dim=16)
+    >>> folder = getfixture("tmp_path")
+    >>> audio_io.save(folder / "a.wav", torch.zeros(16_000), 16_000)
+    >>> cache = EncoderCache(folder, WhisperEncoder(dims=dims), [1, 2])
+    >>> cache.fill([folder / "a.wav"], progress=False)
+    1
+    >>> cache.load(folder / "a.wav").shape
+    torch.Size([50, 2, 8])
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        encoder: SpeechEncoder,
+        blocks: Iterable[int],
+        dtype: str = "float32",
+    ):
+        if any(p.requires_grad for p in encoder.parameters()):
+            raise ValueError(
+                "Only a frozen encoder's outputs can be kept: set "
+                "trainable_above to null, or cache_folder to null."
+            )
+        self.encoder = encoder
+        self.blocks = list(blocks)
+        self.dtype = np.dtype(dtype)
+        self.folder = Path(folder) / self._key()
+
+    def fill(self, wavs: Iterable[str | Path], progress: bool = True) -> int:
+        """Encode the files that are not in the cache yet.
+
+        Arguments
+        ---------
+        wavs : iterable of str or Path
+            Audio files.
+        progress : bool
+            Whether to show a bar.
+
+        Returns
+        -------
+        int
+            How many files were encoded.
+
+        Raises
+        ------
+        AudioError
+            A file cannot be used; names it.
+        """
+        missing = [w for w in dict.fromkeys(wavs) if not self._path(w).exists()]
+        if not missing:
+            return 0
+        training = self.encoder.training
+        self.encoder.eval()
+        # Files of like size are near in length, so batches have little padding.
+        missing.sort(key=lambda wav: (os.path.getsize(wav), str(wav)))
+        with tqdm(
+            total=len(missing), desc="Encoding, once", disable=not progress
+        ) as bar:
+            for batch in _batches(missing):
+                self._encode(batch)
+                bar.update(len(batch))
+        self.encoder.train(training)
+        return len(missing)
+
+    def load(self, wav: str | Path) -> torch.Tensor:
+        """What the encoder said of a file, [T, K, D] float32."""
+        stored = np.load(self._path(wav), mmap_mode="r")
+        return torch.from_numpy(stored.astype(np.float32))
+
+    def output(
+        self, frames: torch.Tensor, relative: torch.Tensor
+    ) -> EncoderOutput:
+        """A padded batch of ``load``'s results as the encoder's output.
+
+        Arguments
+        ---------
+        frames : torch.Tensor
+            [B, T, K, D].
+        relative : torch.Tensor
+            [B] relative lengths.
+
+        Returns
+        -------
+        EncoderOutput
+        """
+        hidden = {k: frames[:, :, i] for i, k in enumerate(self.blocks)}
+        return EncoderOutput(
+            hidden, absolute_lengths(relative, frames.shape[1])
+        )
+
+    @torch.no_grad()
+    def _encode(self, batch):
+        """Encode (file, waveform) pairs and write each result."""
+        device = next(self.encoder.parameters()).device
+        lengths = torch.tensor([len(signal) for _, signal in batch])
+        signals = torch.nn.utils.rnn.pad_sequence(
+            [signal for _, signal in batch], batch_first=True
+        )
+        relative = lengths / signals.shape[1]
+        encoded = self.encoder(signals.to(device), relative, self.blocks)
+        stacked = torch.stack(
+            [encoded.hidden_states[k] for k in self.blocks], dim=2
+        )  # [B, T, K, D]
+        for (wav, _), frames, size in zip(
+            batch, stacked.cpu(), encoded.lengths.tolist(), strict=True
+        ):
+            self._write(self._path(wav), frames[:size].numpy())
+
+    def _write(self, path, frames):
+        """Write a result, whole or not at all."""
+        with replacing(path) as partial:
+            np.save(partial, frames.astype(self.dtype))
+
+    def _path(self, wav):
+        """Named after the file's place, size and time of change."""
+        status = os.stat(wav)
+        identity = (os.path.abspath(wav), status.st_size, status.st_mtime_ns)
+        name = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
+        return self.folder / f"{name}.npy"
+
+    def _key(self):
+        """Named after the encoder's class and weights, blocks and dtype."""
+        digest = hashlib.sha256()
+        what = (
+            FORMAT,
+            type(self.encoder).__name__,
+            self.blocks,
+            self.dtype.str,
+        )
+        digest.update(repr(what).encode())
+        for name, value in sorted(self.encoder.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _batches(wavs):
+    """Files → lists of (file, waveform) of at most 30 s with padding."""
+    batch, longest = [], 0
+    for wav in wavs:
+        signal = read_audio(wav)
+        longest = max(longest, len(signal))
+        if batch and longest * (len(batch) + 1) > BATCH_SECONDS * SAMPLE_RATE:
+            yield batch
+            batch, longest = [], len(signal)
+        batch.append((wav, signal))
+    if batch:
+        yield batch

@@ -1,0 +1,324 @@
+"""Whisper's encoder on the utterance's own frames.
+
+No padding to 30 s, no cut at 30 s, and no way for one clip to change what
+another one gets: the log-mel ceiling is each utterance's own, convolutions
+see zeros past an utterance's end, attention sees no frame there.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.checkpoint import checkpoint
+from transformers import WhisperConfig, WhisperModel
+from transformers.audio_utils import mel_filter_bank
+from transformers.models.whisper import modeling_whisper
+
+from qieemo_sb.encoders.base import SpeechEncoder
+from qieemo_sb.frames import (
+    MEL_HOP,
+    N_FFT,
+    SAMPLE_RATE,
+    WINDOW_FRAMES,
+    WINDOW_SAMPLES,
+    frame_mask,
+    num_frames,
+    num_mel_frames,
+)
+from qieemo_sb.packing import pack, packed_attention, unpack
+
+LOG_FLOOR = 1e-10  # power below which log-mel is flat, as Whisper was trained
+DYNAMIC_RANGE = 8.0  # log10 units kept below the utterance's maximum
+
+
+class LogMel(torch.nn.Module):
+    """Whisper's log-mel spectrogram, each utterance by itself.
+
+    Equal to transformers' ``WhisperFeatureExtractor`` on the utterance's own
+    ``S // 160`` frames. Always computed in float32.
+
+    Arguments
+    ---------
+    n_mels : int
+        Mel bands, 80 or (large-v3) 128.
+
+    Example
+    -------
+    >>> LogMel()(torch.zeros(1, 16_000), torch.tensor([16_000])).shape
+    torch.Size([1, 80, 100])
+    """
+
+    def __init__(self, n_mels: int = 80):
+        super().__init__()
+        filters = mel_filter_bank(
+            num_frequency_bins=N_FFT // 2 + 1,
+            num_mel_filters=n_mels,
+            min_frequency=0.0,
+            max_frequency=SAMPLE_RATE / 2,
+            sampling_rate=SAMPLE_RATE,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        filters = torch.from_numpy(filters).float().T.contiguous()
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer(
+            "window", torch.hann_window(N_FFT), persistent=False
+        )
+
+    def forward(
+        self, wavs: torch.Tensor, samples: torch.Tensor
+    ) -> torch.Tensor:
+        """Log-mel of a batch.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            [N, S], zero past the lengths.
+        samples : torch.Tensor
+            [N] lengths.
+
+        Returns
+        -------
+        torch.Tensor
+            [N, n_mels, S // 160], zero past each row's own frames.
+        """
+        with torch.autocast(wavs.device.type, enabled=False):
+            power = self._power(wavs.float(), samples)
+            log_mel = (self.filters @ power).clamp(min=LOG_FLOOR).log10()
+            ceiling = log_mel.amax(dim=(1, 2), keepdim=True)
+            log_mel = torch.maximum(log_mel, ceiling - DYNAMIC_RANGE)
+            log_mel = (log_mel + 4.0) / 4.0
+        frames = num_mel_frames(samples)
+        size = int(frames.max())
+        mask = frame_mask(frames, size).unsqueeze(1)
+        return log_mel[..., :size].masked_fill(~mask, 0.0)
+
+    def _power(self, wavs, samples):
+        """Power spectrum [N, 201, M] of every window that touches speech."""
+        half = N_FFT // 2
+        # At 30 s the extractor stops and mirrors the end; before that it sees
+        # zeros there. Two more frames than S // 160 touch the speech, and
+        # count for the ceiling.
+        frames = min(num_mel_frames(wavs.shape[1]) + 3, 2 * WINDOW_FRAMES)
+        padded = F.pad(wavs, (half, max(0, frames * MEL_HOP + half)))
+        padded[:, :half] = wavs[:, 1 : half + 1].flip(1)
+        full = samples == WINDOW_SAMPLES
+        if full.any():
+            end = half + WINDOW_SAMPLES
+            tail = wavs[full, WINDOW_SAMPLES - half - 1 : WINDOW_SAMPLES - 1]
+            padded[full, end : end + half] = tail.flip(1)
+        padded = padded[:, : (frames - 1) * MEL_HOP + N_FFT]
+        spectrum = torch.stft(
+            padded,
+            N_FFT,
+            MEL_HOP,
+            window=self.window,
+            center=False,
+            return_complex=True,
+        )
+        return spectrum.abs().square()
+
+
+class WhisperEncoder(SpeechEncoder):
+    """Log-mel → two convolutions → transformers' Whisper blocks.
+
+    Arguments
+    ---------
+    source : str or None
+        Any Whisper: a hub id or a local folder in Hugging Face format.
+    dims : dict or None
+        Instead of ``source``, a shape without weights: ``n_mels``,
+        ``d_model``, ``n_blocks``, ``n_heads``, ``ffn_dim``. Bundles use it,
+        and so do small encoders made on the spot.
+    trainable_above : int or None
+        None: frozen, run without gradients and in eval mode. 0: all trainable
+        (positions never are). k: blocks k + 1 … and the final norm.
+    gradient_checkpointing : bool
+        Recompute blocks in the backward pass: less memory, more time.
+
+    Raises
+    ------
+    ValueError
+        Neither or both of ``source`` and ``dims``; ``source`` lacks weights.
+
+    Example
+    -------
+    >>> dims = dict(n_mels=80, d_model=8, n_blocks=2, n_heads=2, ffn_dim=16)
+    >>> encoder = WhisperEncoder(dims=dims)
+    >>> encoded = encoder(torch.randn(2, 16_000), torch.tensor([1.0, 0.5]))
+    >>> encoded.hidden_states[2].shape, encoded.lengths
+    (torch.Size([2, 50, 8]), tensor([50, 25]))
+    """
+
+    def __init__(
+        self,
+        source: str | None = None,
+        dims: dict[str, int] | None = None,
+        trainable_above: int | None = None,
+        gradient_checkpointing: bool = False,
+    ):
+        super().__init__(trainable_above)
+        if (source is None) == (dims is None):
+            raise ValueError("Give WhisperEncoder either source or dims.")
+        whisper = _pretrained(source) if dims is None else _untrained(dims)
+        self.dims = _dims(whisper.config)
+        self.d_model = self.dims["d_model"]
+        self.n_blocks = self.dims["n_blocks"]
+        self.gradient_checkpointing = gradient_checkpointing
+        self.log_mel = LogMel(self.dims["n_mels"])
+        self.conv1, self.conv2 = whisper.conv1, whisper.conv2
+        self.positions = whisper.embed_positions
+        self.blocks = whisper.layers
+        self.norm = whisper.layer_norm
+        # Set by who trains: applied to the log-mel [N, M, n_mels] in training.
+        self.spec_augment = None
+        self._freeze()
+
+    def rebuild_config(self) -> dict:
+        """The shape alone: weights travel in the bundle."""
+        return {"dims": dict(self.dims)}
+
+    def encode(
+        self,
+        wavs: torch.Tensor,
+        samples: torch.Tensor,
+        blocks: Iterable[int],
+    ) -> dict[int, torch.Tensor]:
+        """Hidden states of windows; see ``SpeechEncoder.encode``."""
+        blocks = set(blocks)
+        last = max(blocks)
+        lengths = num_frames(samples)
+        frozen_up_to = self.n_blocks if self.frozen else self.trainable_above
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and self.trainable_above == 0
+        ):
+            x = self._embed(wavs, samples)  # [N, T, D]
+        mask = frame_mask(lengths, x.shape[1])
+        x, sizes = pack(x, mask), lengths.tolist()  # [ΣT, D]
+        hidden = {0: x}
+        for k, block in enumerate(self.blocks[:last], start=1):
+            with torch.set_grad_enabled(
+                torch.is_grad_enabled() and k > frozen_up_to
+            ):
+                x = self._run_block(block, x, sizes)
+            hidden[k] = x
+        if last == self.n_blocks:
+            with torch.set_grad_enabled(
+                torch.is_grad_enabled() and not self.frozen
+            ):
+                hidden[last] = self.norm(x)
+        return {k: unpack(hidden[k], mask) for k in sorted(blocks)}
+
+    @property
+    def frozen(self) -> bool:
+        """True if no part of the encoder trains."""
+        return self.trainable_above is None
+
+    def train(self, mode: bool = True) -> "WhisperEncoder":
+        """Set the mode of what trains; frozen parts stay in eval mode."""
+        super().train(mode)
+        for part in self._frozen_parts():
+            part.eval()
+        return self
+
+    def _freeze(self):
+        """Positions never train; frozen parts get no gradient."""
+        if self.trainable_above is not None:
+            self.check_blocks([self.trainable_above])
+        self.positions.requires_grad_(False)
+        for part in self._frozen_parts():
+            part.requires_grad_(False)
+
+    def _frozen_parts(self):
+        if self.frozen:
+            return [self.conv1, self.conv2, self.blocks, self.norm]
+        if self.trainable_above == 0:
+            return []
+        return [self.conv1, self.conv2, *self.blocks[: self.trainable_above]]
+
+    def _embed(self, wavs, samples):
+        """Waveforms [N, S] → input of block 1 [N, T, D]."""
+        mel = self.log_mel(wavs, samples)  # [N, n_mels, M]
+        mask = frame_mask(num_mel_frames(samples), mel.shape[2]).unsqueeze(1)
+        if self.training and self.spec_augment is not None:
+            mel = self.spec_augment(mel.transpose(1, 2)).transpose(1, 2)
+            mel = mel.masked_fill(~mask, 0.0)
+        # A zero past the end is what a clip alone has there: padding.
+        x = F.gelu(self.conv1(mel)).masked_fill(~mask, 0.0)
+        x = F.gelu(self.conv2(x)).transpose(1, 2)  # [N, T, D]
+        return x + self.positions.weight[: x.shape[1]]
+
+    def _run_block(self, block, x, sizes):
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(_block, block, x, sizes, use_reentrant=False)
+        return _block(block, x, sizes)
+
+
+def _block(block, x, sizes):
+    """One of transformers' Whisper blocks on packed frames [ΣT, D].
+
+    Same weights and same order of operations as the block's own ``forward``,
+    without its dropouts, which every published Whisper sets to zero.
+    """
+    attention = block.self_attn
+    h = block.self_attn_layer_norm(x)
+    h = packed_attention(
+        attention.q_proj(h) * attention.scaling,
+        attention.k_proj(h),
+        attention.v_proj(h),
+        sizes,
+        attention.num_heads,
+        scale=1.0,
+    )
+    x = x + attention.out_proj(h)
+    h = block.activation_fn(block.fc1(block.final_layer_norm(x)))
+    return x + block.fc2(h)
+
+
+def _pretrained(source):
+    """Whisper's encoder with every weight from ``source``, in float32."""
+    # Loading the encoder class alone from a full checkpoint leaves random
+    # weights in silence; an fp16 checkpoint would give an fp16 encoder.
+    model, info = WhisperModel.from_pretrained(
+        source,
+        dtype=torch.float32,
+        attn_implementation="sdpa",
+        use_safetensors=True,  # no pickle is ever read
+        output_loading_info=True,
+    )
+    missing = sorted(
+        k for k in info["missing_keys"] if k.startswith("encoder.")
+    )
+    if missing:
+        raise ValueError(
+            f"'{source}' is no whole Whisper: it lacks {len(missing)} encoder "
+            f"weights ({missing[0]}, …)."
+        )
+    return model.encoder
+
+
+def _untrained(dims):
+    """Whisper's encoder of a given shape with fresh weights."""
+    config = WhisperConfig(
+        num_mel_bins=dims["n_mels"],
+        d_model=dims["d_model"],
+        encoder_layers=dims["n_blocks"],
+        encoder_attention_heads=dims["n_heads"],
+        encoder_ffn_dim=dims["ffn_dim"],
+        decoder_layers=0,
+    )
+    config._attn_implementation = "sdpa"
+    return modeling_whisper.WhisperEncoder(config)
+
+
+def _dims(config):
+    return {
+        "n_mels": config.num_mel_bins,
+        "d_model": config.d_model,
+        "n_blocks": config.encoder_layers,
+        "n_heads": config.encoder_attention_heads,
+        "ffn_dim": config.encoder_ffn_dim,
+    }

@@ -1,0 +1,44 @@
+"""Writing files so that no reader, and no crash, ever leaves half of one.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Arguments
+    ---------
+    path : path-like
+        The file to write or replace. Its folder is made if need be.
+
+    Yields
+    ------
+    Path
+        A file beside it to write to; it takes the place of ``path`` when the
+        block ends, and goes away if the block raises.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "new" / "numbers.txt"
+    >>> with replacing(path) as partial:
+    ...     _ = partial.write_text("1 2 3")
+    >>> path.read_text()
+    '1 2 3'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays, since writers choose a format by it.
+    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

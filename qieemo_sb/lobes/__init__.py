@@ -1,0 +1,1 @@
+"""The network above the encoder, one lobe a file."""

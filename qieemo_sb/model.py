@@ -1,0 +1,242 @@
+"""Qieemo: an ASR encoder, its two views of speech, fusion, and an emotion.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import dataclasses
+
+import torch
+
+from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
+from qieemo_sb.frames import WINDOW_FRAMES, frame_windows
+from qieemo_sb.lobes.classifier import Classifier
+from qieemo_sb.lobes.cma import CMA
+from qieemo_sb.lobes.concatenation import Concatenation
+from qieemo_sb.lobes.mixer import BlockMixer
+from qieemo_sb.lobes.mmf import MMF
+from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
+from qieemo_sb.lobes.ppg import PPGHead
+from qieemo_sb.rebuild import Rebuildable
+
+MOMENT = 51  # frames around each frame that its own emotion is read from: 1 s
+
+
+@dataclasses.dataclass
+class QieemoOutput:
+    """What Qieemo says of a batch.
+
+    Arguments
+    ---------
+    log_probs : torch.Tensor
+        [B, C] emotion log-probabilities of each utterance.
+    embedding : torch.Tensor
+        [B, E] pooled vector.
+    ppg : torch.Tensor or None
+        [B, T, V] token log-probabilities of each frame; None without a PPG.
+    frame_log_probs : torch.Tensor or None
+        [B, T, C] emotion log-probabilities of the second of speech around
+        each frame; None in training.
+    lengths : torch.Tensor
+        [B] frames. What lies past them means nothing.
+    """
+
+    log_probs: torch.Tensor
+    embedding: torch.Tensor
+    ppg: torch.Tensor | None
+    frame_log_probs: torch.Tensor | None
+    lengths: torch.Tensor
+
+
+class Qieemo(Rebuildable):
+    """Encoder → PPG and emotional features → MMF → CMA → pooling → classifier.
+
+    Arguments
+    ---------
+    encoder : SpeechEncoder
+        The ASR backbone.
+    pooling : AttentiveStatisticsPooling
+        Frames [B, T, H] → [B, E].
+    classifier : Classifier
+        [B, E] → [B, C].
+    mixer : BlockMixer or None
+        Blocks → emotional features [B, T, D]; None: PPG alone.
+    ppg_head : PPGHead or None
+        Last block → PPG [B, T, V]; None: emotional features alone.
+    mmf : MMF or None
+        Frame-wise fusion; None: plain concatenation.
+    cma : CMA or None
+        Attention across frames; None: none.
+
+    Raises
+    ------
+    ValueError
+        Parts that do not fit together; the message names them.
+
+    Example
+    -------
+    >>> from qieemo_sb.encoders.whisper import WhisperEncoder
+    >>> dims = dict(n_mels=80, d_model=8, n_blocks=2, n_heads=2, ffn_dim=16)
+    >>> model = Qieemo(
+    ...     encoder=WhisperEncoder(dims=dims),
+    ...     mixer=BlockMixer(blocks=[1], d_model=8),
+    ...     ppg_head=PPGHead(d_model=8, n_tokens=5),
+    ...     mmf=MMF(n_tokens=5, d_model=8, width=6),
+    ...     cma=CMA(n_tokens=5, d_model=8, width=6, heads=2),
+    ...     pooling=AttentiveStatisticsPooling(width=6),
+    ...     classifier=Classifier(width=12, n_classes=4),
+    ... ).eval()
+    >>> out = model(torch.randn(2, 16_000), torch.tensor([1.0, 0.5]))
+    >>> out.log_probs.shape, out.embedding.shape, out.ppg.shape
+    (torch.Size([2, 4]), torch.Size([2, 12]), torch.Size([2, 50, 5]))
+    >>> out.frame_log_probs.shape, out.lengths
+    (torch.Size([2, 50, 4]), tensor([50, 25]))
+    """
+
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        pooling: AttentiveStatisticsPooling,
+        classifier: Classifier,
+        mixer: BlockMixer | None = None,
+        ppg_head: PPGHead | None = None,
+        mmf: MMF | None = None,
+        cma: CMA | None = None,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.mixer = mixer
+        self.ppg_head = ppg_head
+        self.cma = cma
+        self.pooling = pooling
+        self.classifier = classifier
+        self._check_streams(mmf)
+        self.mmf = self._concatenation() if mmf is None else mmf
+
+    @property
+    def blocks(self) -> list[int]:
+        """Blocks of the encoder that the model reads, sorted."""
+        blocks = set(self.mixer.blocks if self.mixer else [])
+        blocks |= {self.encoder.n_blocks} if self.ppg_head else set()
+        return sorted(blocks)
+
+    @property
+    def lobes(self) -> torch.nn.ModuleDict:
+        """Everything but the encoder, by name."""
+        return torch.nn.ModuleDict(
+            {k: v for k, v in self.named_children() if k != "encoder"}
+        )
+
+    def forward(
+        self,
+        wavs: torch.Tensor | None = None,
+        wav_lens: torch.Tensor | None = None,
+        encoded: EncoderOutput | None = None,
+    ) -> QieemoOutput:
+        """Recognise the emotion of each utterance of a batch.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor or None
+            [B, S] at 16 kHz, any length from 25 ms.
+        wav_lens : torch.Tensor or None
+            [B] relative lengths; None: every row is full.
+        encoded : EncoderOutput or None
+            Instead of waveforms, what ``self.encoder`` said of them in
+            ``self.blocks``: a frozen encoder need not say it twice.
+
+        Returns
+        -------
+        QieemoOutput
+
+        Raises
+        ------
+        ValueError
+            See ``SpeechEncoder.forward``.
+        """
+        if encoded is None:
+            fused, lengths = self.encoder.map_windows(
+                self._fuse, wavs, wav_lens, self.blocks
+            )
+        else:
+            fused, lengths = self._fuse_windows(encoded), encoded.lengths
+        frames = fused["frames"]
+        embedding = self.pooling(frames, lengths)
+        moments = None
+        if not self.training:
+            moments = self.classifier(
+                self.pooling.around(frames, lengths, MOMENT)
+            )
+        return QieemoOutput(
+            log_probs=self.classifier(embedding),
+            embedding=embedding,
+            ppg=fused.get("ppg"),
+            frame_log_probs=moments,
+            lengths=lengths,
+        )
+
+    def _fuse(self, encoded):
+        """Windows of at most 30 s → {"frames": [N, T, H], "ppg": [N, T, V]}."""
+        hidden, lengths = encoded.hidden_states, encoded.lengths
+        fused, ppg, emotional = {}, None, None
+        if self.ppg_head is not None:
+            ppg = self.ppg_head(hidden[self.encoder.n_blocks], lengths)
+            fused["ppg"] = ppg
+        if self.mixer is not None:
+            emotional = self.mixer(hidden, lengths)
+        frames = self.mmf(ppg, emotional, lengths)
+        if self.cma is not None:
+            frames = self.cma(frames, ppg, emotional, lengths)
+        return fused | {"frames": frames}
+
+    def _fuse_windows(self, encoded):
+        """``_fuse`` for frames of any length, cut where waveforms are cut."""
+        if int(encoded.lengths.max()) <= WINDOW_FRAMES:
+            return self._fuse(encoded)
+        rows = []
+        for row, frames in enumerate(encoded.lengths.tolist()):
+            hidden = {k: h[row] for k, h in encoded.hidden_states.items()}
+            rows.append(self._fuse_row(hidden, frames))
+        pad = torch.nn.utils.rnn.pad_sequence
+        return {key: pad([r[key] for r in rows], True) for key in rows[0]}
+
+    def _fuse_row(self, hidden, frames):
+        """One utterance {block: [T, D]} → {key: [T, *]}, window by window."""
+        pieces = []
+        for start, end in frame_windows(frames):
+            window = {k: h[None, start:end] for k, h in hidden.items()}
+            size = torch.tensor(
+                [end - start], device=window[self.blocks[0]].device
+            )
+            pieces.append(self._fuse(EncoderOutput(window, size)))
+        return {k: torch.cat([p[k][0] for p in pieces]) for k in pieces[0]}
+
+    def _check_streams(self, mmf):
+        """Raise ValueError for parts that do not fit together."""
+        if self.mixer is None and self.ppg_head is None:
+            raise ValueError("Qieemo needs a mixer, a ppg_head, or both.")
+        if None in (self.mixer, self.ppg_head) and (mmf or self.cma):
+            raise ValueError(
+                "MMF and CMA fuse two streams: give both a mixer and a "
+                "ppg_head, or set mmf and cma to null."
+            )
+        if self.mixer is not None:
+            self.encoder.check_blocks(self.mixer.blocks)
+            self._check_width("mixer", self.mixer.d_model, self.encoder.d_model)
+        for name, part in (("mmf", mmf), ("cma", self.cma)):
+            if part is not None:
+                self._check_width(name, part.width, self.pooling.width)
+
+    @staticmethod
+    def _check_width(name, width, expected):
+        if width != expected:
+            raise ValueError(
+                f"Qieemo: {name} is {width} wide where {expected} is needed."
+            )
+
+    def _concatenation(self):
+        return Concatenation(
+            n_tokens=self.ppg_head.n_tokens if self.ppg_head else 0,
+            d_model=self.mixer.d_model if self.mixer else 0,
+            width=self.pooling.width,
+        )

@@ -1,0 +1,169 @@
+"""Every picture: numbers in, an image file out.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qieemo_sb.files import replacing
+
+if TYPE_CHECKING:  # matplotlib is slow to import: only who draws pays
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CELL = 0.78  # inches: room for "100%" above a count
+INK = "#1a1a1a"
+GREY = "#6e6e6e"
+EMPTY = "#f0f0f0"  # the row of a class that nobody spoke
+COLOURS = "Blues"
+DPI = 200
+
+
+def confusion(
+    matrix: Sequence[Sequence[int]],
+    labels: Sequence[str],
+    path: str | os.PathLike,
+    title: str | None = None,
+) -> None:
+    """Draw a confusion matrix.
+
+    A row is a true label. A cell's colour and percentage are its share of the
+    row; below stands its count. Bars at the right show each class's recall.
+
+    Arguments
+    ---------
+    matrix : sequence of sequence of int
+        [C, C] counts, a row for a true label.
+    labels : sequence of str
+        The C label texts.
+    path : path-like
+        The image; its suffix (.png, .pdf, .svg) says the format.
+    title : str
+        Stands above the scores, which are always there.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not as wide and as high as there are labels.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "confusion.png"
+    ...     confusion([[8, 2], [1, 9]], ["neutral", "angry"], path)
+    ...     path.read_bytes()[1:4]
+    b'PNG'
+    """
+    from matplotlib.figure import Figure
+
+    counts = np.asarray(matrix)
+    size = len(labels)
+    if counts.shape != (size, size):
+        raise ValueError(f"A matrix {counts.shape} for {size} labels.")
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+
+    figure = Figure(figsize=(size * CELL, size * CELL))
+    grid = figure.add_axes((0, 0, 1, 1))  # labels stand outside: see _save
+    bars = grid.inset_axes((1, 0, 1.3 / size, 1), sharey=grid)
+    _draw_cells(grid, counts, shares)
+    _draw_recalls(bars, shares.diagonal(), totals[:, 0])
+    _name_axes(grid, labels, totals[:, 0])
+    _draw_heading(grid, title, _headline(counts))
+    _save(figure, path)
+
+
+def _draw_cells(grid: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+    """The squares, their percentages and their counts."""
+    image = np.ma.masked_array(shares, mask=False)
+    image[counts.sum(axis=1) == 0] = np.ma.masked
+    grid.set_facecolor(EMPTY)
+    grid.imshow(image, cmap=COLOURS, vmin=0, vmax=1, aspect="equal")
+    for (row, column), count in np.ndenumerate(counts):
+        if image.mask[row, column]:
+            continue
+        share = shares[row, column]
+        ink = "white" if share > 0.55 else INK if count else GREY
+        at = {"ha": "center", "color": ink}
+        weight = "bold" if row == column else "normal"
+        grid.text(column, row, f"{share:.0%}", va="bottom", weight=weight, **at)
+        grid.text(column, row + 0.06, f"{count}", va="top", size=7.5, **at)
+
+
+def _draw_recalls(bars: Axes, recalls: np.ndarray, totals: np.ndarray) -> None:
+    """One bar a class, as long as its recall."""
+    rows = np.arange(len(recalls))
+    bars.barh(rows, np.ones(len(rows)), height=0.2, color=EMPTY)
+    bars.barh(rows, recalls, height=0.2, color="#2a6aad")
+    for row, recall, total in zip(rows, recalls, totals, strict=True):
+        text = f"{recall:.1%}" if total else "none"
+        bars.text(0, row - 0.16, text, va="bottom", size=9, color=INK)
+    bars.text(0, len(rows) - 0.42, "recall", va="top", color=GREY)
+    bars.set_xlim(-0.15, 1)
+    bars.axis("off")
+
+
+def _name_axes(grid: Axes, labels: Sequence[str], totals: np.ndarray) -> None:
+    """Labels at the left and below, no frame, thin white lines between."""
+    size = len(labels)
+    names = [f"{x} ({n})" for x, n in zip(labels, totals, strict=True)]
+    slant = max(map(len, labels)) > 8
+    grid.set_yticks(range(size), names)
+    grid.set_xticks(
+        range(size),
+        labels,
+        rotation=35 if slant else 0,
+        ha="right" if slant else "center",
+        rotation_mode="anchor",
+    )
+    grid.set_xlabel("predicted", color=GREY, labelpad=8)
+    grid.set_ylabel("true", color=GREY, labelpad=8)
+    grid.tick_params(length=0, which="both")
+    grid.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+    grid.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    grid.grid(which="minor", color="white", linewidth=2)
+    grid.spines[:].set_visible(False)
+
+
+def _headline(counts: np.ndarray) -> str:
+    """WA, UA and the number of utterances, in words."""
+    totals = counts.sum(axis=1)
+    total = int(totals.sum())
+    if total == 0:
+        return "no utterances"
+    spoken = totals > 0
+    wa = counts.trace() / total
+    ua = (counts.diagonal()[spoken] / totals[spoken]).mean()
+    noun = "utterance" if total == 1 else "utterances"
+    return f"WA {wa:.1%}   UA {ua:.1%}   {total} {noun}"
+
+
+def _draw_heading(grid: Axes, title: str | None, headline: str) -> None:
+    """The title in bold, the scores below it, both at the left."""
+    at = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    grid.annotate(headline, (0, 1), (0, 10), size=9.5, color=INK, **at)
+    if title:
+        grid.annotate(
+            title, (0, 1), (0, 27), size=12, weight="bold", color=INK, **at
+        )
+
+
+def _save(figure: Figure, path: str | os.PathLike) -> None:
+    """Write beside the file, then rename: a reader never sees half of it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    kind = Path(path).suffix.removeprefix(".") or "png"
+    with replacing(path) as partial:
+        figure.savefig(
+            partial, format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.15
+        )

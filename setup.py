@@ -1,0 +1,72 @@
+"""Installs the ``qieemo_sb`` package and its ``qieemo`` command.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def read(path: str) -> str:
+    """The text of a file of this checkout."""
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+# Read, not imported: importing the package needs what is yet to be installed.
+VERSION = re.search(r'__version__ = "(.+)"', read("qieemo_sb/version.py"))[1]
+
+REQUIRED = [
+    "speechbrain>=1.1.2",
+    # torchaudio's wheel refuses a torch of another CUDA build, even on a CPU:
+    # torchaudio 2.11 fits torch up to 2.14. Lift when torchaudio follows.
+    "torch>=2.7.1,<2.15",
+    "torchaudio>=2.7.1",
+    "transformers>=5",
+    "hyperpyyaml>=1.2.3",
+    "ruamel.yaml",
+    "safetensors",
+    "sentencepiece",
+    "soundfile>=0.12.1",
+    "torchmetrics>=1.4",
+    "matplotlib>=3.8",
+    "numpy>=1.26",
+    "scipy>=1.11",
+    "tqdm>=4.66",
+]
+
+DEMO = ["espeakng-loader>=0.2.4"]  # libespeak-ng: speaks the demo's corpus
+
+DEV = [
+    "pytest>=8.2",
+    "ruff==0.17.6",  # pinned: another release formats and lints otherwise
+]
+
+setup(
+    name="qieemo-sb",
+    version=VERSION,
+    description="Speech emotion recognition from audio alone: Qieemo as a "
+    "SpeechBrain recipe",
+    long_description=read("README.md"),
+    long_description_content_type="text/markdown",
+    author="The Qieemo-SB authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["qieemo_sb", "qieemo_sb.*"]),
+    package_data={"qieemo_sb": ["hparams/*.yaml"]},
+    install_requires=REQUIRED,
+    extras_require={"demo": DEMO, "dev": DEV + DEMO},
+    entry_points={"console_scripts": ["qieemo=qieemo_sb.cli:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,150 @@
+"""Every file has one defined answer or one clear error."""
+
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from speechbrain.dataio.preprocess import AudioNormalizer
+from speechbrain.inference.interfaces import Pretrained
+
+from qieemo_sb.audio import AudioError, find_bad_audio, read_audio, survey
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(samples, rate=16_000, name="a.wav", **options):
+        path = tmp_path / name
+        soundfile.write(path, samples, rate, **options)
+        return path
+
+    return write_file
+
+
+def tone(rate, seconds=0.5, hertz=200):
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(rate * seconds) / rate)
+
+
+def refusal(path):
+    with pytest.raises(AudioError) as caught:
+        read_audio(path)
+    assert str(path) in str(caught.value)
+    assert caught.value.path == str(path)
+    return str(caught.value)
+
+
+def test_samples_are_those_of_the_file(write):
+    samples = np.array([0.0, 0.5, -0.25, 0.125] * 100, dtype=np.float32)
+    signal = read_audio(write(samples))
+    assert signal.dtype == torch.float32
+    assert signal.tolist() == samples.tolist()
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+def test_any_rate_becomes_16_khz(write, rate):
+    signal = read_audio(write(tone(rate), rate))
+    assert signal.shape == (8_000,)
+    middle = slice(500, 7_500)  # a resampler has no past and no future at ends
+    expected = torch.from_numpy(tone(16_000))[middle].float()
+    assert torch.allclose(signal[middle], expected, atol=0.01)
+
+
+def test_channels_are_averaged(write):
+    stereo = np.tile([0.5, -0.25], (400, 1))
+    assert read_audio(write(stereo)).tolist() == [0.125] * 400
+
+
+def test_silence_is_fine(write):
+    assert not read_audio(write(np.zeros(16_000))).any()
+
+
+def test_forty_seconds_are_not_cut(write):
+    assert read_audio(write(np.zeros(640_000))).shape == (640_000,)
+
+
+@pytest.mark.parametrize("rate, channels", [(16_000, 1), (44_100, 2)])
+def test_answer_is_that_of_speechbrain(write, rate, channels):
+    path = write(
+        np.random.default_rng(0).uniform(-1, 1, (rate, channels)), rate
+    )
+    model = SimpleNamespace(device="cpu", audio_normalizer=AudioNormalizer())
+    assert torch.equal(
+        read_audio(path), Pretrained.load_audio(model, str(path))
+    )
+
+
+def test_missing_file(tmp_path):
+    assert "does not exist" in refusal(tmp_path / "no.wav")
+
+
+def test_folder(tmp_path):
+    assert "is a folder" in refusal(tmp_path)
+
+
+def test_file_of_no_bytes(tmp_path):
+    path = tmp_path / "a.wav"
+    path.touch()
+    assert "is empty (0 bytes)" in refusal(path)
+
+
+def test_file_of_no_samples(write):
+    assert "has no samples" in refusal(write(np.zeros(0)))
+
+
+def test_file_that_is_no_audio(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_text("hello " * 100)
+    assert "cannot be decoded (Format not recognised)" in refusal(path)
+
+
+def test_half_a_flac(write):
+    path = write(np.random.default_rng(0).uniform(-1, 1, 16_000), name="a.flac")
+    path.write_bytes(path.read_bytes()[:9_000])
+    assert "cannot be decoded" in refusal(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_not_finite(write, rate, value):
+    samples = np.zeros(rate, dtype=np.float32)
+    samples[7] = value
+    path = write(samples, rate, subtype="FLOAT")
+    assert "NaN or infinite" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "num_samples, rate, at_16_khz",
+    [(1, 16_000, 1), (399, 16_000, 399), (1_197, 48_000, 399)],
+)
+def test_shorter_than_one_window(write, num_samples, rate, at_16_khz):
+    message = refusal(write(np.zeros(num_samples), rate))
+    assert f"too short: {at_16_khz} samples at 16 kHz" in message
+
+
+@pytest.mark.parametrize(
+    "num_samples, rate", [(400, 16_000), (200, 8_000), (1_198, 48_000)]
+)
+def test_one_window_is_enough(write, num_samples, rate):
+    assert read_audio(write(np.zeros(num_samples), rate)).shape == (400,)
+
+
+def test_survey_tells_lengths_from_failures(write, tmp_path):
+    half = write(np.zeros(24_000), 48_000, name="half.wav")
+    short = write(np.zeros(1), name="short.wav")
+    gone = tmp_path / "gone.wav"
+    lengths, failures = survey([short, half, gone, half])
+    assert lengths == {half: 0.5}
+    assert list(failures) == [short, gone]
+
+
+def test_bad_audio_comes_in_input_order(write, tmp_path):
+    good = write(np.zeros(400), name="good.wav")
+    bad = [tmp_path / f"{name}.wav" for name in "cab"]
+    assert list(find_bad_audio([bad[0], good, *bad[1:]])) == bad
+
+
+def test_error_survives_a_data_loader_worker():
+    error = pickle.loads(pickle.dumps(AudioError("a.wav is empty", "a.wav")))
+    assert (str(error), error.path) == ("a.wav is empty", "a.wav")

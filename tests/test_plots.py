@@ -1,0 +1,73 @@
+"""Pictures are drawn from any matrix and never half written."""
+
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from qieemo_sb import plots
+
+FOUR = [[8, 2, 0, 0], [1, 9, 0, 0], [0, 0, 5, 5], [0, 0, 0, 10]]
+
+
+def picture(path):
+    """[height, width, channel] of an image file."""
+    from matplotlib.image import imread
+
+    return imread(path)
+
+
+def test_the_headline_gives_wa_and_ua():
+    # recalls 8/10, 9/10, 5/10, 10/10; 32 of 40 right
+    assert (
+        plots._headline(np.array(FOUR)) == "WA 80.0%   UA 80.0%   40 utterances"
+    )
+
+
+def test_ua_leaves_out_a_class_that_nobody_spoke():
+    counts = np.array([[1, 1, 0], [0, 8, 0], [0, 0, 0]])
+    assert plots._headline(counts) == "WA 90.0%   UA 75.0%   10 utterances"
+
+
+@pytest.mark.parametrize(
+    ("matrix", "labels"),
+    [
+        (FOUR, ["neu", "hap", "ang", "sad"]),
+        (np.eye(8, dtype=int), [f"a long emotion {i}" for i in range(8)]),
+        ([[3, 1], [0, 0]], ["spoken", "never spoken"]),
+        ([[0, 0], [0, 0]], ["nothing", "at all"]),
+        ([[7]], ["one"]),
+    ],
+    ids=["4", "8", "empty row", "empty", "1"],
+)
+def test_every_matrix_is_drawn_without_a_warning(matrix, labels, tmp_path):
+    path = tmp_path / "confusion.png"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.confusion(matrix, labels, path, title="A title")
+    assert min(picture(path).shape[:2]) > len(labels) * plots.CELL * plots.DPI
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_matrix_of_another_size_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"\(4, 4\) for 2 labels"):
+        plots.confusion(FOUR, ["a", "b"], tmp_path / "x.png")
+
+
+def test_the_suffix_says_the_format(tmp_path):
+    plots.confusion([[1, 0], [0, 1]], ["a", "b"], tmp_path / "x.svg")
+    assert "<svg" in (tmp_path / "x.svg").read_text()
+
+
+def test_the_same_matrix_gives_the_same_file(tmp_path):
+    for name in ("1.png", "2.png"):
+        plots.confusion(FOUR, list("abcd"), tmp_path / name)
+    assert (tmp_path / "1.png").read_bytes() == (
+        tmp_path / "2.png"
+    ).read_bytes()
+
+
+def test_pyplot_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    plots.confusion([[1, 0], [0, 1]], ["a", "b"], tmp_path / "x.png")
