@@ -132,7 +132,7 @@ CELLS = {  # carrier -> label -> (style, vocabulary)
     },
 }
 
-_LEVEL = -27.0  # dB below full scale, RMS of a speaker's own voice
+_LEVEL = -33.0  # dB below full scale, RMS of a speaker's own voice
 _NOISE = 1e-4  # RMS of the background, -80 dB
 _MARGIN = (0.05, 0.20)  # seconds of background before and after the speech
 _GAP = 0.5  # seconds between two turns of a dialog

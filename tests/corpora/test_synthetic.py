@@ -105,7 +105,7 @@ def test_sounds_are_loud_enough_and_not_clipped(tree):
     for dialog, _, _, turn, _ in evaluations(tree):
         with wave.open(str(wav_path(tree, dialog, turn))) as file:
             samples = np.frombuffer(file.readframes(10**6), "<i2")
-        assert 1_000 < np.abs(samples.astype(int)).max() < 32_767
+        assert 500 < np.abs(samples.astype(int)).max() < 32_767
 
 
 def test_turns_of_a_dialog_do_not_overlap(tree):

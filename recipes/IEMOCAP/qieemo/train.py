@@ -354,7 +354,7 @@ def class_weights(hparams, train):
 def main(hparams, run_opts):
     """Prepare, train, test."""
     if not hparams["skip_prep"]:
-        if "make_corpus" in hparams:
+        if hparams.get("make_corpus"):
             run_on_main(hparams["make_corpus"])
         run_on_main(hparams["prepare"])
     if hparams["spec_augmentation"]:

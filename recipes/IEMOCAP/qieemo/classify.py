@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Classify audio files with a finished run's model, as an application would.
+
+To use it on the run that train.py left in a folder, do the following:
+> python classify.py results/demo            # a held-out file of each emotion
+> python classify.py results/demo speech.wav
+
+The model is loaded by SpeechBrain's own EncoderClassifier. A program that
+loads models of strangers should use qieemo_sb.EncoderClassifier instead.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from speechbrain.inference.classifiers import EncoderClassifier
+
+LEFT = (
+    "train_log.txt",
+    "metrics.json",
+    "predictions.csv",
+    "confusion.png",
+    "model",
+)
+
+
+def held_out_files(run):
+    """One file of each emotion that the run was tested on → {path: emotion}."""
+    entries = json.loads((run / "test.json").read_text(encoding="utf-8"))
+    options = json.loads((run / "prepare.json").read_text(encoding="utf-8"))
+    chosen = {}
+    for entry in entries.values():
+        wav = entry["wav"].replace("{data_root}", options["data_folder"])
+        chosen.setdefault(entry["emo"], wav)
+    return {wav: emotion for emotion, wav in chosen.items()}
+
+
+def main(run, wavs):
+    """Classify files and list what the run left."""
+    if not (run / "model").is_dir():
+        sys.exit(f"{run} has no model: run train.py to its end first.")
+    classifier = EncoderClassifier.from_hparams(
+        source=str(run / "model"), run_opts={"device": "cpu"}
+    )
+    spoken = {wav: None for wav in wavs} or held_out_files(run)
+    print("\nAnswers of SpeechBrain's EncoderClassifier:")
+    for wav, emotion in spoken.items():
+        _, score, _, text_lab = classifier.classify_file(wav)
+        truth = f", labelled {emotion}" if emotion else ""
+        print(f"  {wav}: {text_lab[0]} ({score.exp().item():.2f}{truth})")
+    print(f"\nThe run left in {run}:")
+    for name in LEFT:
+        print(f"  {run / name}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run", type=Path, help="output_folder of train.py")
+    parser.add_argument("wavs", nargs="*", help="audio files")
+    options = parser.parse_args()
+    main(options.run, options.wavs)

@@ -1,0 +1,123 @@
+"""A tiny Qieemo, and sounds to try it on."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from qieemo_sb.encoders.whisper import WhisperEncoder
+from qieemo_sb.lobes.classifier import Classifier
+from qieemo_sb.lobes.cma import CMA
+from qieemo_sb.lobes.mixer import BlockMixer
+from qieemo_sb.lobes.mmf import MMF
+from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
+from qieemo_sb.lobes.ppg import PPGHead
+from qieemo_sb.model import Qieemo
+
+D_MODEL, N_BLOCKS, WIDTH, N_TOKENS, N_CLASSES = 16, 3, 12, 29, 4
+
+
+@pytest.fixture(scope="session")
+def sound():
+    """Make a waveform [S]: noise whose loudness swells and falls."""
+
+    def make(samples, seed=0, gain=0.1):
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(samples, generator=generator)
+        return gain * noise * torch.linspace(0, 12, samples).sin()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pad():
+    """Make a batch: waveforms → [B, S] and relative lengths [B]."""
+
+    def make(signals):
+        lengths = torch.tensor([float(len(s)) for s in signals])
+        wavs = torch.nn.utils.rnn.pad_sequence(signals, batch_first=True)
+        return wavs, lengths / lengths.max()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def in_company(sound, pad):
+    """Put a waveform first in a batch with seven longer and louder ones."""
+
+    def make(signal):
+        others = [
+            sound(len(signal) + 3_001 * i, seed=i, gain=0.1 * i)
+            for i in range(1, 8)
+        ]
+        return pad([signal, *others])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_encoder():
+    """Make a Whisper of three blocks with weights of its own."""
+
+    def make(seed=0, **options):
+        torch.manual_seed(seed)
+        dims = {
+            "n_mels": 80,
+            "d_model": D_MODEL,
+            "n_blocks": N_BLOCKS,
+            "n_heads": 2,
+            "ffn_dim": 32,
+        }
+        return WhisperEncoder(dims=dims, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_model(make_encoder):
+    """Make a small Qieemo; each part can be replaced or left out."""
+
+    def make(**parts):
+        encoder = make_encoder()
+        both = (N_TOKENS, D_MODEL, WIDTH)
+        defaults = {
+            "encoder": encoder,
+            "mixer": BlockMixer(blocks=[1, 2], d_model=D_MODEL),
+            "ppg_head": PPGHead(D_MODEL, N_TOKENS, hidden=8),
+            "mmf": MMF(*both),
+            "cma": CMA(*both, heads=2, ffn=16),
+            "pooling": AttentiveStatisticsPooling(WIDTH, hidden=8),
+            "classifier": Classifier(2 * WIDTH, N_CLASSES),
+        }
+        return Qieemo(**{**defaults, **parts}).eval()
+
+    return make
+
+
+# What can be left out of a Qieemo, by name.
+VARIANTS = {
+    "whole": {},
+    "no-mmf": {"mmf": None},
+    "no-cma": {"cma": None},
+    "no-fusion": {"mmf": None, "cma": None},
+    "ppg-alone": {"mixer": None, "mmf": None, "cma": None},
+    "emotional-alone": {"ppg_head": None, "mmf": None, "cma": None},
+}
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request):
+    """Parts of a Qieemo that are switched off."""
+    return VARIANTS[request.param]
+
+
+@pytest.fixture
+def write_wav(tmp_path):
+    """Write samples [S] or [S, channels] as an audio file."""
+
+    def write(samples, rate=16_000, name="a.wav"):
+        path = tmp_path / name
+        soundfile.write(path, np.asarray(samples), rate, subtype="FLOAT")
+        return path
+
+    return write

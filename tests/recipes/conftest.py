@@ -1,0 +1,31 @@
+"""A small synthetic corpus and a small Whisper for the recipes."""
+
+import pytest
+
+from qieemo_sb.corpora.synthetic import write_synthetic
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """240 turns in IEMOCAP's tree: enough for the machinery, not to learn."""
+    folder = tmp_path_factory.mktemp("synthetic") / "corpus"
+    return write_synthetic(folder, turns_per_speaker=24)
+
+
+@pytest.fixture(scope="session")
+def whisper(tmp_path_factory):
+    """A folder with a small untrained Whisper in Hugging Face format."""
+    from transformers import WhisperConfig, WhisperModel
+
+    config = WhisperConfig(
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+    )
+    folder = tmp_path_factory.mktemp("whisper")
+    WhisperModel(config).save_pretrained(folder)
+    return folder

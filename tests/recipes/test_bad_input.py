@@ -1,0 +1,110 @@
+"""What train.py says, before the first epoch, to data that it cannot use."""
+
+import json
+import os
+import shutil
+
+import pytest
+from runs import IEMOCAP, ROOT, demo, train
+
+from qieemo_sb.corpora.iemocap import prepare_iemocap
+
+
+def refused(recipe, *arguments):
+    """Run train.py, which must stop by itself → what it printed."""
+    code, printed = train(recipe, *arguments)
+    assert code == 1
+    assert "Going into epoch" not in printed
+    assert "Traceback" not in printed
+    return printed
+
+
+@pytest.fixture
+def copied(corpus, tmp_path):
+    """A copy of the corpus that a test may spoil."""
+    return shutil.copytree(corpus, tmp_path / "corpus", copy_function=os.link)
+
+
+def test_without_iemocap_it_says_where_to_get_it_and_what_runs_without(
+    tmp_path, whisper
+):
+    printed = refused(
+        IEMOCAP,
+        "hparams/qieemo.yaml",
+        f"--output_folder={tmp_path}",
+        f"--whisper_source={whisper}",
+        "--emotional_blocks=[1]",
+    )
+    assert "https://sail.usc.edu/iemocap/" in printed
+    assert "python train.py hparams/demo.yaml" in printed
+
+
+def test_without_ravdess_it_says_where_to_get_it(tmp_path, whisper):
+    printed = refused(
+        ROOT / "recipes/RAVDESS/qieemo",
+        "hparams/qieemo.yaml",
+        f"--output_folder={tmp_path}",
+        f"--whisper_source={whisper}",
+        "--emotional_blocks=[1]",
+    )
+    assert "RAVDESS is needed" in printed
+
+
+def test_all_bad_files_are_listed_at_once(copied, tmp_path):
+    wavs = sorted(copied.glob("Session1/sentences/wav/*/*.wav"))
+    labels = label_of_turns(copied)
+    bad = [wav for wav in wavs if labels[wav.stem] in ("neu", "ang")][:3]
+    for wav in bad:
+        wav.unlink()  # not written to: the copy shares its files
+    bad[0].write_bytes(b"")
+    bad[1].write_bytes(b"RIFF is not enough")
+    printed = refused(IEMOCAP, *demo(copied, tmp_path / "run"))
+    assert all(wav.name in printed for wav in bad)
+
+
+def label_of_turns(corpus):
+    """Turn → label, from the lines that begin with a time."""
+    found = {}
+    for path in corpus.glob("Session*/dialog/EmoEvaluation/Ses*.txt"):
+        for line in path.read_text().splitlines():
+            if line.startswith("["):
+                _, turn, label, _ = line.split("\t")
+                found[turn] = label
+    return found
+
+
+def test_a_fold_that_does_not_exist(corpus, tmp_path):
+    printed = refused(IEMOCAP, *demo(corpus, tmp_path), "--fold=6")
+    assert "fold" in printed
+    assert "5" in printed
+
+
+def test_a_label_that_the_yaml_does_not_list(corpus, tmp_path):
+    printed = refused(
+        IEMOCAP, *demo(corpus, tmp_path), "--emotions=[neu, hap, ang]"
+    )
+    assert "'sad'" in printed
+
+
+def test_emotions_that_the_checkpoints_do_not_have(corpus, tmp_path):
+    (tmp_path / "save").mkdir()
+    (tmp_path / "save/label_encoder.txt").write_text(
+        "'calm' => 0\n'upset' => 1\n================\n'starting_index' => 0\n"
+    )
+    printed = refused(IEMOCAP, *demo(corpus, tmp_path))
+    assert "calm" in printed
+    assert "neu" in printed
+
+
+def test_a_missing_transcript_where_ctc_is_on(corpus, tmp_path):
+    prepare_iemocap(
+        corpus, tmp_path, expected_counts=corpus / "expected_counts.json"
+    )
+    manifest = tmp_path / "train.json"
+    entries = json.loads(manifest.read_text())
+    first = min(entries)
+    entries[first]["wrd"] = ""
+    manifest.write_text(json.dumps(entries))
+    arguments = demo(corpus, tmp_path)
+    printed = refused(IEMOCAP, *arguments, "--skip_prep=True")
+    assert f"{first}: no transcript" in printed

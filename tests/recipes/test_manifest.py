@@ -1,0 +1,75 @@
+"""One's own corpus as a CSV, on a frozen encoder whose outputs are kept."""
+
+import csv
+import json
+
+import pytest
+from runs import IEMOCAP, train
+
+LABELS = ["calm", "upset", "glad"]
+
+
+@pytest.fixture(scope="module")
+def table(corpus):
+    """A CSV over the synthetic corpus with labels of its own."""
+    wavs = sorted(corpus.glob("Session*/sentences/wav/*/*.wav"))
+    path = corpus.parent / "corpus.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "speaker"])
+        for i, wav in enumerate(wavs):
+            speaker = wav.stem[:5] + wav.stem[-4]
+            label = LABELS[i % len(LABELS)]
+            writer.writerow([wav.relative_to(corpus), label, speaker])
+    return path
+
+
+def arguments(corpus, table, whisper, folder):
+    return [
+        "hparams/manifest.yaml",
+        f"--data_folder={corpus}",
+        f"--csv_file={table}",
+        f"--whisper_source={whisper}",
+        f"--output_folder={folder / 'run'}",
+        f"--cache_folder={folder / 'cache'}",
+        f"--emotions={LABELS}",
+        "--n_classes=3",
+        "--emotional_blocks=[1, 2]",
+        "--number_of_epochs=1",
+        "--num_workers=0",
+    ]
+
+
+def test_a_csv_is_trained_on_with_its_own_labels_and_the_cache_serves_again(
+    corpus, table, whisper, tmp_path
+):
+    options = arguments(corpus, table, whisper, tmp_path)
+    code, printed = train(IEMOCAP, *options)
+    assert code == 0, printed
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["labels"] == LABELS
+    speakers = [
+        {
+            entry["spk_id"]
+            for entry in json.loads(
+                (tmp_path / f"run/{split}.json").read_text()
+            ).values()
+        }
+        for split in ("train", "valid", "test")
+    ]
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == 10
+    kept = {path: path.stat().st_mtime_ns for path in cache_files(tmp_path)}
+    assert len(kept) == sum(1 for _ in open(table)) - 1
+
+    # Without its checkpoints the run starts afresh; the encoder is not run.
+    options[4] = f"--output_folder={tmp_path / 'again'}"
+    code, printed = train(IEMOCAP, *options)
+    assert code == 0, printed
+    again = {path: path.stat().st_mtime_ns for path in cache_files(tmp_path)}
+    assert again == kept
+    repeated = json.loads((tmp_path / "again/metrics.json").read_text())
+    assert repeated == metrics
+
+
+def cache_files(folder):
+    return list((folder / "cache").glob("*/*.npy"))

@@ -1,0 +1,70 @@
+"""The clock, against numbers worked out by hand."""
+
+import pytest
+import torch
+
+from qieemo_sb.frames import (
+    absolute_lengths,
+    frame_mask,
+    frame_windows,
+    num_frames,
+    num_mel_frames,
+    sample_windows,
+)
+
+
+@pytest.mark.parametrize(
+    "samples, mel, frames",
+    [
+        (400, 2, 1),  # the shortest utterance
+        (479, 2, 1),
+        (480, 3, 2),  # an odd mel frame has an encoder frame of its own
+        (16_000, 100, 50),
+        (480_000, 3_000, 1_500),
+    ],
+)
+def test_frames_of_an_utterance(samples, mel, frames):
+    assert num_mel_frames(samples) == mel
+    assert num_frames(samples) == frames
+
+
+def test_frames_of_a_batch():
+    samples = torch.tensor([400, 480, 16_000])
+    assert num_frames(samples).tolist() == [1, 2, 50]
+
+
+@pytest.mark.parametrize("size", [401, 12_345, 480_001, 7_999_999])
+def test_lengths_survive_a_float32_ratio(size):
+    lengths = torch.randint(1, size + 1, (1_000,))
+    relative = lengths.float() / size
+    assert absolute_lengths(relative, size).tolist() == lengths.tolist()
+
+
+def test_lengths_stay_inside_the_batch():
+    assert absolute_lengths(torch.tensor([-0.5, 1.5]), 10).tolist() == [0, 10]
+
+
+def test_mask_is_true_on_own_frames():
+    mask = frame_mask(torch.tensor([0, 2, 3]), 3)
+    assert mask.int().tolist() == [[0, 0, 0], [1, 1, 0], [1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    "frames, windows",
+    [
+        (1, [(0, 1)]),
+        (1_500, [(0, 1_500)]),
+        (1_501, [(0, 750), (750, 1_501)]),
+        (4_000, [(0, 1_333), (1_333, 2_666), (2_666, 4_000)]),
+    ],
+)
+def test_windows_are_equal_and_at_most_30_s(frames, windows):
+    assert frame_windows(frames) == windows
+
+
+@pytest.mark.parametrize("samples", [400, 480_160, 480_479, 1_234_567])
+def test_frames_of_windows_add_up(samples):
+    windows = sample_windows(samples)
+    assert sum(num_frames(e - s) for s, e in windows) == num_frames(samples)
+    assert [e for _, e in windows[:-1]] == [s for s, _ in windows[1:]]
+    assert (windows[0][0], windows[-1][1]) == (0, samples)
