@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from speechbrain.dataio.encoder import CategoricalEncoder
 
+from qieemo_sb.bundle import save_bundle
 from qieemo_sb.encoders.whisper import WhisperEncoder
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.cma import CMA
@@ -121,3 +123,22 @@ def write_wav(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def make_labels():
+    """Make SpeechBrain's encoder of emotions."""
+
+    def make(names=("neu", "hap", "ang", "sad")):
+        encoder = CategoricalEncoder()
+        encoder.update_from_iterable(names, sequence_input=False)
+        return encoder
+
+    return make
+
+
+@pytest.fixture
+def bundle(tmp_path, make_model, make_labels):
+    """Folder of a saved model."""
+    folder = tmp_path / "bundle"
+    return save_bundle(folder, make_model(), make_labels(), "# A card\n")

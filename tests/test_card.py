@@ -23,9 +23,8 @@ def test_numbers_stand_in_the_table():
 
 
 def test_what_was_measured_on_what():
-    assert (
-        "On 6 held-out utterances of IEMOCAP, fold 3, seed 7."
-        in model_card(FACTS)
+    assert "On 6 held-out utterances of IEMOCAP, fold 3, seed 7." in model_card(
+        FACTS
     )
 
 

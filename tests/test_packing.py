@@ -33,7 +33,7 @@ def test_uniform_attention_averages_the_values():
 def test_equals_torch_on_each_utterance(lengths):
     queries, keys, values = torch.randn(3, sum(lengths), 6)
     attended = packed_attention(queries, keys, values, lengths, heads=3)
-    pieces = zip(*(x.split(lengths) for x in (queries, keys, values)))
+    split = (x.split(lengths) for x in (queries, keys, values))
     # With identity projections torch's function is attention and no more.
     eye = torch.eye(6)
     expected = [
@@ -50,7 +50,7 @@ def test_equals_torch_on_each_utterance(lengths):
             out_proj_weight=eye,
             out_proj_bias=None,
         )[0].squeeze(1)
-        for piece in pieces
+        for piece in zip(*split, strict=True)
     ]
     assert torch.allclose(attended, torch.cat(expected), atol=1e-6)
 

@@ -1,6 +1,7 @@
 """Characters as tokens."""
 
 import pytest
+import torch
 
 from qieemo_sb.tokens import (
     ALPHABET,
@@ -55,8 +56,6 @@ def test_frames_that_ctc_needs(tokens, frames):
 
 
 def test_ctc_agrees_on_the_frames_needed():
-    import torch
-
     tokens = [3, 3, 4]
     for frames, possible in ((frames_needed(tokens), True), (3, False)):
         loss = torch.nn.functional.ctc_loss(

@@ -7,20 +7,25 @@ Authors
 from collections.abc import Sequence
 
 import torch
-from torch.nn.functional import layer_norm
 
+from qieemo_sb.frames import frame_mask
 from qieemo_sb.rebuild import Rebuildable
+
+MEMORY = 50_000  # frames that the running statistics look back on: 1000 s
+EPSILON = 1e-5
 
 
 class BlockMixer(Rebuildable):
-    r"""Weighted sum of normalised blocks.
+    r"""Weighted sum of blocks, each channel standardised.
 
     .. math:: x_t = \sum_{k \in K} \mathrm{softmax}(w)_k \,
-              \mathrm{LN}(h^{(k)}_t)
+              (h^{(k)}_t - \mu^{(k)}) / \sigma^{(k)}
 
-    LN has no parameters: it only brings blocks, whose scales differ by two
-    orders of magnitude, to one scale, so that the weights can be read. A
-    weighted sum of blocks is SUPERB's (arXiv 2105.01051).
+    Mean and standard deviation of each channel over the frames of the training
+    data are gathered while training. A few channels of a Whisper block are a
+    hundred times larger than the rest: to norm each frame over its channels
+    instead would leave little else audible. A weighted sum of blocks is
+    SUPERB's (arXiv 2105.01051).
 
     Arguments
     ---------
@@ -45,6 +50,10 @@ class BlockMixer(Rebuildable):
         self.d_model = d_model
         if len(self.blocks) > 1:
             self.logits = torch.nn.Parameter(torch.zeros(len(self.blocks)))
+        # In float, as all of a bundle's weights are: exact up to 2 ** 24.
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(len(self.blocks), d_model))
+        self.register_buffer("variance", torch.ones(len(self.blocks), d_model))
 
     def weights(self) -> torch.Tensor:
         """[K] weights of the blocks; they add up to one."""
@@ -62,17 +71,35 @@ class BlockMixer(Rebuildable):
         hidden_states : dict of int to torch.Tensor
             Block → [B, T, D].
         lengths : torch.Tensor
-            [B] frames. Not used: each frame is mixed by itself.
+            [B] frames. In training, those frames enter the statistics.
 
         Returns
         -------
         torch.Tensor
             [B, T, D].
         """
-        normed = [
-            layer_norm(hidden_states[k], (self.d_model,)) for k in self.blocks
-        ]
-        if len(normed) == 1:
-            return normed[0]
-        pairs = zip(self.weights(), normed, strict=True)
-        return sum(weight * x for weight, x in pairs)
+        blocks = [hidden_states[k] for k in self.blocks]
+        if self.training:
+            self._update(blocks, lengths)
+        weights = self.weights().to(blocks[0].device)
+        mixed = 0.0
+        for weight, x, mean, variance in zip(
+            weights, blocks, self.mean, self.variance, strict=True
+        ):
+            mixed = mixed + (x - mean) * (weight / (variance + EPSILON).sqrt())
+        return mixed
+
+    @torch.no_grad()
+    def _update(self, blocks, lengths):
+        """Merge a batch into the statistics (Chan et al., 1979)."""
+        mask = frame_mask(lengths, blocks[0].shape[1])
+        frames = torch.stack([x[mask].float() for x in blocks])  # [K, ΣT, D]
+        size = frames.shape[1]
+        share = size / (self.count + size)
+        mean = frames.mean(dim=1)
+        shift = mean - self.mean
+        variance = frames.var(dim=1, unbiased=False)
+        self.variance += share * (variance - self.variance)
+        self.variance += share * (1 - share) * shift.square()
+        self.mean += share * shift
+        self.count.copy_((self.count + size).clamp(max=MEMORY))

@@ -1,0 +1,149 @@
+"""Attentive statistics, masked."""
+
+import pytest
+import torch
+
+from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
+
+
+@pytest.fixture
+def pool():
+    torch.manual_seed(0)
+    return AttentiveStatisticsPooling(width=6, hidden=4)
+
+
+@pytest.fixture
+def even():
+    """Pooling whose attention is zero: every frame weighs the same."""
+    pool = AttentiveStatisticsPooling(width=2, hidden=3)
+    for parameter in pool.parameters():
+        parameter.data.zero_()
+    return pool
+
+
+def test_shape(pool):
+    pooled = pool(torch.randn(3, 9, 6), torch.tensor([9, 1, 4]))
+    assert pooled.shape == (3, 12)
+
+
+def test_without_attention_mean_and_deviation(even):
+    frames = torch.tensor([[[1.0, 0.0], [3.0, 0.0], [5.0, 6.0], [99, 99]]])
+    pooled = even(frames, torch.tensor([3]))
+    # 1, 3, 5: mean 3, variance 8 / 3. 0, 0, 6: mean 2, variance 8.
+    expected = torch.tensor([[3.0, 2.0, (8 / 3) ** 0.5, 8**0.5]])
+    assert torch.allclose(pooled, expected, atol=1e-5)
+
+
+def test_attention_weighs_frames():
+    pool = AttentiveStatisticsPooling(width=1, hidden=1)
+    pool.attention[0].weight.data.fill_(1e3)  # tanh gives the sign
+    pool.attention[0].bias.data.zero_()
+    pool.attention[2].weight.data.fill_(torch.tensor(3.0).log() / 2)
+    pool.attention[2].bias.data.fill_(7.0)  # cancels
+    frames = torch.tensor([[[-1.0], [1.0]]])
+    # Weights 1 : 3; mean 1/2, variance 3/4.
+    pooled = pool(frames, torch.tensor([2]))
+    assert pooled.flatten().tolist() == pytest.approx([0.5, 0.75**0.5])
+
+
+def test_frames_past_the_end_do_not_matter(pool):
+    frames, lengths = torch.randn(2, 9, 6), torch.tensor([9, 4])
+    pooled = pool(frames, lengths)
+    frames[1, 4:] = 1e4
+    assert torch.equal(pool(frames, lengths), pooled)
+
+
+@pytest.mark.parametrize("method", ["forward", "around"])
+def test_alone_and_in_company(pool, method):
+    def run(frames, lengths):
+        if method == "forward":
+            return pool(frames, lengths)
+        return pool.around(frames, lengths, 5)
+
+    frames, lengths = 10 * torch.randn(8, 20, 6), torch.arange(4, 20, 2)
+    together = run(frames, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        alone = run(frames[row : row + 1, :length], lengths[row : row + 1])
+        own = together[row : row + 1, :length]
+        if method == "forward":
+            own = together[row : row + 1]
+        assert torch.allclose(own, alone, atol=1e-5)
+
+
+def test_order_of_the_batch(pool):
+    frames, lengths = torch.randn(4, 7, 6), torch.tensor([7, 2, 1, 5])
+    order = [2, 0, 3, 1]
+    shuffled = pool(frames[order], lengths[order])
+    assert torch.allclose(shuffled, pool(frames, lengths)[order], atol=1e-6)
+
+
+def test_one_frame_has_no_deviation(pool):
+    frames = torch.randn(1, 1, 6, requires_grad=True)
+    pooled = pool(frames, torch.tensor([1]))
+    assert torch.allclose(pooled[:, :6], frames[:, 0])
+    assert torch.allclose(pooled[:, 6:], torch.full((1, 6), 1e-3))
+    pooled.sum().backward()
+    assert torch.isfinite(frames.grad).all()
+
+
+def test_every_parameter_learns(pool):
+    pool(torch.randn(2, 9, 6), torch.tensor([9, 4])).sum().backward()
+    for name, parameter in pool.named_parameters():
+        # A bias on every score cancels in the softmax.
+        if name != "attention.2.bias":
+            assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("method", ["forward", "around"])
+def test_float32_under_autocast(pool, method):
+    def run(frames):
+        lengths = torch.tensor([9, 4])
+        if method == "forward":
+            return pool(frames, lengths)
+        return pool.around(frames, lengths, 5)
+
+    frames = torch.randn(2, 9, 6)
+    expected = run(frames)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(run(frames), expected)
+        assert run(frames.bfloat16()).dtype == torch.float32
+
+
+# Around every frame
+
+
+@pytest.mark.parametrize("span", [39, 101])
+def test_around_with_a_long_span_is_the_whole(pool, span):
+    frames, lengths = torch.randn(2, 20, 6), torch.tensor([20, 11])
+    whole = pool(frames, lengths).unsqueeze(1)
+    around = pool.around(frames, lengths, span)
+    assert around.shape == (2, 20, 12)
+    for row, length in enumerate(lengths.tolist()):
+        own = around[row, :length]
+        assert torch.allclose(own, whole[row].expand_as(own), atol=1e-4)
+
+
+def test_around_is_forward_on_the_stretch(pool):
+    frames = torch.randn(1, 12, 6)
+    around = pool.around(frames, torch.tensor([12]), 5)
+    for t in range(12):
+        stretch = frames[:, max(0, t - 2) : t + 3]
+        expected = pool(stretch, torch.tensor([stretch.shape[1]]))
+        assert torch.allclose(around[:, t], expected, atol=1e-4), t
+
+
+def test_around_one_frame_is_the_frame(pool):
+    frames = torch.randn(1, 6, 6)
+    around = pool.around(frames, torch.tensor([6]), 1)
+    assert torch.allclose(around[..., :6], frames, atol=1e-5)
+
+
+def test_around_frames_that_attention_passes_over():
+    pool = AttentiveStatisticsPooling(width=1, hidden=1)
+    pool.attention[0].weight.data.fill_(1.0)
+    pool.attention[0].bias.data.zero_()
+    pool.attention[2].weight.data.fill_(500.0)  # exp(-1000) is zero
+    frames = torch.tensor([[[-9.0]] * 10 + [[9.0]] * 10]).view(1, 20, 1)
+    around = pool.around(frames, torch.tensor([20]), 3)
+    assert torch.isfinite(around).all()
+    assert around[0, 0, 0].item() == pytest.approx(-9.0, abs=1e-4)
