@@ -1,4 +1,5 @@
 import pytest
+
 from qieemo_sb.cli import main
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from qieemo_sb.audio import read_audio
 from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
 from qieemo_sb.files import replacing
-from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths
+from qieemo_sb.frames import SAMPLE_RATE
 
 BATCH_SECONDS = 30  # audio encoded at once while filling
 FORMAT = 1  # raised when what an encoder computes changes
@@ -121,7 +121,7 @@ class EncoderCache:
         return torch.from_numpy(stored.astype(np.float32))
 
     def output(
-        self, frames: torch.Tensor, relative: torch.Tensor
+        self, frames: torch.Tensor, lengths: torch.Tensor
     ) -> EncoderOutput:
         """A padded batch of ``load``'s results as the encoder's output.
 
@@ -129,17 +129,15 @@ class EncoderCache:
         ---------
         frames : torch.Tensor
             [B, T, K, D].
-        relative : torch.Tensor
-            [B] relative lengths.
+        lengths : torch.Tensor
+            [B] frames of each utterance.
 
         Returns
         -------
         EncoderOutput
         """
         hidden = {k: frames[:, :, i] for i, k in enumerate(self.blocks)}
-        return EncoderOutput(
-            hidden, absolute_lengths(relative, frames.shape[1])
-        )
+        return EncoderOutput(hidden, lengths)
 
     @torch.no_grad()
     def _encode(self, batch):

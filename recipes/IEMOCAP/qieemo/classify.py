@@ -46,7 +46,7 @@ def main(run, wavs):
     classifier = EncoderClassifier.from_hparams(
         source=str(run / "model"), run_opts={"device": "cpu"}
     )
-    spoken = {wav: None for wav in wavs} or held_out_files(run)
+    spoken = dict.fromkeys(wavs) or held_out_files(run)
     print("\nAnswers of SpeechBrain's EncoderClassifier:")
     for wav, emotion in spoken.items():
         _, score, _, text_lab = classifier.classify_file(wav)

@@ -36,11 +36,17 @@ from speechbrain.utils.distributed import (
 
 from qieemo_sb import plots
 from qieemo_sb.audio import AudioError, read_audio
+from qieemo_sb.augment import random_crop
 from qieemo_sb.bundle import save_bundle
 from qieemo_sb.card import model_card
 from qieemo_sb.corpora.utterance import CorpusError
 from qieemo_sb.encoders.cache import EncoderCache
-from qieemo_sb.frames import SAMPLE_RATE, num_frames
+from qieemo_sb.frames import (
+    FRAME_HOP,
+    SAMPLE_RATE,
+    absolute_lengths,
+    num_frames,
+)
 from qieemo_sb.scoring import Scores, write_metrics, write_predictions
 from qieemo_sb.tokens import character_encoder, frames_needed, normalise
 
@@ -53,13 +59,18 @@ class EmotionBrain(sb.Brain):
     def compute_forward(self, batch, stage):
         """Waveforms, or what a frozen encoder said of them → QieemoOutput."""
         batch = batch.to(self.device)
-        if self.hparams.cache is not None:
-            encoded = self.hparams.cache.output(*batch.frames)
-            return self.modules.qieemo(encoded=encoded)
-        wavs, wav_lens = batch.sig
-        if stage == sb.Stage.TRAIN and self.hparams.speed_perturbation:
-            wavs, wav_lens = self.hparams.wav_augment(wavs, wav_lens)
-        return self.modules.qieemo(wavs, wav_lens)
+        cache, training = self.hparams.cache, stage == sb.Stage.TRAIN
+        x, relative = batch.sig if cache is None else batch.frames
+        if training and self.hparams.speed_perturbation:
+            x, relative = self.hparams.wav_augment(x, relative)
+        lengths = absolute_lengths(relative, x.shape[1])
+        if training and self.hparams.crop_seconds:
+            rate = SAMPLE_RATE if cache is None else SAMPLE_RATE / FRAME_HOP
+            size = round(self.hparams.crop_seconds * rate)
+            x, lengths = random_crop(x, lengths, size)
+        if cache is None:
+            return self.modules.qieemo(x, lengths / x.shape[1])
+        return self.modules.qieemo(encoded=cache.output(x, lengths))
 
     def compute_objectives(self, predictions, batch, stage):
         """Emotion loss, plus the CTC loss of the PPG if it has a weight."""
@@ -245,6 +256,11 @@ def add_pipelines(hparams, datasets):
     steps.append(frames_pipeline if cached else audio_pipeline)
     outputs = ["id", "emo_encoded", "frames" if cached else "sig"]
     if hparams["ctc_weight"] > 0:
+        if hparams["crop_seconds"]:
+            raise CorpusError(
+                "A crop does not say the whole transcript: set crop_seconds "
+                "to null, or ctc_weight to 0."
+            )
         check_transcripts(hparams["tokens"], datasets)
         steps.append(token_pipeline)
         outputs.append("tokens")
