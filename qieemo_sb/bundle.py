@@ -73,8 +73,19 @@ def save_bundle(
     -------
     Path
         ``folder``.
+
+    Raises
+    ------
+    BundleError
+        ``folder`` is a file, or an encoder has more or fewer names than the
+        model has outputs.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise BundleError(f"{folder} is a file; a bundle is a folder.")
+    _check_names(label_encoder, model.classifier.n_classes, "label_encoder")
+    if tokens is not None:
+        _check_names(tokens, model.ppg_head.n_tokens, "tokens")
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -220,13 +231,22 @@ class BundleLoader(Pretrainer):
         path = self.files[name]
         if not Path(path).is_file():
             raise BundleError(f"{path} is missing from the bundle.")
-        encoder.load(path)
-        if sorted(encoder.ind2lab) != list(range(expected)):
-            raise BundleError(
-                f"{path} names {len(encoder.ind2lab)} outputs, the model has "
-                f"{expected}: they are not of one bundle."
-            )
+        try:
+            encoder.load(path)
+        except (ValueError, LookupError, SyntaxError) as error:
+            raise BundleError(f"{path} is damaged: {error}") from error
+        _check_names(encoder, expected, path)
         encoder.expect_len(expected)
+
+
+def _check_names(encoder, expected, where):
+    """Raise BundleError unless each of the model's outputs has one name."""
+    named = sorted(encoder.ind2lab) == list(range(expected))
+    if not named or len(encoder.lab2ind) != expected:
+        raise BundleError(
+            f"{where} has {len(encoder.lab2ind)} names, the model has "
+            f"{expected} outputs: they do not belong together."
+        )
 
 
 def load_weights(model: torch.nn.Module, path: str | Path) -> None:

@@ -4,6 +4,7 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from speechbrain.inference.classifiers import (
     EncoderClassifier as SpeechBrainEncoderClassifier,
 )
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
+from speechbrain.utils.run_opts import RunOptions
 
 from qieemo_sb.audio import read_audio
 from qieemo_sb.bundle import HYPERPARAMS, BundleError, BundleLoader
@@ -109,14 +111,10 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             "local_strategy": local_strategy,
             "fetch_config": fetch_config or FetchConfig(),
         }
+        _check_source(source)
         source = str(source)
-        if Path(source).is_file():
-            raise BundleError(f"{source} is a file; a bundle is a folder.")
         path = Path(fetch(hparams_file, source, savedir, **where))
-        if not path.is_file():
-            raise BundleError(f"{source} is no bundle: no {hparams_file}.")
-        text = path.read_text(encoding="utf-8")
-        hparams = load_trusted_yaml(text, str(path), overrides)
+        hparams = load_trusted_yaml(_read(path), str(path), overrides)
         loader = hparams.get("pretrainer")
         if not isinstance(loader, BundleLoader):
             raise BundleError(f"{path} has no BundleLoader as pretrainer.")
@@ -124,6 +122,9 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         loader.collect_files(default_source=source, **where)
         loader.load_collected()
         hparams["savedir"] = savedir
+        # How a model is run is for its user to say, not for its maker.
+        for option in RunOptions().as_dict():
+            hparams.pop(option, None)
         return cls(modules=hparams["modules"], hparams=hparams, **kwargs)
 
     @property
@@ -257,3 +258,25 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             source, name = str(path).rsplit("/", 1)
             path = fetch(name, source, savedir)
         return read_audio(path).to(self.device)
+
+
+def _check_source(source):
+    """Raise BundleError for what is neither a folder nor a hub id."""
+    text = str(source)
+    hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text)
+    if Path(text).is_file():
+        raise BundleError(f"{text} is a file; a bundle is a folder.")
+    if not Path(text).is_dir() and (isinstance(source, Path) or not hub_id):
+        raise BundleError(f"{text} is neither a folder nor a hub id.")
+
+
+def _read(path):
+    """A bundle's yaml as text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{path.parent} is no bundle: no {path.name}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path} is no text: {error}") from error

@@ -215,24 +215,38 @@ class Qieemo(Rebuildable):
         """Raise ValueError for parts that do not fit together."""
         if self.mixer is None and self.ppg_head is None:
             raise ValueError("Qieemo needs a mixer, a ppg_head, or both.")
-        if None in (self.mixer, self.ppg_head) and (mmf or self.cma):
+        fused = self.cma or isinstance(mmf, MMF)
+        if None in (self.mixer, self.ppg_head) and fused:
             raise ValueError(
                 "MMF and CMA fuse two streams: give both a mixer and a "
                 "ppg_head, or set mmf and cma to null."
             )
         if self.mixer is not None:
             self.encoder.check_blocks(self.mixer.blocks)
-            self._check_width("mixer", self.mixer.d_model, self.encoder.d_model)
+            self._check("mixer", self.mixer, d_model=self.encoder.d_model)
+        if self.ppg_head is not None:
+            self._check("ppg_head", self.ppg_head, d_model=self.encoder.d_model)
+        self._check("classifier", self.classifier, width=2 * self.pooling.width)
         for name, part in (("mmf", mmf), ("cma", self.cma)):
             if part is not None:
-                self._check_width(name, part.width, self.pooling.width)
+                self._check(
+                    name,
+                    part,
+                    width=self.pooling.width,
+                    d_model=self.mixer.d_model if self.mixer else 0,
+                    n_tokens=self.ppg_head.n_tokens if self.ppg_head else 0,
+                )
 
     @staticmethod
-    def _check_width(name, width, expected):
-        if width != expected:
-            raise ValueError(
-                f"Qieemo: {name} is {width} wide where {expected} is needed."
-            )
+    def _check(name, part, **expected):
+        """Raise ValueError if a part was made for another shape."""
+        for argument, size in expected.items():
+            found = part.config.get(argument, size)
+            if found != size:
+                raise ValueError(
+                    f"Qieemo: {name} has {argument} {found} where {size} is "
+                    "needed."
+                )
 
     def _concatenation(self):
         return Concatenation(

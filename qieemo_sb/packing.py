@@ -1,10 +1,10 @@
 """Batches without padding: all utterances' frames in one row of frames.
 
 Linear layers and norms then see real frames only, and attention runs inside
-each utterance by itself. Nothing is spent on padding, and on a CPU a clip
-gets the same numbers, bit by bit, alone or in company: a masked attention
-would round differently, which blocks with activations of some hundreds blow
-up to 1e-3.
+each utterance by itself. Nothing is spent on padding, and a clip gets
+the same numbers alone and in company. With a masked attention over a padded
+batch it would not: that rounds differently, which blocks whose activations
+reach some hundreds blow up to 1e-3.
 
 Authors
  * The Qieemo-SB authors 2026

@@ -1,21 +1,24 @@
 """Reading a stranger's yaml: only what is on a short list is ever built.
 
 HyperPyYAML builds whatever a yaml names: ``!apply:`` calls any function,
-``!new:`` any class, and a plain ``(…)`` is parsed by a loader that runs
-Python tags. Here the text is checked, node by node, before HyperPyYAML sees
-it, and once more after its references are resolved, since pieces that are
-harmless apart can be joined by a reference.
+``!new:`` any class, a plain ``(…)`` is parsed by a loader that runs Python
+tags, and references are filled in as text, so that harmless pieces can add up
+to any of these. A stranger's yaml is therefore checked node by node and built
+here, by a loader that knows plain values, whole references and trusted names,
+and never reaches HyperPyYAML. It is still HyperPyYAML, which SpeechBrain's
+own classes read.
 
 Authors
  * The Qieemo-SB authors 2026
 """
 
 import io
+import pydoc
 import re
 from typing import Any
 
 import ruamel.yaml
-from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml import events, nodes
 
 # Exact names: a package prefix would let speechbrain's own shell runner in.
 # None of these runs code that its arguments bring.
@@ -27,6 +30,7 @@ TRUSTED = frozenset(
         "qieemo_sb.inference.PassThrough",
         "qieemo_sb.lobes.classifier.Classifier",
         "qieemo_sb.lobes.cma.CMA",
+        "qieemo_sb.lobes.concatenation.Concatenation",
         "qieemo_sb.lobes.mixer.BlockMixer",
         "qieemo_sb.lobes.mmf.MMF",
         "qieemo_sb.lobes.pooling.AttentiveStatisticsPooling",
@@ -36,18 +40,20 @@ TRUSTED = frozenset(
         "speechbrain.dataio.encoder.CategoricalEncoder",
     }
 )
-PLAIN_REFERENCE = re.compile(r"<\w+(\[\w+\])*>")
+REFERENCE = re.compile(r"<(\w+)>")
 NEW = "!new:"
+MAX_CHARACTERS = 100_000  # a bundle's yaml has three thousand
+MAX_DEPTH = 20  # and nests four deep
 
 
 class UntrustedYaml(ValueError):
-    """A yaml asks for something that is not on the list."""
+    """A yaml asks for something that is not on the list, or is no bundle's."""
 
 
 def load_trusted_yaml(
     text: str, name: str, overrides: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Load HyperPyYAML of unknown origin.
+    """Load a bundle's yaml, whoever wrote it.
 
     Arguments
     ---------
@@ -56,12 +62,12 @@ def load_trusted_yaml(
     name : str
         Where it comes from, for messages.
     overrides : dict or None
-        The caller's own changes. They are checked too.
+        Plain values in place of the yaml's own.
 
     Returns
     -------
     dict
-        What ``hyperpyyaml.load_hyperpyyaml`` makes of it.
+        Top-level key → value or object, as HyperPyYAML would build it.
 
     Raises
     ------
@@ -79,11 +85,21 @@ def load_trusted_yaml(
     on the list of what a bundle may build. Nothing was run.
     """
     check_yaml(text, name)
-    resolved = resolve_references(
-        io.StringIO(text), overrides, overrides_must_match=True
-    ).getvalue()
-    check_yaml(resolved, f"{name} (references resolved)")
-    return load_hyperpyyaml(io.StringIO(resolved))
+    yaml = ruamel.yaml.YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
+    try:
+        root = yaml.compose(io.StringIO(text))
+        if not isinstance(root, nodes.MappingNode):
+            raise UntrustedYaml(f"{name} is no mapping of names to values.")
+        _override(root, dict(overrides or {}), yaml.representer)
+        _resolve(root, {key.value: value for key, value in root.value}, set())
+        return yaml.constructor.construct_document(root)
+    except UntrustedYaml:
+        raise
+    except (ruamel.yaml.error.YAMLError, LookupError, TypeError) as error:
+        raise UntrustedYaml(f"{name} cannot be loaded: {error}") from error
+    except ValueError as error:
+        raise UntrustedYaml(f"{name} cannot be built: {error}") from error
 
 
 def check_yaml(text: str, name: str) -> None:
@@ -99,9 +115,23 @@ def check_yaml(text: str, name: str) -> None:
     name : str
         Where it comes from, for messages.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise UntrustedYaml(
+            f"{name} has {len(text)} characters; a bundle's yaml has at most "
+            f"{MAX_CHARACTERS}."
+        )
+    depth = documents = 0
     try:
-        for event in ruamel.yaml.YAML(pure=True).parse(io.StringIO(text)):
+        yaml = ruamel.yaml.YAML(typ="safe", pure=True)
+        for event in yaml.parse(io.StringIO(text)):
+            depth += isinstance(event, events.CollectionStartEvent)
+            depth -= isinstance(event, events.CollectionEndEvent)
+            documents += isinstance(event, events.DocumentStartEvent)
             problem = _problem(event)
+            if depth > MAX_DEPTH:
+                problem = f"Values nest deeper than {MAX_DEPTH}."
+            if documents > 1:
+                problem = "A second document is not allowed."
             if problem:
                 line = event.start_mark.line + 1
                 raise UntrustedYaml(
@@ -113,19 +143,90 @@ def check_yaml(text: str, name: str) -> None:
 
 def _problem(event):
     """What is wrong with a yaml event, or None."""
-    if isinstance(event, ruamel.yaml.events.DocumentStartEvent):
+    if isinstance(event, events.DocumentStartEvent):
         if event.version or event.tags:
             return "Directives (%YAML, %TAG) are not allowed."
-    tag = getattr(event, "tag", None)
-    tag = str(tag) if tag is not None else None
-    value = getattr(event, "value", None)
-    if tag == "!ref":
-        if value is None or not PLAIN_REFERENCE.fullmatch(value):
-            return f"!ref {value!r} is more than a whole reference."
-    elif tag and not (tag.startswith(NEW) and tag[len(NEW) :] in TRUSTED):
-        return f"'{tag}' is not on the list of what a bundle may build."
-    elif isinstance(value, str) and value.startswith("("):
-        return f"{value!r} would be parsed as a Python tuple."
-    elif value == "source":
+    if isinstance(event, events.AliasEvent):
+        return "Aliases are not allowed."  # few of them make a huge document
+    tag, value = getattr(event, "tag", None), getattr(event, "value", None)
+    if tag is not None:
+        return _tag_problem(str(tag), value, event)
+    if value == "source":
         return "'source' is not allowed: a bundle brings its own weights."
+    # Harmless here, not so where SpeechBrain's class reads the same file.
+    if isinstance(value, str) and value.startswith("("):
+        return f"{value!r} would be parsed as a Python tuple."
+    if isinstance(value, str) and "<" in value:
+        return f"{value!r} would be filled in by HyperPyYAML."
     return None
+
+
+def _tag_problem(tag, value, event):
+    """What is wrong with a tagged node, or None."""
+    if tag == "!ref":
+        if value is None or not REFERENCE.fullmatch(value):
+            return f"!ref {value!r} is more than a whole reference."
+        return None
+    if tag[: len(NEW)] != NEW or tag[len(NEW) :] not in TRUSTED:
+        return f"'{tag}' is not on the list of what a bundle may build."
+    # By position, an argument would escape the look at its name.
+    if not isinstance(event, events.MappingStartEvent) and value != "":
+        return f"'{tag}' needs its arguments by name."
+    return None
+
+
+class _Constructor(ruamel.yaml.SafeConstructor):
+    """Knows plain values and ``!new:`` of a trusted name; nothing else."""
+
+
+def _build(constructor, name, node):
+    """Build the object that a ``!new:`` node names."""
+    if name not in TRUSTED:
+        raise UntrustedYaml(f"'{NEW}{name}' is not on the list.")
+    arguments = {}
+    if isinstance(node, nodes.MappingNode):
+        arguments = constructor.construct_mapping(node, deep=True)
+    return pydoc.locate(name)(**arguments)
+
+
+_Constructor.add_multi_constructor(NEW, _build)
+
+
+def _override(node, overrides, representer):
+    """Put the caller's plain values into the tree."""
+    places = {key.value: i for i, (key, _) in enumerate(node.value)}
+    for key, value in overrides.items():
+        if key not in places:
+            raise KeyError(f"override '{key}' is none of {list(places)}")
+        old_key, old = node.value[places[key]]
+        if isinstance(value, dict) and isinstance(old, nodes.MappingNode):
+            _override(old, value, representer)
+        else:
+            new = representer.represent_data(value)
+            node.value[places[key]] = (old_key, new)
+
+
+def _resolve(node, top, done):
+    """Put the top-level node that a ``!ref <name>`` names in its place."""
+    if id(node) in done or isinstance(node, nodes.ScalarNode):
+        return
+    done.add(id(node))
+    if isinstance(node, nodes.MappingNode):
+        node.value = [(key, _target(item, top)) for key, item in node.value]
+        children = [item for _, item in node.value]
+    else:
+        node.value = children = [_target(item, top) for item in node.value]
+    for child in children:
+        _resolve(child, top, done)
+
+
+def _target(node, top):
+    """Follow references to the node that they lead to."""
+    seen = set()
+    while str(node.tag) == "!ref":
+        key = REFERENCE.fullmatch(node.value)[1]
+        if key in seen or key not in top:
+            raise KeyError(f"!ref <{key}> leads nowhere")
+        seen.add(key)
+        node = top[key]
+    return node

@@ -46,11 +46,6 @@ def test_suffix_stays(tmp_path):
         partial.touch()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=FileNotFoundError,
-    reason="BUG files.py: two writers of one process share one partial file",
-)
 def test_two_writers_at_once_do_not_meet(tmp_path):
     path = tmp_path / "a.txt"
     with replacing(path) as slow:

@@ -251,10 +251,6 @@ def test_override_of_nothing(folder):
         EncoderClassifier.from_hparams(folder, overrides={"typo": 1})
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG inference.py: a folder that is missing is asked of the hub",
-)
 @pytest.mark.parametrize("relative", [True, False])
 def test_missing_folder(tmp_path, monkeypatch, no_network, relative):
     monkeypatch.chdir(tmp_path)

@@ -124,14 +124,7 @@ def test_trusted_name_is_a_class(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                strict=True, reason="BUG trust.py: forgotten in TRUSTED"
-            )
-            if name.endswith("Concatenation")
-            else (),
-        )
+        name
         for name in sorted({*classes_of(encoders), *classes_of(lobes)})
         if name != f"{SpeechEncoder.__module__}.SpeechEncoder"
     ],
@@ -280,11 +273,6 @@ def test_more_than_a_whole_reference(refuse, reference):
     assert "stranger, line 2: " in refuse(f"b: 1\na: !ref {reference}\n")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG trust.py: CODE EXECUTION. A chain of references outlives the "
-    "second check, and load_hyperpyyaml resolves once more",
-)
 def test_references_that_are_resolved_twice(refuse):
     # Resolved once: a is `!ref <c>` still, and c the text `<e>(…)`, as an
     # interpolated string literal is evaluated. Twice: a is `(…)`.
@@ -298,10 +286,6 @@ def test_references_that_are_resolved_twice(refuse):
     )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG trust.py: arguments by position need no 'source'",
-)
 @pytest.mark.parametrize("argument", ["[/no/such/whisper]", "\n  - /no/such"])
 def test_source_by_position(refuse, argument):
     refuse(f"a: {WHISPER} {argument}")
@@ -396,11 +380,6 @@ def test_broken_yaml_is_an_error(text):
         load_trusted_yaml(text, "stranger")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG trust.py: errors of ruamel, HyperPyYAML and Python come "
-    "through, which name neither the bundle nor the line",
-)
 @pytest.mark.parametrize(
     "text",
     [
@@ -422,11 +401,6 @@ def test_error_names_the_bundle(text):
         load_trusted_yaml(text, "stranger")
 
 
-@pytest.mark.xfail(
-    run=False,
-    reason="BUG trust.py: HyperPyYAML computes these; they take all time or "
-    "all memory",
-)
 @pytest.mark.parametrize(
     "text",
     [

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from qieemo_sb.audio import read_audio
+from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
 from qieemo_sb.files import replacing
 from qieemo_sb.frames import SAMPLE_RATE
@@ -99,7 +99,11 @@ class EncoderCache:
         AudioError
             A file cannot be used; names it.
         """
-        missing = [w for w in dict.fromkeys(wavs) if not self._path(w).exists()]
+        wavs = list(dict.fromkeys(wavs))
+        for wav in wavs:
+            if not os.path.isfile(wav):
+                raise AudioError(f"{wav} does not exist; check the path.", wav)
+        missing = [wav for wav in wavs if not self._path(wav).exists()]
         if not missing:
             return 0
         training = self.encoder.training
@@ -170,11 +174,12 @@ class EncoderCache:
         return self.folder / f"{name}.npy"
 
     def _key(self):
-        """Named after the encoder's class and weights, blocks and dtype."""
+        """Named after the encoder's shape and weights, blocks and dtype."""
         digest = hashlib.sha256()
         what = (
             FORMAT,
             type(self.encoder).__name__,
+            self.encoder.rebuild_config(),
             self.blocks,
             self.dtype.str,
         )

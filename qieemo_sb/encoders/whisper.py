@@ -28,7 +28,7 @@ from qieemo_sb.frames import (
     num_frames,
     num_mel_frames,
 )
-from qieemo_sb.packing import pack, packed_attention, unpack
+from qieemo_sb.packing import packed_attention, unpack
 
 LOG_FLOOR = 1e-10  # power below which log-mel is flat, as Whisper was trained
 DYNAMIC_RANGE = 8.0  # log10 units kept below the utterance's maximum
@@ -195,9 +195,9 @@ class WhisperEncoder(SpeechEncoder):
         with torch.set_grad_enabled(
             torch.is_grad_enabled() and self.trainable_above == 0
         ):
-            x = self._embed(wavs, samples)  # [N, T, D]
-        mask = frame_mask(lengths, x.shape[1])
-        x, sizes = pack(x, mask), lengths.tolist()  # [ΣT, D]
+            x = self._embed(wavs, samples)  # [ΣT, D]
+        sizes = lengths.tolist()
+        mask = frame_mask(lengths, max(sizes))
         hidden = {0: x}
         for k, block in enumerate(self.blocks[:last], start=1):
             with torch.set_grad_enabled(
@@ -240,16 +240,21 @@ class WhisperEncoder(SpeechEncoder):
         return [self.conv1, self.conv2, *self.blocks[: self.trainable_above]]
 
     def _embed(self, wavs, samples):
-        """Waveforms [N, S] → input of block 1 [N, T, D]."""
-        mel = self.log_mel(wavs, samples)  # [N, n_mels, M]
-        mask = frame_mask(num_mel_frames(samples), mel.shape[2]).unsqueeze(1)
+        """Waveforms [N, S] → input of block 1, packed [ΣT, D].
+
+        Row by row: a convolution over a batch rounds otherwise than over one
+        clip, and sees what a clip alone does not have past its end.
+        """
+        mels = self.log_mel(wavs, samples)  # [N, n_mels, M]
         if self.training and self.spec_augment is not None:
-            mel = self.spec_augment(mel.transpose(1, 2)).transpose(1, 2)
-            mel = mel.masked_fill(~mask, 0.0)
-        # A zero past the end is what a clip alone has there: padding.
-        x = F.gelu(self.conv1(mel)).masked_fill(~mask, 0.0)
-        x = F.gelu(self.conv2(x)).transpose(1, 2)  # [N, T, D]
-        return x + self.positions.weight[: x.shape[1]]
+            mels = self.spec_augment(mels.transpose(1, 2)).transpose(1, 2)
+        sizes = num_mel_frames(samples).tolist()
+        rows = []
+        for mel, size in zip(mels, sizes, strict=True):
+            x = F.gelu(self.conv1(mel[None, :, :size]))
+            x = F.gelu(self.conv2(x))[0].T  # [T, D]
+            rows.append(x + self.positions.weight[: len(x)])
+        return torch.cat(rows)
 
     def _run_block(self, block, x, sizes):
         if self.gradient_checkpointing and torch.is_grad_enabled():

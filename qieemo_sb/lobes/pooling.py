@@ -96,7 +96,14 @@ class AttentiveStatisticsPooling(Rebuildable):
         -------
         torch.Tensor
             [B, T, 2 H].
+
+        Raises
+        ------
+        ValueError
+            ``span`` is even.
         """
+        if span % 2 == 0:
+            raise ValueError(f"A span of {span} frames has no middle one.")
         with torch.autocast(frames.device.type, enabled=False):
             frames = frames.float()
             mask = frame_mask(lengths, frames.shape[1]).unsqueeze(-1)

@@ -186,11 +186,6 @@ def test_model_says_the_same_of_kept_frames(
     assert torch.allclose(kept.embedding, heard.embedding, atol=1e-4)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=FileNotFoundError,
-    reason="BUG cache.py: a missing file is no AudioError, as fill() says",
-)
 def test_missing_file_is_named(make_cache, tmp_path):
     with pytest.raises(AudioError, match="gone.wav does not exist"):
         fill(make_cache(), [tmp_path / "gone.wav"])

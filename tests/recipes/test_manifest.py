@@ -12,7 +12,7 @@ LABELS = ["calm", "upset", "glad"]
 @pytest.fixture(scope="module")
 def table(corpus):
     """A CSV over the synthetic corpus with labels of its own."""
-    wavs = sorted(corpus.glob("Session*/sentences/wav/*/*.wav"))
+    wavs = sorted(corpus.glob("Session*/sentences/wav/*/Ses*.wav"))
     path = corpus.parent / "corpus.csv"
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
