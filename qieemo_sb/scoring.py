@@ -208,6 +208,7 @@ def write_metrics(
     Example
     -------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> right = torch.tensor([0, 1])
     >>> summary = score(right, right, ["neu", "ang"])
     >>> with tempfile.TemporaryDirectory() as folder:
