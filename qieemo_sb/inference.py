@@ -58,12 +58,10 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
     This one executes nothing that a bundle brings and reads no pickle, checks
     audio before the model sees it, and can give frame-wise results.
 
-    Example
-    -------
-    >>> from qieemo_sb import EncoderClassifier  # doctest: +SKIP
-    >>> classifier = EncoderClassifier.from_hparams("model")  # doctest: +SKIP
-    >>> classifier.classify_file("speech.wav")[3]  # doctest: +SKIP
-    ['neu']
+    To classify a file with the model that a run left::
+
+        classifier = EncoderClassifier.from_hparams("results/demo/model")
+        log_probs, score, index, emotion = classifier.classify_file("a.wav")
     """
 
     MODULES_NEEDED = ["embedding_model", "classifier", "qieemo"]

@@ -100,7 +100,9 @@ def speak(
 
     Example
     -------
-    >>> samples = speak("good morning", "en-gb+f2", rate=160)  # doctest: +SKIP
+    >>> samples = speak("good morning", "en-gb+f2", rate=160)
+    >>> samples.dtype, len(samples) > ESPEAK_RATE // 2
+    (dtype('int16'), True)
     """
     content = _encode(text)
     identifier = _resolve(voice)

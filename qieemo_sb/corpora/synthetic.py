@@ -295,7 +295,10 @@ def write_synthetic(
 
     Example
     -------
-    >>> root = write_synthetic("corpus", carrier="words")  # doctest: +SKIP
+    >>> folder = getfixture("tmp_path") / "corpus"
+    >>> root = write_synthetic(folder, turns_per_speaker=11)
+    >>> sorted(path.name for path in root.glob("Session*"))[::4]
+    ['Session1', 'Session5']
     """
     turns = plan_turns(seed, turns_per_speaker, carrier)
     options = {
