@@ -26,28 +26,29 @@ def copied(corpus, tmp_path):
 
 
 def test_without_iemocap_it_says_where_to_get_it_and_what_runs_without(
-    tmp_path, whisper
+    tmp_path,
 ):
+    # No Whisper is given: it says so before it would download one.
     printed = refused(
         IEMOCAP,
         "hparams/qieemo.yaml",
         f"--output_folder={tmp_path}",
-        f"--whisper_source={whisper}",
-        "--emotional_blocks=[1]",
     )
     assert "https://sail.usc.edu/iemocap/" in printed
     assert "python train.py hparams/demo.yaml" in printed
 
 
-def test_without_ravdess_it_says_where_to_get_it(tmp_path, whisper):
+def test_without_ravdess_it_says_where_to_get_it(tmp_path):
     printed = refused(
         ROOT / "recipes/RAVDESS/qieemo",
         "hparams/qieemo.yaml",
         f"--output_folder={tmp_path}",
-        f"--whisper_source={whisper}",
-        "--emotional_blocks=[1]",
     )
     assert "RAVDESS is needed" in printed
+
+
+def test_without_a_folder_of_ones_own_it_names_the_option():
+    assert "'data_folder'" in refused(IEMOCAP, "hparams/manifest.yaml")
 
 
 def test_all_bad_files_are_listed_at_once(copied, tmp_path):

@@ -18,6 +18,7 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
+import pydoc
 import random
 import sys
 from collections import Counter
@@ -25,7 +26,8 @@ from pathlib import Path
 
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml
+from hyperpyyaml import load_hyperpyyaml, resolve_references
+from ruamel.yaml import YAML
 from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.nnet.schedulers import update_learning_rate
 from speechbrain.utils.distributed import (
@@ -367,6 +369,16 @@ def class_weights(hparams, train):
     return shares.sum() / (len(emotions) * shares.clamp(min=1))
 
 
+def stop_without_data(hparams_file, overrides):
+    """Say how to get the corpus before anything is built or downloaded."""
+    with open(hparams_file, encoding="utf-8") as fin:
+        tree = YAML().load(resolve_references(fin, overrides))
+    if tree["data_folder"] is None and not tree["skip_prep"]:
+        name = tree["prepare"].tag.value.removeprefix("!name:")
+        prepare = pydoc.locate(name)
+        prepare(data_folder=None, output_folder=tree["output_folder"])
+
+
 def main(hparams, run_opts):
     """Prepare, train, test."""
     if not hparams["skip_prep"]:
@@ -423,6 +435,11 @@ if __name__ == "__main__":
 
     # Initialize ddp (useful only for multi-GPU DDP training).
     sb.utils.distributed.ddp_init_group(run_opts)
+
+    try:
+        stop_without_data(hparams_file, overrides)
+    except ValueError as error:  # a CorpusError, or a !PLACEHOLDER
+        sys.exit(f"\n{error}")
 
     # Load hyperparameters file with command-line overrides.
     with open(hparams_file, encoding="utf-8") as fin:
