@@ -1,8 +1,8 @@
 """Audio files: decode, bring to 16 kHz mono, refuse what cannot be used.
 
-A file is decoded and normalised by SpeechBrain's own code, so an utterance
-has the same samples here, in training and in SpeechBrain's
-``EncoderClassifier.load_audio``.
+A file is decoded as SpeechBrain does and normalised by SpeechBrain's own
+code, so an utterance has the same samples here, in training and in
+SpeechBrain's ``EncoderClassifier.load_audio``.
 
 Authors
  * The Qieemo-SB authors 2026
@@ -16,27 +16,10 @@ from pathlib import Path
 
 import torch
 
-from qieemo_sb.frames import MIN_SAMPLES, SAMPLE_RATE
+from qieemo_sb.frames import SAMPLE_RATE
+from qieemo_sb.sound import AudioError, check_signal, decode
 
 PROGRESS_FROM = 200  # files; fewer are decoded before a bar is of use
-
-
-class AudioError(ValueError):
-    """An audio file that cannot be used.
-
-    Arguments
-    ---------
-    message : str
-        Names the file, what is wrong with it and what to do.
-    path : str or Path
-        The file.
-    """
-
-    # `path` has a default because pickle and DataLoader workers rebuild an
-    # exception from its message alone.
-    def __init__(self, message: str, path: str | Path = ""):
-        super().__init__(message)
-        self.path = os.fspath(path)
 
 
 def read_audio(path: str | Path) -> torch.Tensor:
@@ -69,12 +52,9 @@ def read_audio(path: str | Path) -> torch.Tensor:
     >>> read_audio(path).shape
     torch.Size([16000])
     """
-    _check_file(path)
-    samples, rate = _decode(path)
-    if len(samples) == 0:
-        raise _error(path, "has no samples", "record or copy it again")
-    signal = _normalizer()(samples, rate)
-    _check_signal(path, signal)
+    samples, rate = decode(path)
+    signal = _normalizer()(torch.from_numpy(samples), rate)
+    check_signal(path, signal.numpy())
     return signal
 
 
@@ -146,54 +126,10 @@ def _seconds_or_error(path: str | Path) -> float | AudioError:
         return error
 
 
-def _check_file(path: str | Path) -> None:
-    if os.path.isdir(path):
-        raise _error(path, "is a folder", "name an audio file in it")
-    if not os.path.exists(path):
-        raise _error(path, "does not exist", "check the path")
-    if os.path.getsize(path) == 0:
-        raise _error(path, "is empty (0 bytes)", "record or copy it again")
-
-
-def _decode(path: str | Path) -> tuple[torch.Tensor, int]:
-    # SpeechBrain takes longer to import than a manifest to check: only those
-    # who decode wait for it.
-    from speechbrain.dataio import audio_io
-
-    try:
-        return audio_io.load(
-            os.fspath(path), channels_first=False, dtype=torch.float32
-        )
-    except RuntimeError as error:
-        cause = error.__cause__ or error
-        reason = str(getattr(cause, "error_string", cause)).rstrip(".")
-        raise _error(
-            path,
-            f"cannot be decoded ({reason})",
-            "copy it again or convert it to WAV or FLAC",
-        ) from error
-
-
 @functools.cache
 def _normalizer():
+    # SpeechBrain takes longer to import than a manifest to check: only those
+    # who decode wait for it.
     from speechbrain.dataio.preprocess import AudioNormalizer
 
     return AudioNormalizer(sample_rate=SAMPLE_RATE)
-
-
-def _check_signal(path: str | Path, signal: torch.Tensor) -> None:
-    if not torch.isfinite(signal).all():
-        raise _error(
-            path, "holds NaN or infinite samples", "export it again or drop it"
-        )
-    if len(signal) < MIN_SAMPLES:
-        raise _error(
-            path,
-            f"is too short: {len(signal)} samples at 16 kHz, at least "
-            f"{MIN_SAMPLES} (25 ms) are needed",
-            "drop it",
-        )
-
-
-def _error(path: str | Path, problem: str, remedy: str) -> AudioError:
-    return AudioError(f"{path} {problem}; {remedy}.", path)

@@ -2,12 +2,18 @@
 
 16 000 samples a second, one mel frame a 10 ms hop, one encoder frame a
 20 ms hop. Every other module asks here instead of doing its own division.
+Counting needs no torch: who only counts need not wait for its import.
 
 Authors
  * The Qieemo-SB authors 2026
 """
 
-import torch
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 SAMPLE_RATE = 16_000  # samples per second
 MEL_HOP = 160  # samples per mel frame: 10 ms
@@ -79,10 +85,11 @@ def absolute_lengths(relative: torch.Tensor, size: int) -> torch.Tensor:
 
     Example
     -------
+    >>> import torch
     >>> absolute_lengths(torch.tensor([1.0, 0.5]), 7)
     tensor([7, 4])
     """
-    lengths = torch.round(relative.double() * size).long()
+    lengths = (relative.double() * size).round().long()
     return lengths.clamp(min=0, max=size)
 
 
@@ -103,10 +110,13 @@ def frame_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
 
     Example
     -------
+    >>> import torch
     >>> frame_mask(torch.tensor([1, 2]), 2)
     tensor([[ True, False],
             [ True,  True]])
     """
+    import torch
+
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 

@@ -11,13 +11,12 @@ import torch
 
 from qieemo_sb.frames import (
     FRAME_HOP,
-    MIN_SAMPLES,
-    SAMPLE_RATE,
     absolute_lengths,
     num_frames,
     sample_windows,
 )
 from qieemo_sb.rebuild import Rebuildable
+from qieemo_sb.sound import check_batch
 
 
 @dataclasses.dataclass
@@ -206,25 +205,13 @@ def check_waveforms(
     if wav_lens is None:
         wav_lens = torch.ones(len(wavs), device=wavs.device)
     samples = absolute_lengths(wav_lens.to(wavs.device), wavs.shape[1])
-    for row, length in enumerate(samples.tolist()):
-        if length < MIN_SAMPLES:
-            raise ValueError(
-                f"Utterance {row} of the batch has {length} samples; at least "
-                f"{MIN_SAMPLES} ({1000 * MIN_SAMPLES // SAMPLE_RATE} ms at 16 "
-                "kHz) are needed. Leave it out."
-            )
     wavs = wavs[:, : int(samples.max())]
     past_end = (
         torch.arange(wavs.shape[1], device=wavs.device) >= samples[:, None]
     )
     wavs = wavs.masked_fill(past_end, 0.0)
     finite = torch.isfinite(wavs).all(dim=1)
-    if not finite.all():
-        rows = (~finite).nonzero().flatten().tolist()
-        raise ValueError(
-            f"Utterances {rows} of the batch have NaN or infinite samples. "
-            "Repair the files or leave them out."
-        )
+    check_batch(samples.tolist(), finite.tolist())
     return wavs, samples
 
 

@@ -1,0 +1,240 @@
+"""Audio files as arrays: decode, check, bring to 16 kHz mono.
+
+Needs neither torch nor SpeechBrain. ``qieemo_sb.audio`` decodes and checks
+with what is here too, so a file is refused in the same words everywhere.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import functools
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from qieemo_sb.frames import MIN_SAMPLES, SAMPLE_RATE
+
+ZERO_CROSSINGS = 6  # of the resampler's sinc, on each side
+ROLL_OFF = 0.99  # the resampler's cut-off, of the lower Nyquist frequency
+CHUNK = 2**13  # resampled at once: so many windows are copied, not a file's
+
+
+class AudioError(ValueError):
+    """An audio file that cannot be used.
+
+    Arguments
+    ---------
+    message : str
+        Names the file, what is wrong with it and what to do.
+    path : str or Path
+        The file.
+    """
+
+    # `path` has a default because pickle and DataLoader workers rebuild an
+    # exception from its message alone.
+    def __init__(self, message: str, path: str | Path = ""):
+        super().__init__(message)
+        self.path = os.fspath(path)
+
+
+def read_sound(path: str | Path) -> np.ndarray:
+    """Read an audio file as 16 kHz mono.
+
+    What ``qieemo_sb.audio.read_audio`` gives, as an array: the same samples
+    at 16 kHz, and at any other rate the same filter, rounded otherwise.
+
+    Arguments
+    ---------
+    path : str or Path
+        A file that libsndfile reads: WAV, FLAC, OGG, MP3 and others.
+
+    Returns
+    -------
+    np.ndarray
+        [S] float32.
+
+    Raises
+    ------
+    AudioError
+        The file is missing, a folder, empty or not decodable, holds NaN or
+        infinite samples, or is shorter than 25 ms.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "stereo.wav"
+    >>> soundfile.write(path, np.zeros((48_000, 2)), 48_000)
+    >>> read_sound(path).shape
+    (16000,)
+    """
+    samples, rate = decode(path)
+    with np.errstate(invalid="ignore", over="ignore"):  # checked below
+        signal = resample(samples.mean(axis=1), rate)
+    check_signal(path, signal)
+    return signal
+
+
+def decode(path: str | Path) -> tuple[np.ndarray, int]:
+    """Read an audio file as it is.
+
+    Arguments
+    ---------
+    path : str or Path
+        Any.
+
+    Returns
+    -------
+    samples : np.ndarray
+        [S, channels] float32, at least one sample.
+    rate : int
+        Samples a second.
+
+    Raises
+    ------
+    AudioError
+        The file is missing, a folder, empty or not decodable.
+    """
+    _check_file(path)
+    try:
+        samples, rate = soundfile.read(
+            os.fspath(path), dtype="float32", always_2d=True
+        )
+    except RuntimeError as error:
+        reason = str(getattr(error, "error_string", error)).rstrip(".")
+        raise _error(
+            path,
+            f"cannot be decoded ({reason})",
+            "copy it again or convert it to WAV or FLAC",
+        ) from error
+    if len(samples) == 0:
+        raise _error(path, "has no samples", "record or copy it again")
+    return samples, rate
+
+
+def check_signal(path: str | Path, signal: np.ndarray) -> None:
+    """Refuse what no model can use.
+
+    Arguments
+    ---------
+    path : str or Path
+        Where the signal comes from, for messages.
+    signal : np.ndarray
+        [S] at 16 kHz.
+
+    Raises
+    ------
+    AudioError
+        NaN or infinite samples, or less than 25 ms of them.
+    """
+    if not np.isfinite(signal).all():
+        raise _error(
+            path, "holds NaN or infinite samples", "export it again or drop it"
+        )
+    if len(signal) < MIN_SAMPLES:
+        raise _error(
+            path,
+            f"is too short: {len(signal)} samples at 16 kHz, at least "
+            f"{MIN_SAMPLES} (25 ms) are needed",
+            "drop it",
+        )
+
+
+def check_batch(samples: Sequence[int], finite: Sequence[bool]) -> None:
+    """Refuse a batch with rows that no model can use.
+
+    Arguments
+    ---------
+    samples : sequence of int
+        Length of each row in samples at 16 kHz.
+    finite : sequence of bool
+        Whether all of its samples are numbers.
+
+    Raises
+    ------
+    ValueError
+        Names the rows.
+    """
+    for row, length in enumerate(samples):
+        if length < MIN_SAMPLES:
+            raise ValueError(
+                f"Utterance {row} of the batch has {length} samples; at least "
+                f"{MIN_SAMPLES} ({1000 * MIN_SAMPLES // SAMPLE_RATE} ms at 16 "
+                "kHz) are needed. Leave it out."
+            )
+    rows = [row for row, whole in enumerate(finite) if not whole]
+    if rows:
+        raise ValueError(
+            f"Utterances {rows} of the batch have NaN or infinite samples. "
+            "Repair the files or leave them out."
+        )
+
+
+def resample(signal: np.ndarray, rate: int) -> np.ndarray:
+    """Bring a signal to 16 kHz by windowed-sinc interpolation.
+
+    The filter is that of ``torchaudio.transforms.Resample``, which SpeechBrain
+    uses: a Hann window over six zero crossings on each side.
+
+    Arguments
+    ---------
+    signal : np.ndarray
+        [S] float32.
+    rate : int
+        Its samples a second.
+
+    Returns
+    -------
+    np.ndarray
+        [ceil(16000 S / rate)] float32.
+
+    Example
+    -------
+    >>> resample(np.ones(8), 8_000).shape
+    (16,)
+    """
+    divisor = math.gcd(rate, SAMPLE_RATE)
+    old, new = rate // divisor, SAMPLE_RATE // divisor
+    if old == new:
+        return signal
+    filters = _filters(old, new)  # [new, K]
+    size = -(-new * len(signal) // old)
+    width = (filters.shape[1] - old) // 2
+    padded = np.pad(signal, (width, width + old))
+    windows = np.lib.stride_tricks.sliding_window_view(
+        padded, filters.shape[1]
+    )[::old]  # [S / old + 1, K]: of each, `new` samples are made
+    pieces = [
+        np.ascontiguousarray(windows[first : first + CHUNK]) @ filters.T
+        for first in range(0, len(windows), CHUNK)
+    ]
+    return np.concatenate(pieces).reshape(-1)[:size]
+
+
+@functools.cache
+def _filters(old, new):
+    """Taps [new, K] of each of the ``new`` samples that ``old`` become."""
+    cut_off = ROLL_OFF * min(old, new)
+    width = math.ceil(ZERO_CROSSINGS * old / cut_off)
+    taps = np.arange(-width, width + old) / old
+    # Rounded as torchaudio rounds: at odd rates its filter differs for it.
+    phases = np.arange(new, dtype=np.float32)[:, None] / np.float32(new)
+    times = cut_off * (taps - phases)
+    times = np.clip(times, -ZERO_CROSSINGS, ZERO_CROSSINGS)
+    window = np.cos(np.pi * times / ZERO_CROSSINGS / 2) ** 2
+    return (np.sinc(times) * window * cut_off / old).astype(np.float32)
+
+
+def _check_file(path):
+    if os.path.isdir(path):
+        raise _error(path, "is a folder", "name an audio file in it")
+    if not os.path.exists(path):
+        raise _error(path, "does not exist", "check the path")
+    if os.path.getsize(path) == 0:
+        raise _error(path, "is empty (0 bytes)", "record or copy it again")
+
+
+def _error(path, problem, remedy):
+    return AudioError(f"{path} {problem}; {remedy}.", path)
