@@ -10,28 +10,35 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
+from __future__ import annotations
+
 import importlib.resources
 import io
-import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ruamel.yaml
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from speechbrain.dataio.encoder import CategoricalEncoder, CTCTextEncoder
-from speechbrain.utils.fetching import fetch
-from speechbrain.utils.parameter_transfer import Pretrainer
 
+from qieemo_sb.files import replacing_folder
+from qieemo_sb.folder import (
+    CARD,
+    HYPERPARAMS,
+    LABELS,
+    TOKENS,
+    WEIGHTS,
+    BundleError,
+    read_labels,
+)
 from qieemo_sb.model import Qieemo
 from qieemo_sb.rebuild import Rebuildable
+from qieemo_sb.trust import load_trusted_yaml
 
-HYPERPARAMS = "hyperparams.yaml"
-WEIGHTS = "model.safetensors"
-LABELS = "label_encoder.txt"
-TOKENS = "tokens.txt"
-CARD = "README.md"
+if TYPE_CHECKING:  # who only loads a model need not wait for SpeechBrain
+    from speechbrain.dataio.encoder import CategoricalEncoder, CTCTextEncoder
+
 PARTS = (
     "encoder",
     "mixer",
@@ -41,10 +48,6 @@ PARTS = (
     "pooling",
     "classifier",
 )
-
-
-class BundleError(ValueError):
-    """A bundle is not whole, or not of one piece."""
 
 
 def save_bundle(
@@ -86,23 +89,19 @@ def save_bundle(
     _check_names(label_encoder, model.classifier.n_classes, "label_encoder")
     if tokens is not None:
         _check_names(tokens, model.ppg_head.n_tokens, "tokens")
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    (unfinished / HYPERPARAMS).write_text(
-        describe(model, tokens), encoding="utf-8"
-    )
     weights = {
         name: value.detach().float().cpu().contiguous()
         for name, value in model.state_dict().items()
     }
-    save_file(weights, unfinished / WEIGHTS)
-    label_encoder.save(unfinished / LABELS)
-    if tokens is not None:
-        tokens.save(unfinished / TOKENS)
-    (unfinished / CARD).write_text(card, encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.replace(folder)
+    with replacing_folder(folder) as unfinished:
+        (unfinished / HYPERPARAMS).write_text(
+            describe(model, tokens), encoding="utf-8"
+        )
+        save_file(weights, unfinished / WEIGHTS)
+        label_encoder.save(unfinished / LABELS)
+        if tokens is not None:
+            tokens.save(unfinished / TOKENS)
+        (unfinished / CARD).write_text(card, encoding="utf-8")
     return folder
 
 
@@ -130,6 +129,8 @@ def describe(model: Qieemo, tokens: CTCTextEncoder | None = None) -> str:
         tree[name] = _node(parts[name])
     tree["tokens"] = None
     if tokens is not None:
+        from speechbrain.dataio.encoder import CTCTextEncoder
+
         tree["tokens"] = _new(CTCTextEncoder, {})
     stream = io.StringIO()
     yaml.dump(tree, stream)
@@ -158,7 +159,66 @@ def _new(kind, arguments):
     return node
 
 
-class BundleLoader(Pretrainer):
+def load_model(folder: str | Path) -> tuple[Qieemo, list[str]]:
+    """Load a bundle's model and labels, and nothing that serves them.
+
+    Arguments
+    ---------
+    folder : str or Path
+        A bundle's.
+
+    Returns
+    -------
+    model : Qieemo
+        In eval mode; nothing of it trains.
+    labels : list of str
+        Emotions in the order of its outputs.
+
+    Raises
+    ------
+    BundleError
+        The bundle is not whole.
+    UntrustedYaml
+        The yaml names something that a bundle may not build.
+    """
+    path = Path(folder) / HYPERPARAMS
+    loaded = load_trusted_yaml(read_yaml(path), str(path), only=["model"])
+    model = loaded.get("model")
+    if not isinstance(model, Qieemo):
+        raise BundleError(f"{path} has no Qieemo as model.")
+    load_weights(model, Path(folder) / WEIGHTS)
+    labels = read_labels(Path(folder) / LABELS, model.classifier.n_classes)
+    return model.eval().requires_grad_(False), labels
+
+
+def read_yaml(path: Path) -> str:
+    """The text of a bundle's yaml.
+
+    Arguments
+    ---------
+    path : Path
+        ``hyperparams.yaml`` in the bundle's folder.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    BundleError
+        The file is missing, or no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError(
+            f"{path.parent} is no bundle: no {path.name}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path} is no text: {error}") from error
+
+
+class BundleLoader:
     """Fetches a bundle's files and loads them, every key checked.
 
     Stands where SpeechBrain's ``Pretrainer`` stands, which reads pickles and
@@ -180,11 +240,15 @@ class BundleLoader(Pretrainer):
         label_encoder: CategoricalEncoder,
         tokens: CTCTextEncoder | None = None,
     ):
-        super().__init__()
         self.model = model
         self.label_encoder = label_encoder
         self.tokens = tokens
+        self.collect_in = None
         self.files = {}
+
+    def set_collect_in(self, path: str | Path | None) -> None:
+        """Say where to link or download files; None: use them in place."""
+        self.collect_in = None if path is None else Path(path)
 
     def collect_files(self, default_source=None, **options) -> dict[str, str]:
         """Fetch the files from a folder or a hub.
@@ -201,6 +265,8 @@ class BundleLoader(Pretrainer):
         dict of str to str
             Name → local path.
         """
+        from speechbrain.utils.fetching import fetch
+
         names = [WEIGHTS, LABELS] + (
             [TOKENS] if self.tokens is not None else []
         )

@@ -6,6 +6,7 @@ Authors
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,3 +44,38 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """Write a folder whole or not at all.
+
+    Arguments
+    ---------
+    folder : path-like
+        The folder to write or replace.
+
+    Yields
+    ------
+    Path
+        An empty folder beside it to write to; it takes the place of
+        ``folder`` when the block ends, and goes away if the block raises.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path") / "numbers"
+    >>> with replacing_folder(folder) as unfinished:
+    ...     _ = (unfinished / "a.txt").write_text("1 2 3")
+    >>> [path.name for path in folder.iterdir()]
+    ['a.txt']
+    """
+    folder = Path(folder)
+    unfinished = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -16,7 +16,8 @@ from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 from speechbrain.utils.run_opts import RunOptions
 
 from qieemo_sb.audio import read_audio
-from qieemo_sb.bundle import HYPERPARAMS, BundleError, BundleLoader
+from qieemo_sb.bundle import BundleLoader, read_yaml
+from qieemo_sb.folder import HYPERPARAMS, BundleError
 from qieemo_sb.model import Qieemo, QieemoOutput
 from qieemo_sb.trust import load_trusted_yaml
 
@@ -112,7 +113,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         _check_source(source)
         source = str(source)
         path = Path(fetch(hparams_file, source, savedir, **where))
-        hparams = load_trusted_yaml(_read(path), str(path), overrides)
+        hparams = load_trusted_yaml(read_yaml(path), str(path), overrides)
         loader = hparams.get("pretrainer")
         if not isinstance(loader, BundleLoader):
             raise BundleError(f"{path} has no BundleLoader as pretrainer.")
@@ -266,15 +267,3 @@ def _check_source(source):
         raise BundleError(f"{text} is a file; a bundle is a folder.")
     if not Path(text).is_dir() and (isinstance(source, Path) or not hub_id):
         raise BundleError(f"{text} is neither a folder nor a hub id.")
-
-
-def _read(path):
-    """A bundle's yaml as text."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise BundleError(
-            f"{path.parent} is no bundle: no {path.name}."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{path} is no text: {error}") from error

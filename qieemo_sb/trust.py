@@ -15,6 +15,7 @@ Authors
 import io
 import pydoc
 import re
+from collections.abc import Collection
 from typing import Any
 
 import ruamel.yaml
@@ -51,7 +52,10 @@ class UntrustedYaml(ValueError):
 
 
 def load_trusted_yaml(
-    text: str, name: str, overrides: dict[str, Any] | None = None
+    text: str,
+    name: str,
+    overrides: dict[str, Any] | None = None,
+    only: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Load a bundle's yaml, whoever wrote it.
 
@@ -63,6 +67,8 @@ def load_trusted_yaml(
         Where it comes from, for messages.
     overrides : dict or None
         Plain values in place of the yaml's own.
+    only : collection of str or None
+        Top-level keys to build; None: all of them. All are checked.
 
     Returns
     -------
@@ -93,6 +99,8 @@ def load_trusted_yaml(
             raise UntrustedYaml(f"{name} is no mapping of names to values.")
         _override(root, dict(overrides or {}), yaml.representer)
         _resolve(root, {key.value: value for key, value in root.value}, set())
+        if only is not None:
+            root.value = [pair for pair in root.value if pair[0].value in only]
         return yaml.constructor.construct_document(root)
     except UntrustedYaml:
         raise

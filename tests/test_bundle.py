@@ -10,7 +10,13 @@ from speechbrain.inference.classifiers import (
     EncoderClassifier as SpeechBrainEncoderClassifier,
 )
 
-from qieemo_sb.bundle import BundleError, describe, load_weights, save_bundle
+from qieemo_sb.bundle import (
+    BundleError,
+    describe,
+    load_model,
+    load_weights,
+    save_bundle,
+)
 from qieemo_sb.inference import EncoderClassifier
 from qieemo_sb.lobes.concatenation import Concatenation
 from qieemo_sb.lobes.mixer import BlockMixer
@@ -98,6 +104,17 @@ def test_saving_leaves_the_model_as_it_was(bundle, make_labels, tmp_path):
         assert torch.equal(value, before[name])
 
 
+@torch.no_grad()
+def test_model_alone(bundle, sound):
+    model, labels = load_model(bundle)
+    wavs = sound(16_000)[None]
+    assert torch.equal(
+        model(wavs).log_probs, load(bundle).classify_batch(wavs)[0]
+    )
+    assert labels == ["neu", "hap", "ang", "sad"]
+    assert not any(p.requires_grad for p in model.parameters())
+
+
 # Files
 
 
@@ -183,6 +200,22 @@ def refusal(folder, name):
 def test_missing_file(bundle, name):
     (bundle / name).unlink()
     refusal(bundle, name)
+    with pytest.raises(BundleError, match=name):
+        load_model(bundle)
+
+
+def test_no_bundle_at_all(bundle):
+    for place in (bundle / "gone", bundle / "README.md"):
+        with pytest.raises(BundleError, match="is no bundle"):
+            load_model(place)
+
+
+def test_yaml_without_a_model(bundle):
+    path = bundle / "hyperparams.yaml"
+    for other in ("model: 1", "modell: 1"):
+        path.write_text(other)
+        with pytest.raises(BundleError, match="no Qieemo as model"):
+            load_model(bundle)
 
 
 def test_missing_tokens(tmp_path, make_model, make_labels):

@@ -1,10 +1,10 @@
-"""A file is there whole or not at all."""
+"""A file, or a folder, is there whole or not at all."""
 
 import os
 
 import pytest
 
-from qieemo_sb.files import replacing
+from qieemo_sb.files import replacing, replacing_folder
 
 
 def names(folder):
@@ -54,3 +54,25 @@ def test_two_writers_at_once_do_not_meet(tmp_path):
             fast.write_text("fast")
         assert path.read_text() == "fast"
     assert path.read_text() == "slow"
+
+
+def test_folder_takes_the_place_of_another(tmp_path):
+    folder = tmp_path / "a"
+    with replacing_folder(folder) as unfinished:
+        (unfinished / "old.txt").touch()
+        assert not folder.exists()
+    with replacing_folder(folder) as unfinished:
+        (unfinished / "new.txt").touch()
+        assert names(folder) == ["old.txt"]
+    assert names(folder) == ["new.txt"]
+    assert names(tmp_path) == ["a"]
+
+
+def test_crash_leaves_the_old_folder_and_nothing_else(tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt), replacing_folder(folder) as half:
+        (half / "new.txt").touch()
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["a"]
+    assert names(folder) == []

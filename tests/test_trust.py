@@ -73,6 +73,23 @@ def test_a_reference_is_the_object_itself():
     assert loaded["a"] is loaded["m"] is loaded["b"]["c"]
 
 
+def test_only_what_is_asked_for_is_built():
+    text = (
+        f"a: !ref <m>\nm: {MIXER} {{blocks: [1], d_model: 4}}\n"
+        "wrong: !new:qieemo_sb.lobes.mixer.BlockMixer {blocks: []}\n"
+    )
+    loaded = load_trusted_yaml(text, "here", only=["a", "none"])
+    assert loaded.keys() == {"a"}
+    assert isinstance(loaded["a"], BlockMixer)
+
+
+def test_what_is_not_asked_for_is_checked(refuse):
+    refuse("a: !new:os.system [touch CANARY]")
+    text = "a: 1\nb: !new:subprocess.Popen [touch CANARY]"
+    with pytest.raises(UntrustedYaml, match="line 2"):
+        load_trusted_yaml(text, "stranger", only=["a"])
+
+
 @pytest.mark.parametrize("tokens", [None, character_encoder()])
 def test_what_we_write_ourselves(make_model, variant, tokens):
     loaded = load_trusted_yaml(describe(make_model(**variant), tokens), "here")
