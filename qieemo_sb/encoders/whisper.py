@@ -13,15 +13,13 @@ from collections.abc import Iterable
 import torch
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
-from transformers import WhisperConfig, WhisperModel
-from transformers.audio_utils import mel_filter_bank
-from transformers.models.whisper import modeling_whisper
 
 from qieemo_sb.encoders.base import SpeechEncoder
+from qieemo_sb.encoders.mel import mel_filters
+from qieemo_sb.encoders.whisper_blocks import WhisperParts
 from qieemo_sb.frames import (
     MEL_HOP,
     N_FFT,
-    SAMPLE_RATE,
     WINDOW_FRAMES,
     WINDOW_SAMPLES,
     frame_mask,
@@ -53,16 +51,7 @@ class LogMel(torch.nn.Module):
 
     def __init__(self, n_mels: int = 80):
         super().__init__()
-        filters = mel_filter_bank(
-            num_frequency_bins=N_FFT // 2 + 1,
-            num_mel_filters=n_mels,
-            min_frequency=0.0,
-            max_frequency=SAMPLE_RATE / 2,
-            sampling_rate=SAMPLE_RATE,
-            norm="slaney",
-            mel_scale="slaney",
-        )
-        filters = torch.from_numpy(filters).float().T.contiguous()
+        filters = torch.from_numpy(mel_filters(n_mels)).float()
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer(
             "window", torch.hann_window(N_FFT), persistent=False
@@ -123,7 +112,7 @@ class LogMel(torch.nn.Module):
 
 
 class WhisperEncoder(SpeechEncoder):
-    """Log-mel → two convolutions → transformers' Whisper blocks.
+    """Log-mel → two convolutions → Whisper's blocks.
 
     Arguments
     ---------
@@ -163,8 +152,12 @@ class WhisperEncoder(SpeechEncoder):
         super().__init__(trainable_above)
         if (source is None) == (dims is None):
             raise ValueError("Give WhisperEncoder either source or dims.")
-        whisper = _pretrained(source) if dims is None else _untrained(dims)
-        self.dims = _dims(whisper.config)
+        if dims is None:
+            dims, weights = _pretrained(source)
+        whisper = WhisperParts(**dims)
+        if source is not None:
+            whisper.load_state_dict(weights)
+        self.dims = dict(dims)
         self.d_model = self.dims["d_model"]
         self.n_blocks = self.dims["n_blocks"]
         self.gradient_checkpointing = gradient_checkpointing
@@ -263,9 +256,9 @@ class WhisperEncoder(SpeechEncoder):
 
 
 def _block(block, x, sizes):
-    """One of transformers' Whisper blocks on packed frames [ΣT, D].
+    """One of Whisper's blocks on packed frames [ΣT, D].
 
-    Same weights and same order of operations as the block's own ``forward``,
+    Same weights and same order of operations as transformers' block,
     without its dropouts, which every published Whisper sets to zero.
     """
     attention = block.self_attn
@@ -284,7 +277,9 @@ def _block(block, x, sizes):
 
 
 def _pretrained(source):
-    """Whisper's encoder with every weight from ``source``, in float32."""
+    """Dims and weights of a published Whisper's encoder, in float32."""
+    from transformers import WhisperModel
+
     # Loading the encoder class alone from a full checkpoint leaves random
     # weights in silence; an fp16 checkpoint would give an fp16 encoder.
     model, info = WhisperModel.from_pretrained(
@@ -302,21 +297,7 @@ def _pretrained(source):
             f"'{source}' is no whole Whisper: it lacks {len(missing)} encoder "
             f"weights ({missing[0]}, …)."
         )
-    return model.encoder
-
-
-def _untrained(dims):
-    """Whisper's encoder of a given shape with fresh weights."""
-    config = WhisperConfig(
-        num_mel_bins=dims["n_mels"],
-        d_model=dims["d_model"],
-        encoder_layers=dims["n_blocks"],
-        encoder_attention_heads=dims["n_heads"],
-        encoder_ffn_dim=dims["ffn_dim"],
-        decoder_layers=0,
-    )
-    config._attn_implementation = "sdpa"
-    return modeling_whisper.WhisperEncoder(config)
+    return _dims(model.config), model.encoder.state_dict()
 
 
 def _dims(config):
