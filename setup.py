@@ -41,6 +41,11 @@ REQUIRED = [
 
 DEMO = ["espeakng-loader>=0.2.4"]  # libespeak-ng: speaks the demo's corpus
 
+ONNX = [
+    "onnx>=1.17",  # writes an export; to run one, onnxruntime is enough
+    "onnxruntime>=1.20",
+]
+
 DEV = [
     "pytest>=8.2",
     "ruff==0.17.6",  # pinned: another release formats and lints otherwise
@@ -60,7 +65,7 @@ setup(
     packages=find_packages(include=["qieemo_sb", "qieemo_sb.*"]),
     package_data={"qieemo_sb": ["hparams/*.yaml"]},
     install_requires=REQUIRED,
-    extras_require={"demo": DEMO, "dev": DEV + DEMO},
+    extras_require={"demo": DEMO, "onnx": ONNX, "dev": DEV + DEMO + ONNX},
     entry_points={"console_scripts": ["qieemo=qieemo_sb.cli:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",
