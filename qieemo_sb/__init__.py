@@ -1,7 +1,8 @@
 """Qieemo: emotion from speech alone, on SpeechBrain.
 
-``EncoderClassifier`` loads a trained model, ``Qieemo`` is the model. Both are
-imported when first used: ``import qieemo_sb`` itself costs nothing.
+``EncoderClassifier`` loads a trained model, ``OnnxClassifier`` its export,
+which runs without torch; ``Qieemo`` is the model. They are imported when first
+used: ``import qieemo_sb`` itself costs nothing.
 """
 
 import importlib
@@ -10,10 +11,11 @@ from qieemo_sb.version import __version__
 
 _WHERE = {
     "EncoderClassifier": "qieemo_sb.inference",
+    "OnnxClassifier": "qieemo_sb.onnx_classifier",
     "Qieemo": "qieemo_sb.model",
 }
 
-__all__ = ["EncoderClassifier", "Qieemo", "__version__"]
+__all__ = ["EncoderClassifier", "OnnxClassifier", "Qieemo", "__version__"]
 
 
 def __getattr__(name: str):
