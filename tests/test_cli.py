@@ -1,15 +1,129 @@
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
 from qieemo_sb.cli import main
+from qieemo_sb.inference import EncoderClassifier
+
+
+@pytest.fixture
+def wav(write_wav, sound):
+    return write_wav(sound(16_000))
+
+
+@pytest.fixture
+def export(bundle, tmp_path):
+    folder = tmp_path / "export"
+    assert main(["export", "--format", "onnx", str(bundle), str(folder)]) == 0
+    return folder
+
+
+def without(names, *arguments):
+    """Run a command in a process of its own; names of what it imported."""
+    code = (
+        "import sys; from qieemo_sb.cli import main; main(sys.argv[2:]);"
+        "print(*(n for n in sys.argv[1].split() if n in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, names, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
 
 
 def test_help_names_the_commands(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
     assert stop.value.code == 0
-    assert "predict" in capsys.readouterr().out
+    assert "{predict,export}" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path, capsys):
-    assert main(["predict", str(tmp_path), "a.wav"]) == 1
-    assert str(tmp_path) in capsys.readouterr().err
+    for command in (
+        ["predict", str(tmp_path), "a.wav"],
+        ["export", str(tmp_path), str(tmp_path / "new")],
+    ):
+        assert main(command) == 1
+        assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_answer_of_a_bundle(bundle, wav, capsys):
+    assert main(["predict", str(bundle), str(wav)]) == 0
+    _, score, _, emotion = EncoderClassifier.from_hparams(bundle).classify_file(
+        wav
+    )
+    expected = f"{wav}\t{emotion[0]}\t{score.exp().item():.4f}\n"
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_answer_of_an_export(bundle, export, write_wav, capsys, rate):
+    wav = write_wav(np.random.default_rng(0).uniform(-1, 1, rate), rate)
+    answers = []
+    for model in (bundle, export):
+        capsys.readouterr()
+        assert main(["predict", str(model), str(wav)]) == 0
+        path, emotion, probability = capsys.readouterr().out.split("\t")
+        answers.append((path, emotion, float(probability)))
+    assert answers[0][:2] == answers[1][:2]
+    assert answers[0][2] == pytest.approx(answers[1][2], abs=2e-4)
+
+
+def test_bad_file_does_not_stop_the_others(export, wav, tmp_path, capsys):
+    gone = tmp_path / "gone.wav"
+    assert main(["predict", str(export), str(gone), str(wav)]) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].startswith(f"{wav}\t")
+    assert err == f"{gone} does not exist; check the path.\n"
+
+
+def test_damaged_export_is_named(export, wav, capsys):
+    (export / "model.onnx.data").unlink()
+    assert main(["predict", str(export), str(wav)]) == 1
+    assert "model.onnx is damaged" in capsys.readouterr().err
+
+
+def test_export_says_where_it_is(bundle, tmp_path, capsys):
+    folder = tmp_path / "new"
+    assert main(["export", "--int8", str(bundle), str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder}\n"
+    assert (folder / "README.md").read_text().startswith("# ONNX export, int8")
+
+
+def test_other_formats_are_refused(bundle, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "--format", "coreml", str(bundle), str(tmp_path)])
+    assert "onnx" in capsys.readouterr().err
+
+
+def test_export_without_onnx(bundle, tmp_path, monkeypatch, capsys):
+    for name in [n for n in sys.modules if n.startswith("qieemo_sb.export")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["export", str(bundle), str(tmp_path / "new")]) == 1
+    assert "pip install 'qieemo-sb[onnx]'" in capsys.readouterr().err
+
+
+def test_export_answers_without_torch(export, wav):
+    heavy = "torch speechbrain transformers scipy onnx"
+    assert without(heavy, "predict", export, wav).endswith("\n\n")
+
+
+def test_bundle_answers_without_what_it_does_not_need(bundle, wav):
+    heavy = "speechbrain transformers scipy torchaudio matplotlib"
+    assert without(heavy, "predict", bundle, wav).endswith("\n\n")
+
+
+def test_help_waits_for_nothing():
+    code = (
+        "import sys, qieemo_sb, qieemo_sb.cli;"
+        "print(*({'numpy', 'torch', 'soundfile'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"
