@@ -4,7 +4,7 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
-import re
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 from speechbrain.utils.run_opts import RunOptions
 
 from qieemo_sb.audio import read_audio
-from qieemo_sb.bundle import HYPERPARAMS, BundleError, BundleLoader
+from qieemo_sb.bundle import HYPERPARAMS, BundleError, load_bundle
+from qieemo_sb.frames import FRAME_HOP, SAMPLE_RATE, frame_mask
+from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.model import Qieemo, QieemoOutput
-from qieemo_sb.trust import load_trusted_yaml
+from qieemo_sb.tokens.base import Tokenizer
 
 
 class PassThrough(torch.nn.Module):
@@ -51,12 +53,37 @@ class Embedding(torch.nn.Module):
         return self.model(wavs, wav_lens).embedding
 
 
+@dataclasses.dataclass
+class PPG:
+    """A phonetic posteriorgram with its axes.
+
+    Arguments
+    ---------
+    posteriors : torch.Tensor
+        [B, T, V] probabilities; each row adds up to one. Zero past the
+        lengths.
+    tokens : list of str
+        V names; the first is the CTC blank's.
+    times : torch.Tensor
+        [T] seconds at which frames begin, 20 ms apart.
+    lengths : torch.Tensor
+        [B] frames of each utterance.
+    """
+
+    posteriors: torch.Tensor
+    tokens: list[str]
+    times: torch.Tensor
+    lengths: torch.Tensor
+
+
 class EncoderClassifier(SpeechBrainEncoderClassifier):
     """SpeechBrain's EncoderClassifier for Qieemo bundles, safer and richer.
 
     Same calls and same answers as SpeechBrain's class on the same folder.
     This one executes nothing that a bundle brings and reads no pickle, checks
-    audio before the model sees it, and can give frame-wise results.
+    audio before the model sees it, can give frame-wise results, and
+    transcribes where the PPG was trained to read. It also loads a model of
+    stage 1, which transcribes and knows no emotion.
 
     To classify a file with the model that a run left::
 
@@ -105,20 +132,14 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         BundleError
             The bundle is not whole.
         """
-        where = {
-            "local_strategy": local_strategy,
-            "fetch_config": fetch_config or FetchConfig(),
-        }
-        _check_source(source)
-        source = str(source)
-        path = Path(fetch(hparams_file, source, savedir, **where))
-        hparams = load_trusted_yaml(_read(path), str(path), overrides)
-        loader = hparams.get("pretrainer")
-        if not isinstance(loader, BundleLoader):
-            raise BundleError(f"{path} has no BundleLoader as pretrainer.")
-        loader.set_collect_in(savedir)
-        loader.collect_files(default_source=source, **where)
-        loader.load_collected()
+        hparams = load_bundle(
+            source,
+            hparams_file,
+            overrides,
+            savedir,
+            local_strategy=local_strategy,
+            fetch_config=fetch_config or FetchConfig(),
+        )
         hparams["savedir"] = savedir
         # How a model is run is for its user to say, not for its maker.
         for option in RunOptions().as_dict():
@@ -127,7 +148,18 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
 
     @property
     def labels(self) -> list[str]:
-        """Emotions in the order of the log-probabilities."""
+        """Emotions in the order of the log-probabilities.
+
+        Raises
+        ------
+        BundleError
+            The model only reads.
+        """
+        if self.hparams.label_encoder is None:
+            raise BundleError(
+                "This model reads and knows no emotion: it is of train_ppg.py. "
+                "Give it to train.py as ppg_source."
+            )
         names = self.hparams.label_encoder.ind2lab
         return [names[index] for index in range(len(names))]
 
@@ -173,6 +205,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
                 "Qieemo keeps no statistics of its embeddings: call "
                 "encode_batch without normalize."
             )
+        self.labels  # noqa: B018, raises where there is nothing to pool
         return self.analyse_batch(wavs, wav_lens).embedding
 
     def classify_batch(
@@ -202,10 +235,13 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         ------
         ValueError
             Too short, or NaN or infinite samples; names the utterance.
+        BundleError
+            The model only reads.
         """
+        labels = self.labels
         log_probs = self.analyse_batch(wavs, wav_lens).log_probs
         score, index = log_probs.max(dim=-1)
-        text_lab = self.hparams.label_encoder.decode_torch(index)
+        text_lab = [labels[i] for i in index.tolist()]
         return log_probs, score, index, text_lab
 
     def classify_file(
@@ -233,6 +269,104 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         """
         return self.classify_batch(self.load_audio(str(path), **kwargs))
 
+    @property
+    def tokens(self) -> Tokenizer:
+        """The PPG's tokens.
+
+        Raises
+        ------
+        BundleError
+            The PPG was not trained to read.
+        """
+        if self.hparams.tokens is None:
+            raise BundleError(
+                "The PPG of this model was not trained to read: train it with "
+                "train_ppg.py, or train.py with a ctc_weight above 0."
+            )
+        return self.hparams.tokens
+
+    def ppg_batch(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
+    ) -> PPG:
+        """What is said, frame by frame.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            [B, S] or [S] at 16 kHz.
+        wav_lens : torch.Tensor or None
+            [B] relative lengths; None: every row is full.
+
+        Returns
+        -------
+        PPG
+
+        Raises
+        ------
+        BundleError
+            The PPG was not trained to read.
+        ValueError
+            As ``classify_batch``.
+        """
+        names = self.tokens.names
+        result = self.analyse_batch(wavs, wav_lens)
+        size = result.ppg.shape[1]
+        mask = frame_mask(result.lengths, size).unsqueeze(2)
+        return PPG(
+            posteriors=result.ppg.exp().masked_fill(~mask, 0.0),
+            tokens=list(names),
+            times=torch.arange(size) * FRAME_HOP / SAMPLE_RATE,
+            lengths=result.lengths,
+        )
+
+    def transcribe_batch(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
+    ) -> tuple[list[str], list[list[int]]]:
+        """Greedy CTC: the best token of each frame, repeats and blanks off.
+
+        Arguments
+        ---------
+        wavs, wav_lens
+            As in ``ppg_batch``.
+
+        Returns
+        -------
+        texts : list of str
+            What is said in each utterance.
+        tokens : list of list of int
+            The indices that it is made of.
+
+        Raises
+        ------
+        BundleError, ValueError
+            As ``ppg_batch``.
+        """
+        ppg = self.ppg_batch(wavs, wav_lens)
+        indices = greedy(ppg.posteriors, ppg.lengths)
+        return [self.tokens.decode_ids(row) for row in indices], indices
+
+    def transcribe_file(self, path: str | Path, **kwargs) -> str:
+        """What is said in an audio file.
+
+        Arguments
+        ---------
+        path, **kwargs
+            As in ``classify_file``.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        BundleError
+            The PPG was not trained to read.
+        AudioError
+            As ``classify_file``.
+        """
+        texts, _ = self.transcribe_batch(self.load_audio(path, **kwargs))
+        return texts[0]
+
     def load_audio(
         self, path: str | Path, savedir: str | Path | None = None
     ) -> torch.Tensor:
@@ -256,25 +390,3 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             source, name = str(path).rsplit("/", 1)
             path = fetch(name, source, savedir)
         return read_audio(path).to(self.device)
-
-
-def _check_source(source):
-    """Raise BundleError for what is neither a folder nor a hub id."""
-    text = str(source)
-    hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text)
-    if Path(text).is_file():
-        raise BundleError(f"{text} is a file; a bundle is a folder.")
-    if not Path(text).is_dir() and (isinstance(source, Path) or not hub_id):
-        raise BundleError(f"{text} is neither a folder nor a hub id.")
-
-
-def _read(path):
-    """A bundle's yaml as text."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise BundleError(
-            f"{path.parent} is no bundle: no {path.name}."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{path} is no text: {error}") from error

@@ -28,9 +28,10 @@ class QieemoOutput:
 
     Arguments
     ---------
-    log_probs : torch.Tensor
-        [B, C] emotion log-probabilities of each utterance.
-    embedding : torch.Tensor
+    log_probs : torch.Tensor or None
+        [B, C] emotion log-probabilities of each utterance; None where the
+        model only reads, as do the next and ``frame_log_probs``.
+    embedding : torch.Tensor or None
         [B, E] pooled vector.
     ppg : torch.Tensor or None
         [B, T, V] token log-probabilities of each frame; None without a PPG.
@@ -41,8 +42,8 @@ class QieemoOutput:
         [B] frames. What lies past them means nothing.
     """
 
-    log_probs: torch.Tensor
-    embedding: torch.Tensor
+    log_probs: torch.Tensor | None
+    embedding: torch.Tensor | None
     ppg: torch.Tensor | None
     frame_log_probs: torch.Tensor | None
     lengths: torch.Tensor
@@ -51,14 +52,17 @@ class QieemoOutput:
 class Qieemo(Rebuildable):
     """Encoder → PPG and emotional features → MMF → CMA → pooling → classifier.
 
+    With an encoder and a PPG head alone it is what stage 1 trains: it reads,
+    and knows no emotion.
+
     Arguments
     ---------
     encoder : SpeechEncoder
         The ASR backbone.
-    pooling : AttentiveStatisticsPooling
-        Frames [B, T, H] → [B, E].
-    classifier : Classifier
-        [B, E] → [B, C].
+    pooling : AttentiveStatisticsPooling or None
+        Frames [B, T, H] → [B, E]; None: a model that only reads.
+    classifier : Classifier or None
+        [B, E] → [B, C]; None as ``pooling``.
     mixer : BlockMixer or None
         Blocks → emotional features [B, T, D]; None: PPG alone.
     ppg_head : PPGHead or None
@@ -96,8 +100,8 @@ class Qieemo(Rebuildable):
     def __init__(
         self,
         encoder: SpeechEncoder,
-        pooling: AttentiveStatisticsPooling,
-        classifier: Classifier,
+        pooling: AttentiveStatisticsPooling | None = None,
+        classifier: Classifier | None = None,
         mixer: BlockMixer | None = None,
         ppg_head: PPGHead | None = None,
         mmf: MMF | None = None,
@@ -111,7 +115,9 @@ class Qieemo(Rebuildable):
         self.pooling = pooling
         self.classifier = classifier
         self._check_streams(mmf)
-        self.mmf = self._concatenation() if mmf is None else mmf
+        if mmf is None and pooling is not None:
+            mmf = self._concatenation()
+        self.mmf = mmf
 
     @property
     def blocks(self) -> list[int]:
@@ -160,6 +166,8 @@ class Qieemo(Rebuildable):
             )
         else:
             fused, lengths = self._fuse_windows(encoded), encoded.lengths
+        if self.pooling is None:
+            return QieemoOutput(None, None, fused["ppg"], None, lengths)
         frames = fused["frames"]
         embedding = self.pooling(frames, lengths)
         moments = None
@@ -182,6 +190,8 @@ class Qieemo(Rebuildable):
         if self.ppg_head is not None:
             ppg = self.ppg_head(hidden[self.encoder.n_blocks], lengths)
             fused["ppg"] = ppg
+        if self.pooling is None:
+            return fused
         if self.mixer is not None:
             emotional = self.mixer(hidden, lengths)
         frames = self.mmf(ppg, emotional, lengths)
@@ -215,6 +225,7 @@ class Qieemo(Rebuildable):
         """Raise ValueError for parts that do not fit together."""
         if self.mixer is None and self.ppg_head is None:
             raise ValueError("Qieemo needs a mixer, a ppg_head, or both.")
+        self._check_purpose(mmf)
         fused = self.cma or isinstance(mmf, MMF)
         if None in (self.mixer, self.ppg_head) and fused:
             raise ValueError(
@@ -226,6 +237,8 @@ class Qieemo(Rebuildable):
             self._check("mixer", self.mixer, d_model=self.encoder.d_model)
         if self.ppg_head is not None:
             self._check("ppg_head", self.ppg_head, d_model=self.encoder.d_model)
+        if self.pooling is None:
+            return
         self._check("classifier", self.classifier, width=2 * self.pooling.width)
         for name, part in (("mmf", mmf), ("cma", self.cma)):
             if part is not None:
@@ -236,6 +249,20 @@ class Qieemo(Rebuildable):
                     d_model=self.mixer.d_model if self.mixer else 0,
                     n_tokens=self.ppg_head.n_tokens if self.ppg_head else 0,
                 )
+
+    def _check_purpose(self, mmf):
+        """Raise ValueError for what is neither a reader nor a classifier."""
+        if (self.pooling is None) != (self.classifier is None):
+            raise ValueError(
+                "Qieemo: give both pooling and classifier, or neither for a "
+                "model that only reads."
+            )
+        beyond = (self.mixer, mmf, self.cma)
+        if self.pooling is None and any(part is not None for part in beyond):
+            raise ValueError(
+                "Qieemo without pooling and classifier only reads: mixer, mmf "
+                "and cma must be null too."
+            )
 
     @staticmethod
     def _check(name, part, **expected):

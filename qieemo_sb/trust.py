@@ -36,7 +36,9 @@ TRUSTED = frozenset(
         "qieemo_sb.lobes.pooling.AttentiveStatisticsPooling",
         "qieemo_sb.lobes.ppg.PPGHead",
         "qieemo_sb.model.Qieemo",
-        "speechbrain.dataio.encoder.CTCTextEncoder",
+        "qieemo_sb.tokens.characters.Characters",
+        "qieemo_sb.tokens.phonemes.Phonemes",
+        "qieemo_sb.tokens.pieces.Pieces",
         "speechbrain.dataio.encoder.CategoricalEncoder",
     }
 )

@@ -15,7 +15,7 @@ from qieemo_sb.inference import EncoderClassifier
 from qieemo_sb.lobes.concatenation import Concatenation
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
-from qieemo_sb.tokens import character_encoder
+from qieemo_sb.tokens.characters import Characters
 
 FILES = [
     "README.md",
@@ -40,7 +40,7 @@ def log_probs(model, wavs):
 # Round trips
 
 
-@pytest.mark.parametrize("tokens", [None, character_encoder()])
+@pytest.mark.parametrize("tokens", [None, Characters()])
 def test_round_trip(tmp_path, make_model, make_labels, variant, tokens, sound):
     model = make_model(**variant)
     if model.ppg_head is None:
@@ -54,7 +54,7 @@ def test_round_trip(tmp_path, make_model, make_labels, variant, tokens, sound):
     theirs = SpeechBrainEncoderClassifier.from_hparams(source=str(folder))
     assert torch.equal(theirs.classify_batch(wavs)[0], expected)
     if tokens is not None:
-        assert classifier.hparams.tokens.ind2lab == tokens.ind2lab
+        assert classifier.tokens == tokens
 
 
 def test_round_trip_of_one_block(tmp_path, make_model, make_labels, sound):
@@ -108,9 +108,9 @@ def test_nothing_but_its_files(bundle):
 
 def test_tokens_travel_if_there_are_some(tmp_path, make_model, make_labels):
     folder = save_bundle(
-        tmp_path / "b", make_model(), make_labels(), "", character_encoder()
+        tmp_path / "b", make_model(), make_labels(), "", Characters()
     )
-    assert sorted(os.listdir(folder)) == [*FILES, "tokens.txt"]
+    assert sorted(os.listdir(folder)) == [*FILES, "tokens.json"]
 
 
 def test_weights_are_those_of_the_model(tmp_path, make_model, make_labels):
@@ -187,10 +187,10 @@ def test_missing_file(bundle, name):
 
 def test_missing_tokens(tmp_path, make_model, make_labels):
     folder = save_bundle(
-        tmp_path / "b", make_model(), make_labels(), "", character_encoder()
+        tmp_path / "b", make_model(), make_labels(), "", Characters()
     )
-    (folder / "tokens.txt").unlink()
-    assert "is missing" in refusal(folder, "tokens.txt")
+    (folder / "tokens.json").unlink()
+    assert "is missing" in refusal(folder, "tokens.json")
 
 
 def test_card_is_for_people(bundle):

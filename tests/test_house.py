@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Arrows run one way. A part of STACK may import the parts before it; AROUND
 # knows nothing of models; everything else is ground, which all may import and
 # which imports but ground. "" is the face, qieemo_sb itself.
-STACK = ["encoders", "lobes", "model", "bundle", "inference"]
+STACK = ["encoders", "lobes", "model", "bundle", "reader", "inference"]
 AROUND = {"corpora", "scoring", "plots"}
 JOINS_ALL = {"", "cli"}
 

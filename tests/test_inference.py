@@ -14,7 +14,8 @@ import qieemo_sb
 from qieemo_sb.audio import AudioError
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.inference import EncoderClassifier
-from qieemo_sb.model import QieemoOutput
+from qieemo_sb.model import Qieemo, QieemoOutput
+from qieemo_sb.tokens.characters import Characters
 
 
 @pytest.fixture(scope="module")
@@ -257,3 +258,66 @@ def test_missing_folder(tmp_path, monkeypatch, no_network, relative):
     source = "results/model/gone" if relative else tmp_path / "gone"
     with pytest.raises(BundleError, match="gone"):
         EncoderClassifier.from_hparams(source)
+
+
+# -- What is said ----------------------------------------------------------
+
+
+@pytest.fixture
+def reading(tmp_path, make_model, make_labels):
+    """A classifier whose PPG has tokens."""
+    folder = save_bundle(
+        tmp_path / "r", make_model(), make_labels(), "", Characters()
+    )
+    return EncoderClassifier.from_hparams(folder)
+
+
+@pytest.fixture
+def reader(tmp_path, make_model):
+    """A model of stage 1."""
+    whole = make_model()
+    model = Qieemo(encoder=whole.encoder, ppg_head=whole.ppg_head).eval()
+    folder = save_bundle(tmp_path / "r1", model, None, "", Characters())
+    return EncoderClassifier.from_hparams(folder)
+
+
+def test_ppg_rows_sum_to_one_and_stop_at_the_length(reading, sound, pad):
+    wavs, lens = pad([sound(16_000), sound(8_000)])
+    ppg = reading.ppg_batch(wavs, lens)
+    assert ppg.posteriors.shape == (2, 50, 29)
+    assert torch.allclose(ppg.posteriors[0].sum(-1), torch.ones(50))
+    assert torch.allclose(ppg.posteriors[1, :25].sum(-1), torch.ones(25))
+    assert ppg.posteriors[1, 25:].abs().max() == 0
+    assert ppg.times[[0, 1, 49]].tolist() == pytest.approx([0, 0.02, 0.98])
+    assert ppg.tokens == Characters().names
+
+
+def test_a_transcript_does_not_depend_on_batch_mates(
+    reading, sound, in_company
+):
+    signal = sound(12_345)
+    wavs, lens = in_company(signal)
+    alone, indices = reading.transcribe_batch(signal)
+    assert reading.transcribe_batch(wavs, lens)[0][0] == alone[0]
+    assert alone[0] == Characters().decode_ids(indices[0]) != ""
+
+
+def test_a_file_is_transcribed(reading, sound, write_wav):
+    signal = sound(16_000)
+    path = write_wav(signal.numpy())
+    assert (
+        reading.transcribe_file(path) == reading.transcribe_batch(signal)[0][0]
+    )
+
+
+def test_a_ppg_that_was_not_trained_does_not_transcribe(bundle, sound):
+    classifier = EncoderClassifier.from_hparams(bundle)
+    with pytest.raises(BundleError, match="not trained to read"):
+        classifier.transcribe_batch(sound(16_000))
+
+
+def test_stage_one_transcribes_and_knows_no_emotion(reader, sound):
+    assert isinstance(reader.transcribe_batch(sound(16_000))[0][0], str)
+    for ask in (reader.classify_batch, reader.encode_batch):
+        with pytest.raises(BundleError, match="knows no emotion"):
+            ask(sound(16_000))

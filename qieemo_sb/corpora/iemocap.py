@@ -168,7 +168,7 @@ def label_names(labels: int = 4) -> list[str]:
 
 def read_iemocap(
     data_folder: str | Path,
-    labels: int = 4,
+    labels: int | None = 4,
     expected_counts: str | Path | None = None,
 ) -> list[Utterance]:
     """Read the turns of a task, with transcripts and without lengths.
@@ -177,8 +177,9 @@ def read_iemocap(
     ---------
     data_folder : str or Path
         Holds Session1 to Session5.
-    labels : int
-        4, 5 or 6; see `prepare_iemocap`.
+    labels : int or None
+        4, 5 or 6, see `prepare_iemocap`; None: all turns with the corpus's
+        own labels.
     expected_counts : str or Path, optional
         See `prepare_iemocap`.
 
@@ -199,7 +200,7 @@ def read_iemocap(
         repeated(turn.utt_id for turn in turns),
     )
     check_counts(root, turns, expected_counts)
-    task = _task(labels)
+    task = _task(labels) if labels else {t.emo: t.emo for t in turns}
     kept = [replace(t, emo=task[t.emo]) for t in turns if t.emo in task]
     return sorted(_transcribed(root, kept), key=lambda turn: turn.utt_id)
 
