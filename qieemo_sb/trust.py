@@ -25,6 +25,7 @@ from ruamel.yaml import events, nodes
 TRUSTED = frozenset(
     {
         "qieemo_sb.bundle.BundleLoader",
+        "qieemo_sb.encoders.ssl.SSLEncoder",
         "qieemo_sb.encoders.whisper.WhisperEncoder",
         "qieemo_sb.inference.Embedding",
         "qieemo_sb.inference.PassThrough",
