@@ -36,6 +36,7 @@ TRUSTED = frozenset(
         "qieemo_sb.lobes.mmf.MMF",
         "qieemo_sb.lobes.pooling.AttentiveStatisticsPooling",
         "qieemo_sb.lobes.ppg.PPGHead",
+        "qieemo_sb.lobes.pretrained_ppg.PretrainedPPGHead",
         "qieemo_sb.model.Qieemo",
         "speechbrain.dataio.encoder.CTCTextEncoder",
         "speechbrain.dataio.encoder.CategoricalEncoder",
