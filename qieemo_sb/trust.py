@@ -25,6 +25,7 @@ from ruamel.yaml import events, nodes
 TRUSTED = frozenset(
     {
         "qieemo_sb.bundle.BundleLoader",
+        "qieemo_sb.encoders.ssl.SSLEncoder",
         "qieemo_sb.encoders.whisper.WhisperEncoder",
         "qieemo_sb.inference.Embedding",
         "qieemo_sb.inference.PassThrough",
@@ -35,6 +36,7 @@ TRUSTED = frozenset(
         "qieemo_sb.lobes.mmf.MMF",
         "qieemo_sb.lobes.pooling.AttentiveStatisticsPooling",
         "qieemo_sb.lobes.ppg.PPGHead",
+        "qieemo_sb.lobes.pretrained_ppg.PretrainedPPGHead",
         "qieemo_sb.model.Qieemo",
         "qieemo_sb.tokens.characters.Characters",
         "qieemo_sb.tokens.phonemes.Phonemes",

@@ -42,7 +42,8 @@ class SpeechEncoder(Rebuildable):
     """Base of the encoders: lengths, windows, checks; children do the rest.
 
     A child sets ``d_model`` and ``n_blocks`` and writes ``encode``, which maps
-    windows of at most 30 s to hidden states.
+    windows of at most 30 s to hidden states, and ``frozen_parts``; its
+    constructor ends with ``freeze``.
 
     Arguments
     ---------
@@ -57,6 +58,35 @@ class SpeechEncoder(Rebuildable):
     def __init__(self, trainable_above: int | None = None):
         super().__init__()
         self.trainable_above = trainable_above
+
+    @property
+    def frozen(self) -> bool:
+        """True if no part of the encoder trains."""
+        return self.trainable_above is None
+
+    def frozen_parts(self) -> list[torch.nn.Module]:
+        """Parts that ``trainable_above`` keeps from training."""
+        raise NotImplementedError(f"{type(self).__name__} has no frozen_parts")
+
+    def freeze(self) -> None:
+        """Give frozen parts no gradient, and put them in eval mode.
+
+        Raises
+        ------
+        ValueError
+            ``trainable_above`` names a block that does not exist.
+        """
+        if not self.frozen:
+            self.check_blocks([self.trainable_above])
+        for part in self.frozen_parts():
+            part.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "SpeechEncoder":
+        """Set the mode of what trains; frozen parts stay in eval mode."""
+        super().train(mode)
+        for part in self.frozen_parts():
+            part.eval()
+        return self
 
     def num_frames(self, num_samples: int) -> int:
         """Frames [20 ms] that ``num_samples`` at 16 kHz become."""

@@ -175,7 +175,7 @@ class WhisperEncoder(SpeechEncoder):
         self.norm = whisper.layer_norm
         # Set by who trains: applied to the log-mel [N, M, n_mels] in training.
         self.spec_augment = None
-        self._freeze()
+        self.freeze()
 
     def rebuild_config(self) -> dict:
         """The shape alone: weights travel in the bundle."""
@@ -212,32 +212,16 @@ class WhisperEncoder(SpeechEncoder):
                 hidden[last] = self.norm(x)
         return {k: unpack(hidden[k], mask) for k in sorted(blocks)}
 
-    @property
-    def frozen(self) -> bool:
-        """True if no part of the encoder trains."""
-        return self.trainable_above is None
-
-    def train(self, mode: bool = True) -> "WhisperEncoder":
-        """Set the mode of what trains; frozen parts stay in eval mode."""
-        super().train(mode)
-        for part in self._frozen_parts():
-            part.eval()
-        return self
-
-    def _freeze(self):
-        """Positions never train; frozen parts get no gradient."""
-        if self.trainable_above is not None:
-            self.check_blocks([self.trainable_above])
-        self.positions.requires_grad_(False)
-        for part in self._frozen_parts():
-            part.requires_grad_(False)
-
-    def _frozen_parts(self):
+    def frozen_parts(self) -> list[torch.nn.Module]:
+        """Positions, and what ``trainable_above`` keeps from training."""
         if self.frozen:
-            return [self.conv1, self.conv2, self.blocks, self.norm]
-        if self.trainable_above == 0:
-            return []
-        return [self.conv1, self.conv2, *self.blocks[: self.trainable_above]]
+            parts = [self.conv1, self.conv2, self.blocks, self.norm]
+        elif self.trainable_above == 0:
+            parts = []
+        else:
+            parts = [self.conv1, self.conv2]
+            parts += self.blocks[: self.trainable_above]
+        return [self.positions, *parts]
 
     def _embed(self, wavs, samples):
         """Waveforms [N, S] → input of block 1, packed [ΣT, D].
