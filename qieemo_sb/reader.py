@@ -11,8 +11,13 @@ import torch
 
 from qieemo_sb.bundle import HYPERPARAMS, BundleError, load_bundle
 from qieemo_sb.encoders.base import SpeechEncoder
-from qieemo_sb.encoders.whisper import WhisperEncoder
+from qieemo_sb.encoders.pretrained import pretrained_encoder
 from qieemo_sb.lobes.ppg import PPGHead
+from qieemo_sb.lobes.pretrained_ppg import (
+    has_ctc_head,
+    pretrained_ppg_head,
+    tokens_of,
+)
 from qieemo_sb.tokens.base import TOKENS, Tokenizer
 from qieemo_sb.tokens.characters import Characters
 from qieemo_sb.tokens.load import load_tokenizer
@@ -41,17 +46,25 @@ def make_reader(
     encoder: SpeechEncoder,
     source: str | Path | None = None,
     freeze: bool = True,
+    encoder_source: str | Path | None = None,
 ) -> Reader:
-    """The PPG head of stage 1, or a new one that reads nothing yet.
+    """The PPG head of stage 1, the encoder's own, or a new one.
+
+    A new one reads nothing yet. wav2vec 2.0 and its like have a head of their
+    own where they were tuned to read.
 
     Arguments
     ---------
     encoder : SpeechEncoder
         Whose last block the head is to read.
     source : str, Path or None
-        Model folder of ``train_ppg.py``; None: a new head over characters.
+        Model folder of ``train_ppg.py``; None: the encoder's own head, or a
+        new one over characters.
     freeze : bool
-        Whether stage 1's head stays as it is. A new one always trains.
+        Whether stage 1's head stays as it is. The encoder's own always does,
+        a new one always trains.
+    encoder_source : str, Path or None
+        What ``make_encoder`` made the encoder of.
 
     Returns
     -------
@@ -63,6 +76,9 @@ def make_reader(
         The model in ``source`` does not read, or was trained on an encoder
         with other weights.
     """
+    if source is None and _reads_by_itself(encoder_source):
+        head = pretrained_ppg_head(str(encoder_source))
+        return Reader(head, tokens_of(str(encoder_source)), trained=True)
     if source is None:
         tokens = Characters()
         head = PPGHead(encoder.d_model, len(tokens))
@@ -85,15 +101,15 @@ def make_encoder(
     trainable_above: int | None = None,
     gradient_checkpointing: bool = False,
 ) -> SpeechEncoder:
-    """A pretrained encoder: a Whisper, or that of a model trained here.
+    """A pretrained encoder: a checkpoint's, or that of a model trained here.
 
     Arguments
     ---------
     source : str or Path
-        Whisper's hub id or folder, or a model folder, e.g. of
-        ``train_ppg.py``.
+        A Whisper, wav2vec 2.0, HuBERT, WavLM or data2vec-audio, by hub id or
+        local folder; or a model folder, e.g. of ``train_ppg.py``.
     trainable_above, gradient_checkpointing
-        See ``WhisperEncoder``.
+        See ``pretrained_encoder``.
 
     Returns
     -------
@@ -104,7 +120,7 @@ def make_encoder(
         "gradient_checkpointing": gradient_checkpointing,
     }
     if not (Path(source) / HYPERPARAMS).is_file():
-        return WhisperEncoder(source=str(source), **options)
+        return pretrained_encoder(str(source), **options)
     trained = load_bundle(source)["model"].encoder
     encoder = type(trained)(**trained.rebuild_config(), **options)
     encoder.load_state_dict(trained.state_dict())
@@ -137,6 +153,13 @@ def check_tokens(tokens: Tokenizer, folder: str | Path) -> None:
             f"The checkpoints in {folder} read {before}, the PPG head reads "
             f"{tokens}, other ones. Choose another output_folder."
         )
+
+
+def _reads_by_itself(encoder_source):
+    """Whether an encoder's checkpoint, one of others, has a CTC head."""
+    if encoder_source is None or (Path(encoder_source) / HYPERPARAMS).exists():
+        return False
+    return has_ctc_head(str(encoder_source))
 
 
 def _check_encoder(encoder, trained_on, source):

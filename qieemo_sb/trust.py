@@ -41,6 +41,7 @@ TRUSTED = frozenset(
         "qieemo_sb.tokens.characters.Characters",
         "qieemo_sb.tokens.phonemes.Phonemes",
         "qieemo_sb.tokens.pieces.Pieces",
+        "qieemo_sb.tokens.vocabulary.Vocabulary",
         "speechbrain.dataio.encoder.CategoricalEncoder",
     }
 )

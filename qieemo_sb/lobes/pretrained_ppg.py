@@ -4,20 +4,20 @@ wav2vec 2.0, HuBERT, WavLM and data2vec checkpoints that were tuned to read
 (``…ForCTC``) have a linear layer over their last block and a vocabulary. The
 tokens are put in this house's order: the blank first, then the others by
 name, a space for the word delimiter, letters in lower case. An English
-checkpoint of letters thus has the very tokens of ``qieemo_sb.tokens``.
+checkpoint of letters thus has the very tokens of ``Characters``.
 
 Authors
  * The Qieemo-SB authors 2026
 """
 
 import torch
-from speechbrain.dataio.encoder import CTCTextEncoder
 from transformers import AutoConfig, AutoModelForCTC, Wav2Vec2CTCTokenizer
 
 from qieemo_sb.encoders.ssl import read_config
-from qieemo_sb.lobes.ppg import PPGHead
 from qieemo_sb.rebuild import Rebuildable
-from qieemo_sb.tokens import character_encoder
+from qieemo_sb.tokens.base import Tokenizer
+from qieemo_sb.tokens.characters import Characters
+from qieemo_sb.tokens.vocabulary import Vocabulary
 
 
 class PretrainedPPGHead(Rebuildable):
@@ -43,6 +43,7 @@ class PretrainedPPGHead(Rebuildable):
     def __init__(self, d_model: int, n_tokens: int):
         super().__init__()
         self.n_tokens = n_tokens
+        self.frozen = True
         self.linear = torch.nn.Linear(d_model, n_tokens)
         self.requires_grad_(False)
 
@@ -82,30 +83,6 @@ def has_ctc_head(source: str) -> bool:
     return any(name.endswith("ForCTC") for name in architectures)
 
 
-def ppg_head_of(
-    source: str, d_model: int, n_tokens: int
-) -> PPGHead | PretrainedPPGHead:
-    """The checkpoint's own CTC head, or a new one where it has none.
-
-    Arguments
-    ---------
-    source : str
-        The encoder's: a hub id or a local folder in Hugging Face format.
-    d_model : int
-        D, the encoder's width.
-    n_tokens : int
-        V of a new head. The checkpoint's own has as many as it has.
-
-    Returns
-    -------
-    PPGHead or PretrainedPPGHead
-        Either has ``n_tokens``.
-    """
-    if has_ctc_head(source):
-        return pretrained_ppg_head(source)
-    return PPGHead(d_model, n_tokens)
-
-
 def pretrained_ppg_head(source: str) -> PretrainedPPGHead:
     """A checkpoint's CTC head, its rows in the order of ``tokens_of``.
 
@@ -142,34 +119,28 @@ def pretrained_ppg_head(source: str) -> PretrainedPPGHead:
     return head
 
 
-def tokens_of(source: str) -> CTCTextEncoder:
-    """The tokens of the head that ``ppg_head_of`` gives.
+def tokens_of(source: str) -> Tokenizer:
+    """The tokens of the head that ``pretrained_ppg_head`` gives.
 
     Arguments
     ---------
     source : str
-        The encoder's: a hub id or a local folder in Hugging Face format.
+        A hub id or a local folder in Hugging Face format.
 
     Returns
     -------
-    CTCTextEncoder
-        Index → token, the blank first. The characters of
-        ``qieemo_sb.tokens`` where the checkpoint has no CTC head.
+    Tokenizer
+        ``Characters`` where the checkpoint has just these.
 
     Raises
     ------
     ValueError
-        The checkpoint has a CTC head that cannot be used.
+        The checkpoint has no CTC head, or none that can be used.
     """
-    if not has_ctc_head(source):
-        return character_encoder()
     vocabulary = _vocabulary(source, _read_ctc_config(source).vocab_size)
     _, *names = vocabulary.values()
-    encoder = CTCTextEncoder()
-    encoder.insert_blank(index=0)
-    encoder.update_from_iterable(names, sequence_input=False)
-    encoder.expect_len(len(vocabulary))
-    return encoder
+    characters = Characters()
+    return characters if names == characters.names[1:] else Vocabulary(names)
 
 
 def _read_ctc_config(source):

@@ -11,6 +11,7 @@ from qieemo_sb.tokens.base import TOKENS, TokenError, Tokenizer
 from qieemo_sb.tokens.characters import Characters
 from qieemo_sb.tokens.phonemes import Phonemes
 from qieemo_sb.tokens.pieces import Pieces
+from qieemo_sb.tokens.vocabulary import Vocabulary
 
 KINDS = ("characters", "unigram", "bpe", "phonemes")
 
@@ -77,6 +78,8 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
             empty = Pieces(algorithm=kind.removesuffix(" pieces"))
         elif kind.endswith(" phonemes"):
             empty = Phonemes(kind.removesuffix(" phonemes"))
+        elif kind == Vocabulary.kind:
+            empty = Vocabulary()
         else:
             empty = Characters()
     except (OSError, ValueError, LookupError, TypeError) as error:

@@ -298,9 +298,10 @@ def make_cache(hparams, datasets):
 def main(hparams, run_opts):
     """Prepare, train, test."""
     if not hparams["skip_prep"]:
-        run_on_main(hparams["prepare"])
+        # First: it needs data that may be missing, the other takes minutes.
         if hparams["prepare_test"]:
             run_on_main(hparams["prepare_test"])
+        run_on_main(hparams["prepare"])
     # Where the Brain will be: the cache is filled before there is one.
     hparams["encoder"].to(run_opts.get("device") or "cpu")
     datasets = dataio_prep(hparams)
