@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qieemo_sb.files import replacing
+from qieemo_sb.frames import FRAME_HOP, SAMPLE_RATE
+from qieemo_sb.tokens.base import spoken_name
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only who draws pays
     from matplotlib.axes import Axes
@@ -25,6 +27,7 @@ GREY = "#6e6e6e"
 EMPTY = "#f0f0f0"  # the row of a class that nobody spoke
 COLOURS = "Blues"
 DPI = 200
+FRAME_SECONDS = FRAME_HOP / SAMPLE_RATE
 
 
 def confusion(
@@ -155,6 +158,155 @@ def _draw_heading(grid: Axes, title: str | None, headline: str) -> None:
         grid.annotate(
             title, (0, 1), (0, 27), size=12, weight="bold", color=INK, **at
         )
+
+
+def ppg(
+    wav: Sequence[float],
+    posteriors: Sequence[Sequence[float]],
+    tokens: Sequence[str],
+    path: str | os.PathLike,
+    spans: Sequence[tuple[int, int, int, float]] = (),
+    emotions: Sequence[Sequence[float]] | None = None,
+    labels: Sequence[str] = (),
+    title: str | None = None,
+) -> None:
+    """Draw what is said and how, under the sound itself.
+
+    From above: the waveform, the posteriorgram of the tokens that are said
+    at all, the aligned tokens, and the emotion of the second around each
+    frame.
+
+    Arguments
+    ---------
+    wav : sequence of float
+        [S] at 16 kHz.
+    posteriors : sequence of sequence of float
+        [T, V] probabilities of 20 ms frames.
+    tokens : sequence of str
+        V names; the first is the blank's, which is not drawn.
+    path : path-like
+        The image; its suffix says the format.
+    spans : sequence of tuple
+        What `qieemo_sb.lobes.ppg.align` gives: token, first frame, frame
+        after the last, score.
+    emotions : sequence of sequence of float or None
+        [T, C] probabilities of each frame's surroundings.
+    labels : sequence of str
+        C emotions.
+    title : str or None
+        Above all.
+
+    Raises
+    ------
+    ValueError
+        The sizes do not fit together.
+    """
+    from matplotlib.figure import Figure
+
+    frames = np.asarray(posteriors, dtype=float)
+    if frames.ndim != 2 or frames.shape[1] != len(tokens):
+        raise ValueError(f"A PPG {frames.shape} for {len(tokens)} tokens.")
+    moods = None if emotions is None else np.asarray(emotions, dtype=float)
+    if moods is not None and moods.shape != (len(frames), len(labels)):
+        raise ValueError(
+            f"Emotions {moods.shape} for {len(frames)} frames and "
+            f"{len(labels)} labels."
+        )
+    seconds = len(wav) / SAMPLE_RATE
+    said = [v for v in range(1, len(tokens)) if frames[:, v].max() > 0.05]
+    said = said or list(range(1, min(len(tokens), 3)))
+    heights = [1.0, max(1.2, 0.16 * len(said)), 0.35, 1.6]
+    rows = 4 if moods is not None else 3
+    width = min(16.0, max(7.0, 3.0 * seconds))
+    figure = Figure(figsize=(width, 1.3 * sum(heights[:rows])))
+    axes = figure.subplots(
+        rows, sharex=True, height_ratios=heights[:rows], squeeze=True
+    )
+    _draw_wave(axes[0], wav, title)
+    _draw_posteriors(axes[1], frames[:, said], [tokens[v] for v in said])
+    _draw_spans(axes[2], spans, tokens)
+    if moods is not None:
+        _draw_emotions(axes[3], moods, labels)
+    axes[-1].set_xlim(0, seconds)
+    axes[-1].set_xlabel("seconds", color=GREY)
+    figure.subplots_adjust(hspace=0.12)
+    _save(figure, path)
+
+
+def _draw_wave(axes: Axes, wav: Sequence[float], title: str | None) -> None:
+    """The samples, with the title above."""
+    samples = np.asarray(wav, dtype=float)
+    times = np.arange(len(samples)) / SAMPLE_RATE
+    axes.plot(times, samples, color=GREY, linewidth=0.4)
+    peak = max(float(np.abs(samples).max(initial=0.0)), 1e-3)
+    axes.set_ylim(-1.1 * peak, 1.1 * peak)
+    axes.set_yticks([])
+    axes.set_ylabel("wave", color=GREY)
+    if title:
+        axes.set_title(title, loc="left", size=12, weight="bold", color=INK)
+    _plain(axes)
+
+
+def _draw_posteriors(axes: Axes, frames: np.ndarray, names: list[str]) -> None:
+    """A row a token, darker where it is likelier."""
+    end = len(frames) * FRAME_SECONDS
+    axes.imshow(
+        frames.T,
+        aspect="auto",
+        origin="upper",
+        interpolation="nearest",
+        extent=(0, end, len(names) - 0.5, -0.5),
+        cmap=COLOURS,
+        vmin=0,
+        vmax=1,
+    )
+    axes.set_yticks(range(len(names)), [spoken_name(n) for n in names])
+    axes.tick_params(axis="y", length=0, labelsize=8)
+    axes.set_ylabel("PPG", color=GREY)
+    _plain(axes)
+
+
+def _draw_spans(axes: Axes, spans: Sequence[tuple], names: Sequence[str]):
+    """Each aligned token where it is said."""
+    for token, start, end, _ in spans:
+        left, right = start * FRAME_SECONDS, end * FRAME_SECONDS
+        axes.axvspan(left, right, color="#2a6aad", alpha=0.18, linewidth=0)
+        text = {" ": "·"}.get(names[token], names[token])
+        axes.text((left + right) / 2, 0.5, text, ha="center", va="center")
+    axes.set_ylim(0, 1)
+    axes.set_yticks([])
+    axes.set_ylabel("said", color=GREY)
+    _plain(axes)
+
+
+def _draw_emotions(
+    axes: Axes, moods: np.ndarray, labels: Sequence[str]
+) -> None:
+    """Probabilities one upon the other; they add up to one."""
+    from matplotlib import colormaps
+
+    palette = colormaps["tab20" if len(labels) > 10 else "tab10"].colors
+    times = (np.arange(len(moods)) + 0.5) * FRAME_SECONDS
+    axes.stackplot(times, moods.T, labels=labels, colors=palette, alpha=0.75)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 1])
+    axes.set_ylabel("emotion", color=GREY)
+    handles, names = axes.get_legend_handles_labels()
+    axes.legend(
+        handles[::-1],
+        names[::-1],
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        frameon=False,
+        fontsize=9,
+    )
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    """No frame, no ticks but those that say something."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(axis="x", length=0)
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:

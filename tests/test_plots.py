@@ -71,3 +71,51 @@ def test_the_same_matrix_gives_the_same_file(tmp_path):
 def test_pyplot_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     plots.confusion([[1, 0], [0, 1]], ["a", "b"], tmp_path / "x.png")
+
+
+# -- What is said and how ----------------------------------------------------
+
+TOKENS = ["<blank>", " ", "a", "b"]
+SAID = [[0.1, 0.0, 0.9, 0.0], [0.9, 0.0, 0.1, 0.0], [0.0, 0.0, 0.0, 1.0]]
+MOODS = [[0.7, 0.3], [0.5, 0.5], [0.2, 0.8]]
+
+
+@pytest.mark.parametrize("emotions", [None, MOODS])
+@pytest.mark.parametrize("spans", [(), [(2, 0, 1, 0.9), (3, 2, 3, 1.0)]])
+def test_a_posteriorgram_is_drawn(emotions, spans, tmp_path):
+    labels = ["calm", "upset"] if emotions else []
+    path = tmp_path / "ppg.png"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.ppg(
+            np.sin(np.arange(960)), SAID, TOKENS, path, spans, emotions, labels
+        )
+    assert picture(path).min() < 0.5  # something is there
+
+
+def test_silence_without_a_token_is_drawn(tmp_path):
+    plots.ppg(
+        np.zeros(640), [[1.0, 0.0]] * 2, ["<blank>", "a"], tmp_path / "a.png"
+    )
+    assert (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    "tokens, emotions, labels",
+    [
+        (TOKENS[:3], None, []),
+        (TOKENS, MOODS[:2], ["calm", "upset"]),
+        (TOKENS, MOODS, ["calm"]),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(tokens, emotions, labels, tmp_path):
+    with pytest.raises(ValueError, match="for"):
+        plots.ppg(
+            np.zeros(960),
+            SAID,
+            tokens,
+            tmp_path / "a.png",
+            emotions=emotions,
+            labels=labels,
+        )
+    assert not list(tmp_path.iterdir())

@@ -107,10 +107,17 @@ def _read_manifests(folder) -> Splits:
     needed = ("wav", "length", "wrd")
     return {
         name: [
-            replace(utterance, emo="")
+            replace(utterance, emo="", wav=_relative(utterance.wav, folder))
             for utterance in read_manifest(
                 Path(folder) / f"{name}.json", needed
             )
         ]
         for name in SPLITS
     }
+
+
+def _relative(wav: str, folder) -> str:
+    """A path below the data root, also where a manifest gives a whole one."""
+    if not os.path.isabs(wav):
+        return wav
+    return Path(os.path.relpath(wav, os.path.abspath(folder))).as_posix()

@@ -6,10 +6,12 @@ Authors
 
 import torch
 from torch.nn import functional as F  # noqa: N812
+from torchaudio.functional import forced_align, merge_tokens
 
 from qieemo_sb.frames import frame_mask
 from qieemo_sb.packing import pack, unpack
 from qieemo_sb.rebuild import Rebuildable
+from qieemo_sb.tokens.base import frames_needed
 
 LAYERS = 2
 
@@ -161,3 +163,47 @@ def greedy(ppg: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
         tokens = path[:size].unique_consecutive()
         best.append(tokens[tokens != 0].tolist())
     return best
+
+
+def align(
+    ppg: torch.Tensor, tokens: list[int]
+) -> list[tuple[int, int, int, float]]:
+    """Where each token of a transcript is said, by CTC's best path.
+
+    Arguments
+    ---------
+    ppg : torch.Tensor
+        [T, V] log-probabilities of one utterance.
+    tokens : list of int
+        Its transcript's indices, without blanks.
+
+    Returns
+    -------
+    list of tuple
+        Of each token: index, first frame, frame after the last, and its mean
+        posterior.
+
+    Raises
+    ------
+    ValueError
+        There is nothing to align, or more than the frames can hold.
+
+    Example
+    -------
+    >>> ppg = torch.tensor([[0.1, 0.9], [0.9, 0.1], [0.4, 0.6]]).log()
+    >>> [(token, start, end) for token, start, end, _ in align(ppg, [1, 1])]
+    [(1, 0, 1), (1, 2, 3)]
+    """
+    needed = frames_needed(tokens)
+    if not tokens or needed > len(ppg):
+        raise ValueError(
+            f"{len(tokens)} tokens need {needed} frames to be aligned; there "
+            f"are {len(ppg)}."
+        )
+    path, scores = forced_align(
+        ppg.detach().float().cpu().contiguous()[None],
+        torch.tensor([tokens], dtype=torch.int32),
+        blank=0,
+    )
+    spans = merge_tokens(path[0], scores[0].exp())
+    return [(s.token, s.start, s.end, s.score) for s in spans]

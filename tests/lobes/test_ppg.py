@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qieemo_sb.lobes.ppg import Neighbours, PPGHead, greedy
+from qieemo_sb.lobes.ppg import Neighbours, PPGHead, align, greedy
 
 LENGTHS = torch.tensor([7, 3])
 
@@ -97,3 +97,26 @@ def test_scale_of_the_block_does_not_matter(head):
 def test_every_parameter_learns(head):
     head(torch.randn(2, 7, 8), LENGTHS)[..., 0].sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in head.parameters())
+
+
+# -- Alignment ---------------------------------------------------------------
+
+
+def rows(*frames):
+    return torch.tensor(frames).log()
+
+
+def test_tokens_are_found_where_they_are_said():
+    # Blank, 1, 1, blank, 2: each row says its token with 0.8.
+    said = [0, 1, 1, 0, 2]
+    ppg = rows(*[[0.8 if v == s else 0.1 for v in range(3)] for s in said])
+    assert [span[:3] for span in align(ppg, [1, 2])] == [(1, 1, 3), (2, 4, 5)]
+    assert [span[3] for span in align(ppg, [1, 2])] == pytest.approx([0.8, 0.8])
+
+
+@pytest.mark.parametrize(
+    "tokens, needed", [([], 0), ([1, 1], 3), ([1] * 9, 17)]
+)
+def test_what_cannot_be_aligned_is_told(tokens, needed):
+    with pytest.raises(ValueError, match=f"need {needed} frames"):
+        align(rows([0.5, 0.5], [0.5, 0.5]), tokens)

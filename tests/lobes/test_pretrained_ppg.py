@@ -20,11 +20,12 @@ from qieemo_sb.lobes.ppg import PPGHead
 from qieemo_sb.lobes.pretrained_ppg import (
     PretrainedPPGHead,
     has_ctc_head,
-    ppg_head_of,
     pretrained_ppg_head,
     tokens_of,
 )
-from qieemo_sb.tokens import N_TOKENS, character_encoder
+from qieemo_sb.reader import make_encoder, make_reader
+from qieemo_sb.tokens.base import TokenError
+from qieemo_sb.tokens.characters import Characters
 from qieemo_sb.trust import UntrustedYaml, load_trusted_yaml
 
 FAMILIES = ["wav2vec2-base", "wav2vec2-large", "hubert-large", "wavlm-base"]
@@ -46,7 +47,7 @@ def save_ctc(tmp_path):
 
 
 def names(tokens):
-    return [tokens.ind2lab[index] for index in range(len(tokens))]
+    return tokens.names
 
 
 @pytest.mark.parametrize("variant", [*FAMILIES, "wavlm-large", "data2vec"])
@@ -71,8 +72,8 @@ def test_ppg_is_what_the_checkpoint_reads(sound, save_ctc, variant):
 
 def test_english_letters_are_those_of_the_house(save_ctc):
     _, folder = save_ctc()
-    assert pretrained_ppg_head(folder).n_tokens == N_TOKENS
-    assert tokens_of(folder).ind2lab == character_encoder().ind2lab
+    assert pretrained_ppg_head(folder).n_tokens == 29
+    assert tokens_of(folder) == Characters()
 
 
 def test_blank_may_stand_anywhere(save_ctc):
@@ -117,20 +118,31 @@ def test_it_does_not_train(save_ctc):
 def test_own_head_where_there_is_one(save_ctc):
     _, folder = save_ctc(tokens=["<pad>", "|", "a"])
     assert has_ctc_head(folder)
-    head = ppg_head_of(folder, D_MODEL, N_TOKENS)
-    assert isinstance(head, PretrainedPPGHead)
-    assert head.n_tokens == 3
+    encoder = make_encoder(folder)
+    reader = make_reader(encoder, encoder_source=folder)
+    assert isinstance(reader.ppg_head, PretrainedPPGHead)
+    assert reader.trained and reader.ppg_head.n_tokens == 3
+    assert reader.tokens.encode_as_ids("A b") == [2]
 
 
 def test_new_head_where_there_is_none(tmp_path):
     model = checkpoints.make_model("wav2vec2-base")
     folder = checkpoints.save(model, tmp_path)
     assert not has_ctc_head(folder)
-    head = ppg_head_of(folder, D_MODEL, N_TOKENS)
-    assert isinstance(head, PPGHead)
-    assert head.n_tokens == len(tokens_of(folder)) == N_TOKENS
-    with pytest.raises(ValueError, match=r"no CTC head.*\['Wav2Vec2Model'\]"):
-        pretrained_ppg_head(folder)
+    reader = make_reader(make_encoder(folder), encoder_source=folder)
+    assert isinstance(reader.ppg_head, PPGHead)
+    assert reader.ppg_head.n_tokens == len(reader.tokens) == 29
+    for load in (pretrained_ppg_head, tokens_of):
+        with pytest.raises(ValueError, match=r"no CTC.*\['Wav2Vec2Model'\]"):
+            load(folder)
+
+
+def test_phones_cannot_be_written_by_hand(save_ctc):
+    tokens = ["<pad>", "<s>", "</s>", "<unk>", "tʃ", "ɑː", "n", "ə"]
+    phones = tokens_of(save_ctc(tokens=tokens)[1])
+    assert phones.decode_ids([2, 4]) == "tʃə"
+    with pytest.raises(TokenError, match="no letters"):
+        phones.encode_as_ids("china")
 
 
 def test_missing_vocabulary(save_ctc, tmp_path):
@@ -178,7 +190,7 @@ def test_round_trip(
     model = make_model(
         encoder=pretrained_encoder(source),
         mixer=BlockMixer([1, 2], D_MODEL),
-        ppg_head=ppg_head_of(source, D_MODEL, N_TOKENS),
+        ppg_head=pretrained_ppg_head(source),
         mmf=MMF(*both),
         cma=CMA(*both, heads=2, ffn=16),
     )
@@ -189,14 +201,14 @@ def test_round_trip(
     expected = model(wavs).log_probs
     ours = EncoderClassifier.from_hparams(folder)
     assert torch.equal(ours.classify_batch(wavs)[0], expected)
-    assert names(ours.hparams.tokens) == ["<blank>", " ", "a", "b"]
+    assert names(ours.tokens) == ["<blank>", " ", "a", "b"]
     theirs = SpeechBrainEncoderClassifier.from_hparams(source=str(folder))
     assert torch.equal(theirs.classify_batch(wavs)[0], expected)
 
 
 def test_strangers_shape_cannot_reach_further(save_ctc, make_model):
     encoder = pretrained_encoder(save_ctc()[1])
-    head = PretrainedPPGHead(D_MODEL, N_TOKENS)
+    head = PretrainedPPGHead(D_MODEL, 29)
     text = describe(make_model(encoder=encoder, ppg_head=head))
     load_trusted_yaml(text, "here")
     text = text.replace("family:", "_attn_implementation: x/y\n        family:")

@@ -17,6 +17,7 @@ from qieemo_sb.tokens.characters import Characters
 from qieemo_sb.tokens.load import load_tokenizer, make_tokenizer
 from qieemo_sb.tokens.phonemes import Phonemes
 from qieemo_sb.tokens.pieces import Pieces
+from qieemo_sb.tokens.vocabulary import Vocabulary
 
 TRANSCRIPTS = ["Kids are talking by the door.", "[LAUGHTER] Dogs are sitting!"]
 
@@ -68,6 +69,13 @@ def test_saved_and_loaded_is_the_same(tokenizer, tmp_path):
     text = TRANSCRIPTS[0]
     assert loaded.encode_as_ids(text) == tokenizer.encode_as_ids(text)
     assert loaded.keep_events
+
+
+def test_letters_of_a_checkpoint_are_kept_too(tmp_path):
+    letters = Vocabulary(" äöß")
+    letters.save(tmp_path)
+    assert load_tokenizer(tmp_path) == letters
+    assert letters.encode_as_ids("Ö? -ß") == [3, 1, 4]
 
 
 def test_another_kind_of_file_is_refused(tmp_path):
