@@ -55,16 +55,16 @@ class Qieemo(Rebuildable):
     ---------
     encoder : SpeechEncoder
         The ASR backbone.
-    pooling : AttentiveStatisticsPooling
+    pooling : AttentiveStatisticsPooling or AveragePooling
         Frames [B, T, H] → [B, E].
     classifier : Classifier
         [B, E] → [B, C].
-    mixer : BlockMixer or None
+    mixer : BlockMixer, WeightedSum or None
         Blocks → emotional features [B, T, D]; None: PPG alone.
     ppg_head : PPGHead or None
         Last block → PPG [B, T, V]; None: emotional features alone.
-    mmf : MMF or None
-        Frame-wise fusion; None: plain concatenation.
+    mmf : MMF, CMAFirst, Concatenation, Projection or None
+        Fusion of the streams; None: plain concatenation.
     cma : CMA or None
         Attention across frames; None: none.
 
@@ -226,7 +226,8 @@ class Qieemo(Rebuildable):
             self._check("mixer", self.mixer, d_model=self.encoder.d_model)
         if self.ppg_head is not None:
             self._check("ppg_head", self.ppg_head, d_model=self.encoder.d_model)
-        self._check("classifier", self.classifier, width=2 * self.pooling.width)
+        size = self.pooling.embedding_width
+        self._check("classifier", self.classifier, width=size)
         for name, part in (("mmf", mmf), ("cma", self.cma)):
             if part is not None:
                 self._check(
