@@ -166,7 +166,8 @@ def plan(
                 f"--{option} differs from run to run: it is set here. Give "
                 "--folds, --seeds and --output_folder, each once."
             )
-    script, folder = Path(script), Path(output_folder)
+    # Absolute: on Ray, a worker may stand elsewhere.
+    script, folder = Path(script), Path(output_folder).absolute()
     options = {"script": script.name, **recipe.decisive()}
     for option in ("fold", "seed"):  # a run's folder tells them
         options.pop(option, None)

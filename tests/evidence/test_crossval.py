@@ -64,7 +64,8 @@ def test_a_run_a_fold_and_seed(make_plan):
     assert [(r.fold, r.seed) for r in runs] == [
         (fold, seed) for fold in (1, 2, 3) for seed in (1, 3)
     ]
-    assert runs[3].folder == Path("out/fold_2/3")
+    folder = Path("out/fold_2/3").absolute()
+    assert (runs[3].folder, runs[3].cwd) == (folder, Path.cwd())
     assert runs[3].command == (
         sys.executable,
         str(Path("train.py").absolute()),
@@ -73,7 +74,7 @@ def test_a_run_a_fold_and_seed(make_plan):
         "--width=10",
         "--fold=2",
         "--seed=3",
-        "--output_folder=out/fold_2/3",
+        f"--output_folder={folder}",
         "--noprogressbar",
     )
 
