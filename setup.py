@@ -41,6 +41,10 @@ REQUIRED = [
 
 DEMO = ["espeakng-loader>=0.2.4"]  # libespeak-ng: speaks the demo's corpus
 
+PROBE = ["scikit-learn>=1.4"]  # probe_blocks.py
+BENCH = ["opensmile>=2.5", *PROBE]  # functionals.py, and so ablate.py's grid
+RAY = ["ray>=2.40"]  # --ray of cross_validate.py and ablate.py
+
 DEV = [
     "pytest>=8.2",
     "ruff==0.17.6",  # pinned: another release formats and lints otherwise
@@ -60,7 +64,13 @@ setup(
     packages=find_packages(include=["qieemo_sb", "qieemo_sb.*"]),
     package_data={"qieemo_sb": ["hparams/*.yaml"]},
     install_requires=REQUIRED,
-    extras_require={"demo": DEMO, "dev": DEV + DEMO},
+    extras_require={
+        "demo": DEMO,
+        "probe": PROBE,
+        "bench": BENCH,
+        "ray": RAY,
+        "dev": DEV + DEMO + PROBE,
+    },
     entry_points={"console_scripts": ["qieemo=qieemo_sb.cli:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -59,16 +59,16 @@ class Qieemo(Rebuildable):
     ---------
     encoder : SpeechEncoder
         The ASR backbone.
-    pooling : AttentiveStatisticsPooling or None
+    pooling : AttentiveStatisticsPooling, AveragePooling or None
         Frames [B, T, H] → [B, E]; None: a model that only reads.
     classifier : Classifier or None
         [B, E] → [B, C]; None as ``pooling``.
-    mixer : BlockMixer or None
+    mixer : BlockMixer, WeightedSum or None
         Blocks → emotional features [B, T, D]; None: PPG alone.
     ppg_head : PPGHead or None
         Last block → PPG [B, T, V]; None: emotional features alone.
-    mmf : MMF or None
-        Frame-wise fusion; None: plain concatenation.
+    mmf : MMF, CMAFirst, Concatenation, Projection or None
+        Fusion of the streams; None: plain concatenation.
     cma : CMA or None
         Attention across frames; None: none.
 
@@ -239,7 +239,8 @@ class Qieemo(Rebuildable):
             self._check("ppg_head", self.ppg_head, d_model=self.encoder.d_model)
         if self.pooling is None:
             return
-        self._check("classifier", self.classifier, width=2 * self.pooling.width)
+        size = self.pooling.embedding_width
+        self._check("classifier", self.classifier, width=size)
         for name, part in (("mmf", mmf), ("cma", self.cma)):
             if part is not None:
                 self._check(

@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # which imports but ground. "" is the face, qieemo_sb itself.
 STACK = ["encoders", "lobes", "model", "bundle", "reader", "inference"]
 AROUND = {"corpora", "scoring", "plots"}
-JOINS_ALL = {"", "cli"}
+JOINS_ALL = {"", "cli", "evidence"}
 
 AMBIENT = {
     "os.environ",

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from qieemo_sb.lobes.average import AveragePooling
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.cma import CMA
+from qieemo_sb.lobes.cma_first import CMAFirst
 from qieemo_sb.lobes.concatenation import Concatenation
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.mmf import MMF
@@ -26,7 +28,7 @@ def test_shapes(model, sound, pad):
     out = model(*pad([sound(16_000), sound(8_160)]))
     assert out.lengths.tolist() == [50, 26]
     assert out.log_probs.shape == (2, 4)
-    assert out.embedding.shape == (2, 24)
+    assert out.embedding.shape == (2, model.pooling.embedding_width)
     assert out.frame_log_probs.shape == (2, 50, 4)
     if model.ppg_head is None:
         assert out.ppg is None
@@ -214,6 +216,8 @@ def test_without_mmf_streams_are_joined(make_model, parts, n_tokens, d_model):
         ({"mixer": BlockMixer([4], 16)}, r"no block \[4\]"),
         ({"mixer": BlockMixer([1], 8)}, "mixer has d_model 8 where 16"),
         ({"mmf": MMF(29, 16, 10)}, "mmf has width 10 where 12"),
+        ({"mmf": CMAFirst(29, 8, 12)}, "mmf has d_model 8 where 16"),
+        ({"pooling": AveragePooling(12)}, "has width 24 where 12"),
         ({"cma": CMA(29, 16, 8, heads=2)}, "cma has width 8 where 12"),
         ({"pooling": AttentiveStatisticsPooling(8)}, "has width 24 where 16"),
     ],

@@ -87,6 +87,7 @@ PROTOCOLS: dict[str, Callable[[list[Utterance], int, int], Splits]] = {
     "speaker": lambda turns, fold, _: folds.leave_one_speaker_out(turns, fold),
     "random": folds.random_split,
 }
+NUM_FOLDS = {"loso": 5, "speaker": 10, "random": folds.RANDOM_PARTS}
 
 
 def prepare_iemocap(
@@ -139,6 +140,32 @@ def prepare_iemocap(
     turns = read_iemocap(data_folder, labels, expected_counts)
     splits = PROTOCOLS[protocol](turns, fold, seed)
     write_splits(measure_splits(splits, data_folder), output_folder, options)
+
+
+def fold_numbers(protocol: str = "loso") -> list[int]:
+    """The folds that there are under a protocol.
+
+    Arguments
+    ---------
+    protocol : str
+        See `prepare_iemocap`.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    CorpusError
+        There is no such protocol.
+
+    Example
+    -------
+    >>> fold_numbers("loso")
+    [1, 2, 3, 4, 5]
+    """
+    _check_protocol(protocol)
+    return list(range(1, NUM_FOLDS[protocol] + 1))
 
 
 def label_names(labels: int = 4) -> list[str]:
@@ -251,11 +278,7 @@ def check_counts(
 def _options(
     data_folder, protocol, fold, labels, seed, expected_counts
 ) -> dict:
-    if protocol not in PROTOCOLS:
-        raise CorpusError(
-            f"protocol is {protocol!r}; it must be one of "
-            f"{', '.join(PROTOCOLS)}."
-        )
+    _check_protocol(protocol)
     _task(labels)
     return {
         "corpus": "IEMOCAP",
@@ -266,6 +289,14 @@ def _options(
         "seed": seed,
         "expected_counts": _digest(expected_counts),
     }
+
+
+def _check_protocol(protocol: str) -> None:
+    if protocol not in PROTOCOLS:
+        raise CorpusError(
+            f"protocol is {protocol!r}; it must be one of "
+            f"{', '.join(PROTOCOLS)}."
+        )
 
 
 def _task(labels: int) -> dict[str, str]:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
-from qieemo_sb.files import replacing
+from qieemo_sb.files import identity, replacing
 from qieemo_sb.frames import SAMPLE_RATE
 
 BATCH_SECONDS = 30  # audio encoded at once while filling
@@ -168,10 +168,7 @@ class EncoderCache:
 
     def _path(self, wav):
         """Named after the file's place, size and time of change."""
-        status = os.stat(wav)
-        identity = (os.path.abspath(wav), status.st_size, status.st_mtime_ns)
-        name = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
-        return self.folder / f"{name}.npy"
+        return self.folder / f"{identity(wav)}.npy"
 
     def _key(self):
         """Named after the encoder's shape and weights, blocks and dtype."""

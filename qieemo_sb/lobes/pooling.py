@@ -13,6 +13,32 @@ from qieemo_sb.rebuild import Rebuildable
 VARIANCE_FLOOR = 1e-6  # keeps the gradient of a square root finite
 
 
+def moving_mean(x: torch.Tensor, span: int) -> torch.Tensor:
+    """Mean of ``span`` frames around every frame, zeros beyond the ends.
+
+    Arguments
+    ---------
+    x : torch.Tensor
+        [B, T, *].
+    span : int
+        Frames, odd.
+
+    Returns
+    -------
+    torch.Tensor
+        [B, T, *].
+
+    Raises
+    ------
+    ValueError
+        ``span`` is even.
+    """
+    if span % 2 == 0:
+        raise ValueError(f"A span of {span} frames has no middle one.")
+    mean = avg_pool1d(x.transpose(1, 2), span, stride=1, padding=span // 2)
+    return mean.transpose(1, 2)
+
+
 class AttentiveStatisticsPooling(Rebuildable):
     r"""Attention-weighted mean and standard deviation of each channel.
 
@@ -42,6 +68,7 @@ class AttentiveStatisticsPooling(Rebuildable):
     def __init__(self, width: int, hidden: int = 64):
         super().__init__()
         self.width = width
+        self.embedding_width = 2 * width
         self.attention = torch.nn.Sequential(
             torch.nn.Linear(width, hidden),
             torch.nn.Tanh(),
@@ -102,8 +129,6 @@ class AttentiveStatisticsPooling(Rebuildable):
         ValueError
             ``span`` is even.
         """
-        if span % 2 == 0:
-            raise ValueError(f"A span of {span} frames has no middle one.")
         with torch.autocast(frames.device.type, enabled=False):
             frames = frames.float()
             mask = frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
@@ -111,14 +136,8 @@ class AttentiveStatisticsPooling(Rebuildable):
             # The best score of the utterance cancels in the ratios below.
             weights = (scores - scores.amax(dim=1, keepdim=True)).exp()
             weights = weights.clamp(min=VARIANCE_FLOOR) * mask
-
-            def moving_sum(x):
-                x = x.transpose(1, 2)
-                x = avg_pool1d(x, span, stride=1, padding=span // 2)
-                return x.transpose(1, 2)
-
-            total = moving_sum(weights).clamp(min=1e-12)
-            mean = moving_sum(weights * frames) / total
-            square = moving_sum(weights * frames.square()) / total
+            total = moving_mean(weights, span).clamp(min=1e-12)
+            mean = moving_mean(weights * frames, span) / total
+            square = moving_mean(weights * frames.square(), span) / total
             variance = (square - mean.square()).clamp(min=0.0)
             return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=-1)
