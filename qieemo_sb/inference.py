@@ -17,6 +17,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from qieemo_sb.audio import read_audio
 from qieemo_sb.bundle import HYPERPARAMS, BundleError, BundleLoader
+from qieemo_sb.linear import speed_up
 from qieemo_sb.model import Qieemo, QieemoOutput
 from qieemo_sb.trust import load_trusted_yaml
 
@@ -37,11 +38,13 @@ class Embedding(torch.nn.Module):
     Arguments
     ---------
     model : Qieemo
-        The whole model.
+        The whole model. It is being served from now on: its linear layers are
+        exchanged for faster ones with the same parameters.
     """
 
     def __init__(self, model: Qieemo):
         super().__init__()
+        speed_up(model)
         self.model = model
 
     def forward(

@@ -9,11 +9,13 @@ import torch
 from speechbrain.inference.classifiers import (
     EncoderClassifier as SpeechBrainEncoderClassifier,
 )
+from torch import nn
 
 import qieemo_sb
 from qieemo_sb.audio import AudioError
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.inference import EncoderClassifier
+from qieemo_sb.linear import Linear
 from qieemo_sb.model import QieemoOutput
 
 
@@ -149,6 +151,19 @@ def test_no_answer_depends_on_batch_mates(ours, sound, in_company):
     alone = ours.classify_batch(signal)[0]
     company = ours.classify_batch(*in_company(signal))[0][:1]
     assert torch.allclose(company, alone, atol=1e-4)
+
+
+def test_served_model_says_what_the_trained_one_says(
+    ours, make_model, sound, pad
+):
+    batch = pad([sound(16_000, 1), sound(8_160, 2)])
+    expected = make_model()(*batch).log_probs  # saved as it was made
+    assert torch.allclose(ours.classify_batch(*batch)[0], expected, atol=1e-5)
+
+
+def test_linear_layers_are_the_fast_ones(ours):
+    layers = [m for m in ours.mods.modules() if isinstance(m, nn.Linear)]
+    assert {type(layer) for layer in layers} == {Linear}
 
 
 def test_nothing_trains(ours):

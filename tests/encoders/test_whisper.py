@@ -1,5 +1,7 @@
 """Whisper's encoder: transformers' numbers, and nobody else's business."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -204,7 +206,7 @@ def test_alone_and_in_company(sound, in_company, encoder, samples):
     frames = num_frames(samples)
     assert company.lengths[0] == alone.lengths[0] == frames
     for k, hidden in company.hidden_states.items():
-        assert distance(hidden[0, :frames], alone.hidden_states[k][0]) < 1e-4
+        assert distance(hidden[0, :frames], alone.hidden_states[k][0]) < 1e-5
         assert not hidden[0, frames:].any()
 
 
@@ -333,6 +335,14 @@ def test_missing_decoder_weights_are_not(source, tmp_path):
     weights = {k: v for k, v in weights.items() if "decoder" not in k}
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     assert WhisperEncoder(source=str(tmp_path)).n_blocks == 3
+
+
+def test_other_activations_are_an_error(source, tmp_path):
+    shutil.copytree(source, tmp_path / "relu")
+    config = tmp_path / "relu" / "config.json"
+    config.write_text(config.read_text().replace('"gelu"', '"relu"'))
+    with pytest.raises(ValueError, match="has relu between"):
+        WhisperEncoder(source=str(tmp_path / "relu"))
 
 
 @pytest.mark.parametrize("both", [True, False])
