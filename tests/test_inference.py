@@ -166,6 +166,53 @@ def test_linear_layers_are_the_fast_ones(ours):
     assert {type(layer) for layer in layers} == {Linear}
 
 
+def test_long_files_are_never_whole(ours, write_wav, sound, monkeypatch):
+    path = write_wav(sound(1_500_000))  # 93.75 s
+    expected = ours.classify_batch(ours.load_audio(path))
+    monkeypatch.setattr("qieemo_sb.audio._decode", pytest.fail)
+    same(ours.classify_file(path), expected)
+
+
+# Many files
+
+
+def test_many_files_as_one_by_one(ours, write_wav, sound):
+    lengths = (16_000, 400, 500_000, 9_999, 30_000)
+    paths = [write_wav(sound(n, seed=n), name=f"{n}.wav") for n in lengths]
+    answers = list(ours.classify_files(paths, max_batch_seconds=2))
+    assert len(answers) == 5
+    for path, answer in zip(paths, answers, strict=True):
+        expected = ours.classify_file(path)
+        assert torch.allclose(answer[0], expected[0], atol=1e-5)
+        assert [x.shape for x in answer[:3]] == [(1, 4), (1,), (1,)]
+        assert answer[3] == expected[3]
+
+
+def test_bad_files_do_not_stop_the_others(ours, write_wav, tmp_path):
+    good = write_wav(np.zeros(800), name="good.wav")
+    short = write_wav(np.zeros(1), name="short.wav")
+    nan = write_wav(np.full(500_000, np.nan), name="nan.wav")
+    paths = [tmp_path / "gone.wav", good, short, nan, good]
+    gone, first, one, long, last = ours.classify_files(paths)
+    assert torch.allclose(first[0], last[0], atol=1e-5)
+    for error, name in ((gone, "gone"), (one, "short"), (long, "nan")):
+        assert isinstance(error, AudioError)
+        assert f"{name}.wav" in str(error)
+
+
+def test_answers_come_while_files_are_still_named(ours, write_wav, monkeypatch):
+    monkeypatch.setattr("qieemo_sb.inference.FILES_AT_ONCE", 2)
+    path = write_wav(np.zeros(800))
+    named = iter([path, path, path, "never named"])
+    answers = ours.classify_files(named)
+    assert len(next(answers)) == 4
+    assert list(named) == [path, "never named"]
+
+
+def test_no_files(ours):
+    assert list(ours.classify_files([])) == []
+
+
 def test_nothing_trains(ours):
     assert not any(p.requires_grad for p in ours.mods.parameters())
     assert not any(m.training for m in ours.mods.modules())
