@@ -80,9 +80,28 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
 
         classifier = EncoderClassifier.from_hparams("results/demo/model")
         log_probs, score, index, emotion = classifier.classify_file("a.wav")
+
+    Of SpeechBrain's ``run_opts``, three change how it is computed: "device",
+    "precision" ("bf16" or "fp16": autocast, with features, pooling and
+    probabilities still in float32) and "compile" (``torch.compile`` fuses what
+    surrounds attention, with "compile_mode"; some seconds at the first use).
+    The last two are meant for GPUs::
+
+        run_opts = {"device": "cuda", "precision": "bf16", "compile": True}
+        classifier = EncoderClassifier.from_hparams(folder, run_opts=run_opts)
     """
 
     MODULES_NEEDED = ["embedding_model", "classifier", "qieemo"]
+
+    def _compile(self):
+        """Compile what gains by it, not every module as SpeechBrain does."""
+        if self.jit:
+            raise ValueError(
+                "Qieemo is not for torch.jit: use run_opts={'compile': True}."
+            )
+        if self.compile:
+            encoder = self.mods["qieemo"].encoder
+            encoder.compile_blocks(mode=self.compile_mode)
 
     @classmethod
     def from_hparams(

@@ -130,6 +130,9 @@ class Qieemo(Rebuildable):
             {k: v for k, v in self.named_children() if k != "encoder"}
         )
 
+    # No two batches have the same lengths: what is worth compiling is compiled
+    # by the encoder's compile_blocks.
+    @torch.compiler.disable
     def forward(
         self,
         wavs: torch.Tensor | None = None,

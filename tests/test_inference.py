@@ -1,5 +1,6 @@
 """A bundle in use: SpeechBrain's answers, and one for every file."""
 
+import functools
 import os
 import socket
 
@@ -171,6 +172,48 @@ def test_long_files_are_never_whole(ours, write_wav, sound, monkeypatch):
     expected = ours.classify_batch(ours.load_audio(path))
     monkeypatch.setattr("qieemo_sb.audio._decode", pytest.fail)
     same(ours.classify_file(path), expected)
+
+
+# Run options
+
+
+def load(folder, **run_opts):
+    return EncoderClassifier.from_hparams(folder, run_opts=run_opts)
+
+
+def test_precision_is_autocast(ours, folder, sound, write_wav):
+    signal = sound(16_000)
+    half = load(folder, precision="bf16")
+    answers = half.classify_batch(signal), half.classify_file(write_wav(signal))
+    expected = ours.classify_batch(signal)[0]
+    for log_probs, *_ in answers:
+        assert log_probs.dtype == torch.float32
+        assert 0 < (log_probs - expected).abs().max() < 0.1
+    out = half.analyse_batch(signal)
+    assert out.ppg.dtype == out.frame_log_probs.dtype == torch.float32
+
+
+def test_compiling_changes_no_answer(ours, folder, sound, monkeypatch):
+    # Without a C++ compiler, which a tester need not have.
+    eager = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", eager)
+    wavs = sound(16_000)[None]
+    compiled = load(folder, compile=True).classify_batch(wavs)
+    assert torch.allclose(compiled[0], ours.classify_batch(wavs)[0], atol=1e-5)
+    torch.compiler.reset()
+
+
+def test_compiled_whole_is_the_same(ours, folder, sound):
+    qieemo = load(folder).mods.qieemo
+    whole = torch.compile(qieemo, backend=pytest.fail)
+    wavs = sound(16_000)[None]
+    expected = ours.classify_batch(wavs)[0]
+    assert torch.equal(whole(wavs, frame_wise=False).log_probs, expected)
+
+
+def test_torch_jit_is_refused(folder):
+    with pytest.raises(ValueError, match="not for torch.jit"):
+        load(folder, jit=True)
 
 
 # Many files

@@ -86,6 +86,16 @@ class SpeechEncoder(Rebuildable):
         """
         raise NotImplementedError(f"{type(self).__name__} has no encode")
 
+    def compile_blocks(self, **options) -> None:
+        """Have ``torch.compile`` compile what of the blocks it can.
+
+        Arguments
+        ---------
+        **options
+            Of ``torch.compile``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be compiled")
+
     def forward(
         self,
         wavs: torch.Tensor,

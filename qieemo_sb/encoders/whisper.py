@@ -180,6 +180,7 @@ class WhisperEncoder(SpeechEncoder):
         self.norm = whisper.layer_norm
         # Set by who trains: applied to the log-mel [N, M, n_mels] in training.
         self.spec_augment = None
+        self.block_parts = (_before_attention, _after_attention)
         self._freeze()
 
     def rebuild_config(self) -> dict:
@@ -220,6 +221,22 @@ class WhisperEncoder(SpeechEncoder):
             ):
                 hidden[last] = self.norm(x)
         return {k: unpack(hidden[k][:total], mask) for k in sorted(blocks)}
+
+    def compile_blocks(self, **options) -> None:
+        """Have ``torch.compile`` fuse what surrounds the blocks' attention.
+
+        Compiled once for all blocks, at the first use, for any number of
+        frames. Attention itself runs utterance by utterance, as ever.
+
+        Arguments
+        ---------
+        **options
+            Of ``torch.compile``, e.g. ``mode="max-autotune-no-cudagraphs"``.
+        """
+        self.block_parts = tuple(
+            torch.compile(part, dynamic=True, **options)
+            for part in (_before_attention, _after_attention)
+        )
 
     @property
     def frozen(self) -> bool:
@@ -267,29 +284,34 @@ class WhisperEncoder(SpeechEncoder):
 
     def _run_block(self, block, x, sizes):
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(_block, block, x, sizes, use_reentrant=False)
-        return _block(block, x, sizes)
+            return checkpoint(self._block, block, x, sizes, use_reentrant=False)
+        return self._block(block, x, sizes)
+
+    def _block(self, block, x, sizes):
+        """One of transformers' Whisper blocks on packed frames [ΣT, D].
+
+        Same weights and same order of operations as the block's own
+        ``forward``, without its dropouts, which every published Whisper sets
+        to zero.
+        """
+        before, after = self.block_parts
+        heads = block.self_attn.num_heads
+        attended = packed_attention(*before(block, x), sizes, heads, scale=1.0)
+        return after(block, x, attended)
 
 
-def _block(block, x, sizes):
-    """One of transformers' Whisper blocks on packed frames [ΣT, D].
-
-    Same weights and same order of operations as the block's own ``forward``,
-    without its dropouts, which every published Whisper sets to zero.
-    """
+def _before_attention(block, x):
+    """[ΣT, D] → queries, keys and values."""
     attention = block.self_attn
     h = block.self_attn_layer_norm(x)
-    h = packed_attention(
-        attention.q_proj(h) * attention.scaling,
-        attention.k_proj(h),
-        attention.v_proj(h),
-        sizes,
-        attention.num_heads,
-        scale=1.0,
-    )
-    x = x + attention.out_proj(h)
-    h = linear_gelu(block.fc1, block.final_layer_norm(x))
-    return x + block.fc2(h)
+    queries = attention.q_proj(h) * attention.scaling
+    return queries, attention.k_proj(h), attention.v_proj(h)
+
+
+def _after_attention(block, x, attended):
+    """The rest of a block, [ΣT, D] each → [ΣT, D]."""
+    x = x + block.self_attn.out_proj(attended)
+    return x + block.fc2(linear_gelu(block.fc1, block.final_layer_norm(x)))
 
 
 def _pretrained(source):

@@ -63,6 +63,6 @@ class PPGHead(Rebuildable):
         Returns
         -------
         torch.Tensor
-            [B, T, V] log-probabilities.
+            [B, T, V] log-probabilities, float32.
         """
-        return self.layers(last_block).log_softmax(dim=-1)
+        return self.layers(last_block).float().log_softmax(dim=-1)

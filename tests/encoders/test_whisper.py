@@ -284,6 +284,48 @@ def test_windows_are_run_in_batches_of_the_callers_size(sound, pad, encoder):
     assert lengths.tolist() == [25, 3_125]
 
 
+# Compiled
+
+
+@pytest.fixture
+def compiled(make_encoder):
+    """Make an encoder that torch.compile sees, and a list of its graphs."""
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    def make(**options):
+        encoder = make_encoder(**options)
+        encoder.compile_blocks(backend=backend)
+        return encoder, graphs
+
+    yield make
+    torch.compiler.reset()
+
+
+def test_compiled_blocks_say_the_same(compiled, make_encoder, sound, pad):
+    fast, graphs = compiled()
+    for sizes in ([16_000], [9_000, 400], [12_345], [640, 16_000, 30_000]):
+        batch = pad([sound(size) for size in sizes])
+        expected = make_encoder()(*batch).hidden_states[3]
+        assert distance(fast(*batch).hidden_states[3], expected) < 1e-5
+    # Before and after attention, for the first number of frames and for any;
+    # not for each block and batch.
+    assert 0 < len(graphs) <= 4
+
+
+def test_compiled_blocks_learn_the_same(compiled, make_encoder, sound):
+    wavs = sound(SECONDS)[None]
+    plain = make_encoder(trainable_above=1)
+    fast, _ = compiled(trainable_above=1)
+    assert train_once(fast, wavs) == train_once(plain, wavs)
+    for a, b in zip(plain.parameters(), fast.parameters(), strict=True):
+        if a.grad is not None:
+            assert torch.allclose(a.grad, b.grad, atol=1e-6)
+
+
 # Weights
 
 
