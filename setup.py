@@ -41,6 +41,8 @@ REQUIRED = [
 
 DEMO = ["espeakng-loader>=0.2.4"]  # libespeak-ng: speaks the demo's corpus
 
+BENCH = ["ctranslate2>=4.6"]  # a peer in bench/inference.py
+
 DEV = [
     "pytest>=8.2",
     "ruff==0.17.6",  # pinned: another release formats and lints otherwise
@@ -60,7 +62,7 @@ setup(
     packages=find_packages(include=["qieemo_sb", "qieemo_sb.*"]),
     package_data={"qieemo_sb": ["hparams/*.yaml"]},
     install_requires=REQUIRED,
-    extras_require={"demo": DEMO, "dev": DEV + DEMO},
+    extras_require={"bench": BENCH, "demo": DEMO, "dev": DEV + DEMO},
     entry_points={"console_scripts": ["qieemo=qieemo_sb.cli:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",

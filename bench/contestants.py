@@ -1,5 +1,12 @@
 """Ours and its peers on the same Whisper: samples in memory → an answer.
 
+qieemo               the whole of Qieemo
+qieemo-encoder       our encoder, an average over frames, a linear layer
+speechbrain          SpeechBrain's Whisper lobe, an average, a layer
+transformers         transformers' audio-classification pipeline
+ctranslate2-*-30s    CTranslate2's encoder, padded as faster-whisper does
+ctranslate2-*        the same without padding
+
 Each is a class with a name, a set-up and a call on a list of waveforms, and
 gives the class of each. To add one, write a class and put it on the list.
 
@@ -86,7 +93,7 @@ class OurModel:
 class OurEncoder:
     """Our encoder and what the peers have on top: an average, a layer."""
 
-    name = "our encoder, average, linear"
+    name = "qieemo-encoder"
 
     def __init__(self, whisper, threads):
         self.encoder = WhisperEncoder(source=whisper)
@@ -104,7 +111,7 @@ class OurEncoder:
 class SpeechBrainLobe:
     """SpeechBrain's Whisper lobe, an average, a layer."""
 
-    name = "speechbrain lobe, average, linear"
+    name = "speechbrain"
 
     def __init__(self, whisper, threads, freeze=True):
         from speechbrain.integrations.huggingface.whisper import Whisper
@@ -128,7 +135,7 @@ class SpeechBrainLobe:
 class TransformersPipeline:
     """transformers' audio-classification pipeline."""
 
-    name = "transformers pipeline"
+    name = "transformers"
 
     def __init__(self, whisper, threads):
         whole = WhisperModel.from_pretrained(whisper, dtype=torch.float32)
@@ -193,9 +200,8 @@ class CTranslate2:
 
 def ctranslate2(compute_type, padded):
     """One of CTranslate2's contestants."""
-    length = "padded to 30 s" if padded else "unpadded"
     members = {
-        "name": f"ctranslate2 {compute_type}, {length}",
+        "name": f"ctranslate2-{compute_type}" + ("-30s" if padded else ""),
         "compute_type": compute_type,
         "padded": padded,
     }
