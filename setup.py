@@ -42,7 +42,11 @@ REQUIRED = [
 DEMO = ["espeakng-loader>=0.2.4"]  # libespeak-ng: speaks the demo's corpus
 
 PROBE = ["scikit-learn>=1.4"]  # probe_blocks.py
-BENCH = ["opensmile>=2.5", *PROBE]  # functionals.py, and so ablate.py's grid
+BENCH = [
+    "ctranslate2>=4.6",  # a peer in bench/inference.py
+    "opensmile>=2.5",  # functionals.py, and so ablate.py's grid
+    *PROBE,
+]
 RAY = ["ray>=2.40"]  # --ray of cross_validate.py and ablate.py
 
 DEV = [

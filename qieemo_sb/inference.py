@@ -5,8 +5,10 @@ Authors
 """
 
 import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from speechbrain.inference.classifiers import (
@@ -14,13 +16,31 @@ from speechbrain.inference.classifiers import (
 )
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 from speechbrain.utils.run_opts import RunOptions
+from torch.nn.utils.rnn import pad_sequence
 
-from qieemo_sb.audio import read_audio
+from qieemo_sb.audio import (
+    AudioError,
+    audio_seconds,
+    read_audio,
+    read_windows,
+)
+from qieemo_sb.batches import file_batches
 from qieemo_sb.bundle import HYPERPARAMS, BundleError, load_bundle
-from qieemo_sb.frames import FRAME_HOP, SAMPLE_RATE, frame_mask
+from qieemo_sb.frames import (
+    FRAME_HOP,
+    SAMPLE_RATE,
+    WINDOW_SAMPLES,
+    frame_mask,
+)
+from qieemo_sb.linear import speed_up
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.model import Qieemo, QieemoOutput
 from qieemo_sb.tokens.base import Tokenizer
+
+FILES_AT_ONCE = 500  # that are sorted by length; the first answers follow them
+
+# out_prob [B, C], score [B], index [B], text_lab
+Answer: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]
 
 
 class PassThrough(torch.nn.Module):
@@ -39,18 +59,20 @@ class Embedding(torch.nn.Module):
     Arguments
     ---------
     model : Qieemo
-        The whole model.
+        The whole model. It is being served from now on: its linear layers are
+        exchanged for faster ones with the same parameters.
     """
 
     def __init__(self, model: Qieemo):
         super().__init__()
+        speed_up(model)
         self.model = model
 
     def forward(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor
     ) -> torch.Tensor:
         """Waveforms [B, S] with relative lengths [B] → [B, E]."""
-        return self.model(wavs, wav_lens).embedding
+        return self.model(wavs, wav_lens, frame_wise=False).embedding
 
 
 @dataclasses.dataclass
@@ -89,9 +111,28 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
 
         classifier = EncoderClassifier.from_hparams("results/demo/model")
         log_probs, score, index, emotion = classifier.classify_file("a.wav")
+
+    Of SpeechBrain's ``run_opts``, three change how it is computed: "device",
+    "precision" ("bf16" or "fp16": autocast, with features, pooling and
+    probabilities still in float32) and "compile" (``torch.compile`` fuses what
+    surrounds attention, with "compile_mode"; some seconds at the first use).
+    The last two are meant for GPUs::
+
+        run_opts = {"device": "cuda", "precision": "bf16", "compile": True}
+        classifier = EncoderClassifier.from_hparams(folder, run_opts=run_opts)
     """
 
     MODULES_NEEDED = ["embedding_model", "classifier", "qieemo"]
+
+    def _compile(self):
+        """Compile what gains by it, not every module as SpeechBrain does."""
+        if self.jit:
+            raise ValueError(
+                "Qieemo is not for torch.jit: use run_opts={'compile': True}."
+            )
+        if self.compile:
+            encoder = self.mods["qieemo"].encoder
+            encoder.compile_blocks(mode=self.compile_mode)
 
     @classmethod
     def from_hparams(
@@ -163,7 +204,6 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         names = self.hparams.label_encoder.ind2lab
         return [names[index] for index in range(len(names))]
 
-    @torch.no_grad()
     def analyse_batch(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
     ) -> QieemoOutput:
@@ -180,12 +220,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         -------
         QieemoOutput
         """
-        if wavs.dim() == 1:
-            wavs = wavs.unsqueeze(0)
-        if wav_lens is None:
-            wav_lens = torch.ones(len(wavs))
-        wavs = wavs.to(self.device).float()
-        return self.mods.qieemo(wavs, wav_lens.to(self.device))
+        return self._run(wavs, wav_lens, frame_wise=True)
 
     def encode_batch(
         self,
@@ -206,11 +241,11 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
                 "encode_batch without normalize."
             )
         self.labels  # noqa: B018, raises where there is nothing to pool
-        return self.analyse_batch(wavs, wav_lens).embedding
+        return self._run(wavs, wav_lens, frame_wise=False).embedding
 
     def classify_batch(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
+    ) -> Answer:
         """Emotions of a batch; no answer depends on the other utterances.
 
         Arguments
@@ -238,15 +273,11 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         BundleError
             The model only reads.
         """
-        labels = self.labels
-        log_probs = self.analyse_batch(wavs, wav_lens).log_probs
-        score, index = log_probs.max(dim=-1)
-        text_lab = [labels[i] for i in index.tolist()]
-        return log_probs, score, index, text_lab
+        self.labels  # noqa: B018, raises where there is nothing to say
+        out = self._run(wavs, wav_lens, frame_wise=False)
+        return self._answer(out.log_probs)
 
-    def classify_file(
-        self, path: str | Path, **kwargs
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
+    def classify_file(self, path: str | Path, **kwargs) -> Answer:
         """Emotion of an audio file of any rate, channels and length.
 
         Arguments
@@ -254,7 +285,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         path : str or Path
             A local file, or a web address.
         **kwargs
-            Passed to ``load_audio``, e.g. ``savedir``.
+            As of ``load_audio``, e.g. ``savedir``.
 
         Returns
         -------
@@ -267,7 +298,46 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             Missing, empty, corrupt, too short, or NaN or infinite samples;
             names the file.
         """
-        return self.classify_batch(self.load_audio(str(path), **kwargs))
+        self.labels  # noqa: B018, raises where there is nothing to say
+        windows = read_windows(_local(path, **kwargs))
+        with torch.no_grad(), self.inference_ctx:
+            embedding = self.mods.qieemo.embed_windows(
+                window.to(self.device) for window in windows
+            )
+            return self._answer(self.mods.classifier(embedding))
+
+    def classify_files(
+        self,
+        paths: Iterable[str | Path],
+        max_batch_seconds: float = 60.0,
+    ) -> Iterator[Answer | AudioError]:
+        """Emotions of many audio files, in batches of like length.
+
+        A file that cannot be used does not stop the others: its place is
+        taken by the error that ``classify_file`` would raise. ::
+
+            for path, answer in zip(paths, classifier.classify_files(paths)):
+                if isinstance(answer, AudioError):
+                    print(answer)
+                else:
+                    print(path, answer[3][0])
+
+        Arguments
+        ---------
+        paths : iterable of (str or Path)
+            Local files.
+        max_batch_seconds : float
+            Most audio in a batch. On a processor 60 is near the best, on a
+            GPU as much as its memory takes.
+
+        Yields
+        ------
+        tuple or AudioError
+            What ``classify_file`` returns or raises for each file, in order.
+        """
+        paths = iter(paths)
+        while some := list(itertools.islice(paths, FILES_AT_ONCE)):
+            yield from self._classify_some(some, max_batch_seconds)
 
     @property
     def tokens(self) -> Tokenizer:
@@ -384,9 +454,65 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         torch.Tensor
             [S].
         """
-        # A local path is never taken for a hub id, as fetch would take one
-        # whose folder is missing.
-        if "://" in str(path):
-            source, name = str(path).rsplit("/", 1)
-            path = fetch(name, source, savedir)
-        return read_audio(path).to(self.device)
+        return read_audio(_local(path, savedir)).to(self.device)
+
+    @torch.no_grad()
+    def _run(self, wavs, wav_lens, frame_wise):
+        """The model's output of a batch [B, S] or [S]."""
+        if wavs.dim() == 1:
+            wavs = wavs.unsqueeze(0)
+        if wav_lens is None:
+            wav_lens = torch.ones(len(wavs))
+        wavs, wav_lens = wavs.to(self.device).float(), wav_lens.to(self.device)
+        with self.inference_ctx:
+            return self.mods.qieemo(wavs, wav_lens, frame_wise=frame_wise)
+
+    def _answer(self, log_probs):
+        """What classify_batch returns for log-probabilities [B, C]."""
+        labels = self.labels
+        score, index = log_probs.max(dim=-1)
+        return log_probs, score, index, [labels[i] for i in index.tolist()]
+
+    def _classify_some(self, paths, max_batch_seconds):
+        """Answers or errors for some files, in order."""
+        answers, short = {}, []
+        for i, path in enumerate(paths):
+            if (audio_seconds(path) or 0) > WINDOW_SAMPLES / SAMPLE_RATE:
+                answers[i] = self._answer_or_error(path)
+            else:
+                short.append(i)
+        names = [paths[i] for i in short]
+        for batch in file_batches(names, max_batch_seconds):
+            batch = [(short[i], signal) for i, signal in batch]
+            good = {i: x for i, x in batch if not isinstance(x, AudioError)}
+            answers.update(batch)
+            answers.update(self._classify_signals(good))
+        return [answers[i] for i in range(len(paths))]
+
+    def _answer_or_error(self, path):
+        try:
+            return self.classify_file(path)
+        except AudioError as error:
+            return error
+
+    def _classify_signals(self, signals):
+        """{i: [S]} → {i: answer}."""
+        if not signals:
+            return {}
+        lengths = torch.tensor([len(signal) for signal in signals.values()])
+        wavs = pad_sequence(list(signals.values()), batch_first=True)
+        out = self._run(wavs, lengths / wavs.shape[1], frame_wise=False)
+        rows = out.log_probs.split(1)
+        return {
+            i: self._answer(row) for i, row in zip(signals, rows, strict=True)
+        }
+
+
+def _local(path, savedir=None):
+    """Where a file is on the disk; a web address is downloaded."""
+    # A local path is never taken for a hub id, as fetch would take one whose
+    # folder is missing.
+    if "://" in str(path):
+        source, name = str(path).rsplit("/", 1)
+        path = fetch(name, source, savedir)
+    return path

@@ -37,6 +37,11 @@ def log_probs(model, wavs):
     return model.eval()(wavs).log_probs
 
 
+def close(a, b):
+    """Equal up to the rounding of the layers that a served model has."""
+    return torch.allclose(a, b, atol=1e-5)
+
+
 # Round trips
 
 
@@ -49,10 +54,10 @@ def test_round_trip(tmp_path, make_model, make_labels, variant, tokens, sound):
     wavs = sound(16_000)[None]
     expected = log_probs(model, wavs)
     classifier = load(folder)
-    assert torch.equal(log_probs(classifier.mods.qieemo, wavs), expected)
+    assert close(log_probs(classifier.mods.qieemo, wavs), expected)
     assert classifier.labels == ["neu", "hap", "ang", "sad"]
     theirs = SpeechBrainEncoderClassifier.from_hparams(source=str(folder))
-    assert torch.equal(theirs.classify_batch(wavs)[0], expected)
+    assert close(theirs.classify_batch(wavs)[0], expected)
     if tokens is not None:
         assert classifier.tokens == tokens
 
@@ -62,7 +67,7 @@ def test_round_trip_of_one_block(tmp_path, make_model, make_labels, sound):
     folder = save_bundle(tmp_path / "b", model, make_labels(), "")
     again, wavs = loaded_model(folder), sound(16_000)[None]
     assert again.blocks == [2, 3]
-    assert torch.equal(log_probs(again, wavs), log_probs(model, wavs))
+    assert close(log_probs(again, wavs), log_probs(model, wavs))
 
 
 def test_round_trip_of_a_join_that_was_named(
@@ -71,7 +76,7 @@ def test_round_trip_of_a_join_that_was_named(
     model = make_model(mmf=Concatenation(29, 16, 12, dropout=0.2))
     folder = save_bundle(tmp_path / "b", model, make_labels(), "")
     again, wavs = loaded_model(folder), sound(16_000)[None]
-    assert torch.equal(log_probs(again, wavs), log_probs(model, wavs))
+    assert close(log_probs(again, wavs), log_probs(model, wavs))
 
 
 def test_saved_again_it_is_the_same(tmp_path, bundle, make_labels):

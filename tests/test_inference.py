@@ -1,5 +1,6 @@
 """A bundle in use: SpeechBrain's answers, and one for every file."""
 
+import functools
 import os
 import socket
 
@@ -9,11 +10,13 @@ import torch
 from speechbrain.inference.classifiers import (
     EncoderClassifier as SpeechBrainEncoderClassifier,
 )
+from torch import nn
 
 import qieemo_sb
 from qieemo_sb.audio import AudioError
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.inference import EncoderClassifier
+from qieemo_sb.linear import Linear
 from qieemo_sb.model import Qieemo, QieemoOutput
 from qieemo_sb.tokens.characters import Characters
 
@@ -150,6 +153,108 @@ def test_no_answer_depends_on_batch_mates(ours, sound, in_company):
     alone = ours.classify_batch(signal)[0]
     company = ours.classify_batch(*in_company(signal))[0][:1]
     assert torch.allclose(company, alone, atol=1e-4)
+
+
+def test_served_model_says_what_the_trained_one_says(
+    ours, make_model, sound, pad
+):
+    batch = pad([sound(16_000, 1), sound(8_160, 2)])
+    expected = make_model()(*batch).log_probs  # saved as it was made
+    assert torch.allclose(ours.classify_batch(*batch)[0], expected, atol=1e-5)
+
+
+def test_linear_layers_are_the_fast_ones(ours):
+    layers = [m for m in ours.mods.modules() if isinstance(m, nn.Linear)]
+    assert {type(layer) for layer in layers} == {Linear}
+
+
+def test_long_files_are_never_whole(ours, write_wav, sound, monkeypatch):
+    path = write_wav(sound(1_500_000))  # 93.75 s
+    expected = ours.classify_batch(ours.load_audio(path))
+    monkeypatch.setattr("qieemo_sb.audio._decode", pytest.fail)
+    same(ours.classify_file(path), expected)
+
+
+# Run options
+
+
+def load(folder, **run_opts):
+    return EncoderClassifier.from_hparams(folder, run_opts=run_opts)
+
+
+def test_precision_is_autocast(ours, folder, sound, write_wav):
+    signal = sound(16_000)
+    half = load(folder, precision="bf16")
+    answers = half.classify_batch(signal), half.classify_file(write_wav(signal))
+    expected = ours.classify_batch(signal)[0]
+    for log_probs, *_ in answers:
+        assert log_probs.dtype == torch.float32
+        assert 0 < (log_probs - expected).abs().max() < 0.1
+    out = half.analyse_batch(signal)
+    assert out.ppg.dtype == out.frame_log_probs.dtype == torch.float32
+
+
+def test_compiling_changes_no_answer(ours, folder, sound, monkeypatch):
+    # Without a C++ compiler, which a tester need not have.
+    eager = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", eager)
+    wavs = sound(16_000)[None]
+    compiled = load(folder, compile=True).classify_batch(wavs)
+    assert torch.allclose(compiled[0], ours.classify_batch(wavs)[0], atol=1e-5)
+    torch.compiler.reset()
+
+
+def test_compiled_whole_is_the_same(ours, folder, sound):
+    qieemo = load(folder).mods.qieemo
+    whole = torch.compile(qieemo, backend=pytest.fail)
+    wavs = sound(16_000)[None]
+    expected = ours.classify_batch(wavs)[0]
+    assert torch.equal(whole(wavs, frame_wise=False).log_probs, expected)
+
+
+def test_torch_jit_is_refused(folder):
+    with pytest.raises(ValueError, match="not for torch.jit"):
+        load(folder, jit=True)
+
+
+# Many files
+
+
+def test_many_files_as_one_by_one(ours, write_wav, sound):
+    lengths = (16_000, 400, 500_000, 9_999, 30_000)
+    paths = [write_wav(sound(n, seed=n), name=f"{n}.wav") for n in lengths]
+    answers = list(ours.classify_files(paths, max_batch_seconds=2))
+    assert len(answers) == 5
+    for path, answer in zip(paths, answers, strict=True):
+        expected = ours.classify_file(path)
+        assert torch.allclose(answer[0], expected[0], atol=1e-5)
+        assert [x.shape for x in answer[:3]] == [(1, 4), (1,), (1,)]
+        assert answer[3] == expected[3]
+
+
+def test_bad_files_do_not_stop_the_others(ours, write_wav, tmp_path):
+    good = write_wav(np.zeros(800), name="good.wav")
+    short = write_wav(np.zeros(1), name="short.wav")
+    nan = write_wav(np.full(500_000, np.nan), name="nan.wav")
+    paths = [tmp_path / "gone.wav", good, short, nan, good]
+    gone, first, one, long, last = ours.classify_files(paths)
+    assert torch.allclose(first[0], last[0], atol=1e-5)
+    for error, name in ((gone, "gone"), (one, "short"), (long, "nan")):
+        assert isinstance(error, AudioError)
+        assert f"{name}.wav" in str(error)
+
+
+def test_answers_come_while_files_are_still_named(ours, write_wav, monkeypatch):
+    monkeypatch.setattr("qieemo_sb.inference.FILES_AT_ONCE", 2)
+    path = write_wav(np.zeros(800))
+    named = iter([path, path, path, "never named"])
+    answers = ours.classify_files(named)
+    assert len(next(answers)) == 4
+    assert list(named) == [path, "never named"]
+
+
+def test_no_files(ours):
+    assert list(ours.classify_files([])) == []
 
 
 def test_nothing_trains(ours):

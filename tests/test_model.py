@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from qieemo_sb.frames import sample_windows
 from qieemo_sb.lobes.average import AveragePooling
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.cma import CMA
@@ -162,9 +163,30 @@ def test_every_parameter_of_the_lobes_learns(model, sound, pad):
 def test_bf16_autocast_gives_float32_answers(model, sound):
     expected = model(sound(16_000)[None]).log_probs
     with torch.autocast("cpu", torch.bfloat16):
-        log_probs = model(sound(16_000)[None]).log_probs
-    assert log_probs.dtype == torch.float32
-    assert close(log_probs, expected, 0.1)
+        out = model(sound(16_000)[None])
+    types = {x.dtype for x in vars(out).values() if x is not None}
+    assert types == {torch.float32, torch.int64}
+    assert close(out.log_probs, expected, 0.1)
+
+
+def test_without_frame_wise_results(model, sound, pad):
+    batch = pad([sound(16_000), sound(640_000)])
+    expected, out = model(*batch), model(*batch, frame_wise=False)
+    assert out.ppg is None and out.frame_log_probs is None
+    assert torch.equal(out.log_probs, expected.log_probs)
+    assert torch.equal(out.embedding, expected.embedding)
+    assert out.lengths.tolist() == [50, 2_000]
+    encoded = model.encoder(*batch, model.blocks)
+    assert model(encoded=encoded, frame_wise=False).ppg is None
+
+
+def test_window_by_window(model, sound):
+    signal = sound(1_000_000)
+    spans = sample_windows(1_000_000)
+    assert len(spans) == 3
+    embedding = model.embed_windows(signal[a:b] for a, b in spans)
+    expected = model(signal[None], frame_wise=False).embedding
+    assert torch.equal(embedding, expected)
 
 
 # Parts

@@ -116,6 +116,16 @@ class SpeechEncoder(Rebuildable):
         """
         raise NotImplementedError(f"{type(self).__name__} has no encode")
 
+    def compile_blocks(self, **options) -> None:
+        """Have ``torch.compile`` compile what of the blocks it can.
+
+        Arguments
+        ---------
+        **options
+            Of ``torch.compile``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be compiled")
+
     def forward(
         self,
         wavs: torch.Tensor,
@@ -165,7 +175,8 @@ class SpeechEncoder(Rebuildable):
         Arguments
         ---------
         function : callable
-            EncoderOutput of N windows → {key: [N, T, *]}.
+            EncoderOutput of N windows → {key: [N, T, *]}. Called on windows
+            in order: utterance by utterance, from start to end.
         wavs, wav_lens
             As in ``forward``.
         blocks : iterable of int
@@ -180,20 +191,18 @@ class SpeechEncoder(Rebuildable):
         """
         wavs, samples = check_waveforms(wavs, wav_lens)
         lengths = num_frames(samples)
-
-        def run(rows, row_samples):
-            hidden = self.encode(rows, row_samples, blocks)
-            return function(EncoderOutput(hidden, num_frames(row_samples)))
-
         spans = [sample_windows(n) for n in samples.tolist()]
-        if max(map(len, spans)) == 1:
-            return run(wavs, samples), lengths
         windows = [(row, *span) for row, s in enumerate(spans) for span in s]
         stitched = {}
         # As many windows at once as the caller gave utterances.
         for first in range(0, len(windows), len(wavs)):
             group = windows[first : first + len(wavs)]
-            results = run(*_gather(wavs, group))
+            rows, row_samples = _gather(wavs, group)
+            hidden = self.encode(rows, row_samples, blocks)
+            encoded = EncoderOutput(hidden, num_frames(row_samples))
+            results = function(encoded)
+            if len(windows) == len(wavs):
+                return results, lengths
             _scatter(stitched, results, group, lengths)
         return stitched, lengths
 
@@ -210,7 +219,7 @@ class SpeechEncoder(Rebuildable):
 def check_waveforms(
     wavs: torch.Tensor, wav_lens: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Check a batch and blank what lies past each utterance's end.
+    """Check a batch without a copy of it.
 
     Arguments
     ---------
@@ -222,7 +231,8 @@ def check_waveforms(
     Returns
     -------
     torch.Tensor
-        [B, S], zero past the lengths, no longer than the longest utterance.
+        [B, S], no longer than the longest utterance. What lies past an
+        utterance's end may be anything.
     torch.Tensor
         [B] int64, samples of each utterance.
 
@@ -236,32 +246,36 @@ def check_waveforms(
     if wav_lens is None:
         wav_lens = torch.ones(len(wavs), device=wavs.device)
     samples = absolute_lengths(wav_lens.to(wavs.device), wavs.shape[1])
-    for row, length in enumerate(samples.tolist()):
+    sizes = samples.tolist()
+    for row, length in enumerate(sizes):
         if length < MIN_SAMPLES:
             raise ValueError(
                 f"Utterance {row} of the batch has {length} samples; at least "
                 f"{MIN_SAMPLES} ({1000 * MIN_SAMPLES // SAMPLE_RATE} ms at 16 "
                 "kHz) are needed. Leave it out."
             )
-    wavs = wavs[:, : int(samples.max())]
-    past_end = (
-        torch.arange(wavs.shape[1], device=wavs.device) >= samples[:, None]
-    )
-    wavs = wavs.masked_fill(past_end, 0.0)
-    finite = torch.isfinite(wavs).all(dim=1)
+    # Both are NaN if one sample is: no mask as large as the audio is needed.
+    extremes = [
+        torch.stack(wav[:size].aminmax())
+        for wav, size in zip(wavs, sizes, strict=True)
+    ]
+    finite = torch.isfinite(torch.stack(extremes)).all(dim=1)
     if not finite.all():
         rows = (~finite).nonzero().flatten().tolist()
         raise ValueError(
             f"Utterances {rows} of the batch have NaN or infinite samples. "
             "Repair the files or leave them out."
         )
-    return wavs, samples
+    return wavs[:, : max(sizes)], samples
 
 
 def _gather(wavs, windows):
     """Windows (row, start, end) as a padded batch [N, S] and lengths [N]."""
+    sizes = [end - start for _, start, end in windows]
+    samples = torch.tensor(sizes, device=wavs.device)
+    if sizes == [wavs.shape[1]] * len(wavs):
+        return wavs, samples  # each is a whole row
     pieces = [wavs[row, start:end] for row, start, end in windows]
-    samples = torch.tensor([len(p) for p in pieces], device=wavs.device)
     return torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True), samples
 
 

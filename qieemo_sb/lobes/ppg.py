@@ -115,7 +115,7 @@ class PPGHead(Rebuildable):
         Returns
         -------
         torch.Tensor
-            [B, T, V] log-probabilities; uniform past the lengths.
+            [B, T, V] log-probabilities, float32; uniform past the lengths.
         """
         mask = frame_mask(lengths, last_block.shape[1])
         x = self.dropout(self.norm(pack(last_block, mask)))  # [ΣT, D]
@@ -123,7 +123,7 @@ class PPGHead(Rebuildable):
         for layer in self.layers:
             x = x + self.dropout(layer(x, mask))
         scores = unpack(self.outward(F.gelu(x)), mask)  # [B, T, V]
-        return scores.log_softmax(dim=-1)
+        return scores.float().log_softmax(dim=-1)
 
     def freeze(self) -> "PPGHead":
         """Keep the head as it is: no gradient, never in training mode."""
