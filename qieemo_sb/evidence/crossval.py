@@ -210,7 +210,7 @@ def execute(run: Run) -> Outcome:
             check=False,
         )
     state["seconds"] += round(time.monotonic() - started, 1)
-    state["finished"] = done.returncode == 0 and (run.folder / RESULT).exists()
+    state["finished"] = done.returncode == 0
     write_json(state, run.folder / STATE)
     return Outcome(run, run.metrics(), state["seconds"])
 

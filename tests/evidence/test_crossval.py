@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from standin import TRAIN
 
 from qieemo_sb.evidence import crossval
 from qieemo_sb.evidence.crossval import Outcome, cross_validate, execute, plan
@@ -255,6 +256,13 @@ def test_an_exit_without_metrics_is_a_failure(place, validate):
     (place / "train.py").write_text("print('nothing to do')")
     result, _ = validate(folds=[1], seeds=[1])
     assert result["failed"][0]["console"] == "nothing to do"
+
+
+def test_a_run_that_dies_after_its_metrics_is_a_failure(place, validate):
+    (place / "train.py").write_text(TRAIN + "sys.exit('no room for it')\n")
+    result, _ = validate(folds=[1], seeds=[1])
+    assert result["failed"][0]["console"].endswith("no room for it")
+    assert result["runs"] == []
 
 
 # -- Side by side

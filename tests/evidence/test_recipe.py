@@ -156,3 +156,9 @@ def test_a_yaml_that_is_not_there(place):
 )
 def test_a_value_in_one_line(value, text):
     assert one_line(value) == text
+
+
+def test_a_whole_yaml_in_one_line_has_no_comments(recipe):
+    text = one_line(recipe().tree)
+    assert "#" not in text and "\n" not in text
+    assert "part: !new:collections.Counter {size: 192}" in text

@@ -11,6 +11,7 @@ from runs import IEMOCAP, demo
 from standin import TRAIN, YAML
 
 from qieemo_sb.audio import read_audio
+from qieemo_sb.evidence.probing import read_fold
 from qieemo_sb.evidence.recipe import Recipe
 
 SMALL = [
@@ -136,6 +137,18 @@ def test_probes_of_the_demo_and_what_is_kept_of_them(corpus, tmp_path):
     told = [set(read(tmp_path / f"fold_1/{part}.json")) for part in parts]
     kept = list(tmp_path.glob("cache/*-pooled/*.npy"))
     assert len(kept) == len(set.union(*told))
+
+
+def test_what_chooses_nothing_trains_on_all_that_is_not_tested(
+    corpus, tmp_path
+):
+    recipe = Recipe(
+        IEMOCAP / "hparams/demo.yaml",
+        [f"--data_folder={corpus}", "--make_corpus=null"],
+    )
+    train, test = read_fold(recipe, 3, tmp_path)
+    assert {u.session for u in train} == {1, 2, 4, 5}
+    assert {u.session for u in test} == {3}
 
 
 def test_functionals_have_the_command_line_and_metrics_of_train_py(
