@@ -59,19 +59,23 @@ class Embedding(torch.nn.Module):
     Arguments
     ---------
     model : Qieemo
-        The whole model. It is being served from now on: its linear layers are
-        exchanged for faster ones with the same parameters.
+        The whole model. From the first call on it is being served, and has
+        faster linear layers with the same parameters.
     """
 
     def __init__(self, model: Qieemo):
         super().__init__()
-        speed_up(model)
         self.model = model
+        self.served = False
 
     def forward(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor
     ) -> torch.Tensor:
         """Waveforms [B, S] with relative lengths [B] → [B, E]."""
+        # Not before: a bundle is also loaded to train on with its parts.
+        if not self.served:
+            speed_up(self.model)
+            self.served = True
         return self.model(wavs, wav_lens, frame_wise=False).embedding
 
 
@@ -123,6 +127,10 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
     """
 
     MODULES_NEEDED = ["embedding_model", "classifier", "qieemo"]
+
+    def _prepare_modules(self, freeze_params):
+        speed_up(self.mods["qieemo"])
+        super()._prepare_modules(freeze_params)
 
     def _compile(self):
         """Compile what gains by it, not every module as SpeechBrain does."""
