@@ -21,22 +21,29 @@ from qieemo_sb.frames import num_frames
 from qieemo_sb.linear import Linear, speed_up
 
 BATCH = 16
+LIMITS = ("MKL", "oneDNN")
 
 
 def main(arguments=None):
     options = timing.parser(__doc__.partition("\n")[0]).parse_args(arguments)
     about = timing.start(options)
-    clips = timing.make_clips(options.clips, options.wavs)
+    clips = sorted(timing.make_clips(options.clips, options.wavs), key=len)
     encoder = WhisperEncoder(source=options.whisper)
     work = sum(operations(encoder.dims, len(clip)) for clip in clips)
-    with torch.no_grad():
-        rates = matrix_rates(encoder.dims, clips, options.repeats)
-        reached = encoder_rates(encoder, clips, work, options.repeats)
-    results = {
-        "operations_a_clip": work / len(clips),
-        "matrix_products": rates,
-        "encoder": reached,
+    products = {
+        "MKL": Products(encoder.dims, clips, torch.nn.Linear),
+        "oneDNN": Products(encoder.dims, clips, Linear),
     }
+    with torch.no_grad():
+        times = timing.alternate(
+            products | encoders(encoder, clips), [None], options.repeats
+        )
+    done = {name: products[name].work for name in products}
+    rates = {
+        name: spread([done.get(name, work) / wall for wall in measured.wall])
+        for name, measured in times.items()
+    }
+    results = {"operations_a_clip": work / len(clips), "rates": rates}
     show(results)
     timing.write(options, about, results)
 
@@ -61,43 +68,39 @@ def operations(dims, samples):
     return frames * (linear + attention)
 
 
-def matrix_rates(dims, clips, repeats):
-    """Operations a second at the shapes of a batch of all clips."""
-    frames = sum(int(num_frames(len(clip))) for clip in clips)
-    spent = {"MKL": [0.0] * repeats, "oneDNN": [0.0] * repeats}
-    work = 0
-    for inputs, outputs, rows, count in layers(dims):
-        x = torch.randn(rows * frames, inputs)
-        mine = Linear(inputs, outputs).requires_grad_(False)
-        torchs = torch.nn.Linear(inputs, outputs)
-        times = timing.alternate({"MKL": torchs, "oneDNN": mine}, [x], repeats)
-        work += 2 * x.numel() * outputs * count
-        for name, measured in times.items():
-            for i, wall in enumerate(measured.wall):
-                spent[name][i] += count * wall
-    return {name: spread([work / s for s in x]) for name, x in spent.items()}
+class Products:
+    """The matrix products that a batch of clips needs, and nothing else."""
+
+    def __init__(self, dims, clips, kind):
+        frames = sum(int(num_frames(len(clip))) for clip in clips)
+        self.steps, self.work = [], 0
+        for inputs, outputs, rows, count in layers(dims):
+            layer = kind(inputs, outputs).requires_grad_(False)
+            x = torch.randn(rows * frames, inputs)
+            self.steps += [(layer, x)] * count
+            self.work += 2 * x.numel() * outputs * count
+
+    def __call__(self, _):
+        for layer, x in self.steps:
+            layer(x)
 
 
-def encoder_rates(encoder, clips, work, repeats):
-    """Operations a second of the encoder, plain and as it is served."""
+def encoders(encoder, clips):
+    """{name: call} of the encoder, plain and as it is served."""
     served = WhisperEncoder(dims=encoder.dims)
     served.load_state_dict(encoder.state_dict())
     speed_up(served)
     last = [encoder.n_blocks]
-    contestants = {
-        "plain": lambda clips: encoder(*timing.pad(clips), last),
-        "served": lambda clips: served(*timing.pad(clips), last),
+
+    def encode(which, size):
+        for i in range(0, len(clips), size):
+            which(*timing.pad(clips[i : i + size]), last)
+
+    return {
+        f"{name}, batch {size}": lambda _, w=which, s=size: encode(w, s)
+        for size in (1, BATCH)
+        for name, which in (("plain", encoder), ("served", served))
     }
-    clips = sorted(clips, key=len)
-    reached = {}
-    for size in (1, BATCH):
-        batches = [clips[i : i + size] for i in range(0, len(clips), size)]
-        for name, measured in timing.alternate(
-            contestants, batches, repeats
-        ).items():
-            rates = [work / wall for wall in measured.wall]
-            reached[f"{name}, batch {size}"] = spread(rates)
-    return reached
 
 
 def spread(rates):
@@ -108,17 +111,16 @@ def spread(rates):
 
 
 def show(results):
-    rates = results["matrix_products"]
+    rates = results["rates"]
     print(f"a clip needs {results['operations_a_clip'] / 1e9:.2f} GFLOP")
     rows = []
-    for name, rate in (*rates.items(), *results["encoder"].items()):
+    for name, rate in rates.items():
         billions = [f"{rate[k] / 1e9:.0f}" for k in ("median", "least", "most")]
         shares = [
-            f"{rate['median'] / limit['median']:.0%}"
-            for limit in rates.values()
+            f"{rate['median'] / rates[limit]['median']:.0%}" for limit in LIMITS
         ]
         rows.append([name, "{} ({} to {})".format(*billions), *shares])
-    timing.table(["", "GFLOP/s", *(f"of {name}'s" for name in rates)], rows)
+    timing.table(["", "GFLOP/s", *(f"of {name}'s" for name in LIMITS)], rows)
 
 
 if __name__ == "__main__":
