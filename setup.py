@@ -45,6 +45,13 @@ ONNX = [
     "onnx>=1.17",  # writes an export; to run one, onnxruntime is enough
     "onnxruntime>=1.20",
 ]
+PROBE = ["scikit-learn>=1.4"]  # probe_blocks.py
+BENCH = [
+    "ctranslate2>=4.6",  # a peer in bench/inference.py
+    "opensmile>=2.5",  # functionals.py, and so ablate.py's grid
+    *PROBE,
+]
+RAY = ["ray>=2.40"]  # --ray of cross_validate.py and ablate.py
 
 DEV = [
     "pytest>=8.2",
@@ -65,7 +72,14 @@ setup(
     packages=find_packages(include=["qieemo_sb", "qieemo_sb.*"]),
     package_data={"qieemo_sb": ["hparams/*.yaml"]},
     install_requires=REQUIRED,
-    extras_require={"demo": DEMO, "onnx": ONNX, "dev": DEV + DEMO + ONNX},
+    extras_require={
+        "demo": DEMO,
+        "onnx": ONNX,
+        "probe": PROBE,
+        "bench": BENCH,
+        "ray": RAY,
+        "dev": DEV + DEMO + ONNX + PROBE,
+    },
     entry_points={"console_scripts": ["qieemo=qieemo_sb.cli:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -9,15 +9,24 @@ Authors
 """
 
 import functools
+import math
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import torch
 
-from qieemo_sb.frames import SAMPLE_RATE
-from qieemo_sb.sound import AudioError, check_signal, decode
+from qieemo_sb.frames import SAMPLE_RATE, WINDOW_SAMPLES, sample_windows
+from qieemo_sb.sound import (
+    AudioError,
+    check_file,
+    check_signal,
+    decode,
+    undecodable,
+)
 
 PROGRESS_FROM = 200  # files; fewer are decoded before a bar is of use
 
@@ -53,9 +62,68 @@ def read_audio(path: str | Path) -> torch.Tensor:
     torch.Size([16000])
     """
     samples, rate = decode(path)
-    signal = _normalizer()(torch.from_numpy(samples), rate)
+    signal = _to_16_khz(torch.from_numpy(samples), rate)
     check_signal(path, signal.numpy())
     return signal
+
+
+def audio_seconds(path: str | Path) -> float | None:
+    """Length of an audio file by its header, without decoding it.
+
+    Arguments
+    ---------
+    path : str or Path
+        A file.
+
+    Returns
+    -------
+    float or None
+        Seconds; None if there is no header to be read.
+    """
+    try:
+        about = soundfile.info(os.fspath(path))
+    except RuntimeError:
+        return None
+    return about.frames / about.samplerate
+
+
+def read_windows(path: str | Path) -> Iterator[torch.Tensor]:
+    """Read an audio file in windows of at most 30 s, one at a time.
+
+    Together they are what ``read_audio`` gives, cut where an encoder cuts; two
+    hours take no more memory than a minute.
+
+    Arguments
+    ---------
+    path : str or Path
+        A file that libsndfile reads.
+
+    Yields
+    ------
+    torch.Tensor
+        [S] float32 at 16 kHz.
+
+    Raises
+    ------
+    AudioError
+        As ``read_audio``, when the window that cannot be used is reached.
+
+    Example
+    -------
+    >>> from speechbrain.dataio import audio_io
+    >>> path = getfixture("tmp_path") / "long.wav"
+    >>> audio_io.save(path, torch.zeros(1, 8_000 * 40), 8_000)
+    >>> [len(window) / SAMPLE_RATE for window in read_windows(path)]
+    [20.0, 20.0]
+    """
+    check_file(path)
+    num_samples = _num_samples(path)
+    if num_samples > WINDOW_SAMPLES:
+        yield from _stream(path, sample_windows(num_samples))
+        return
+    signal = read_audio(path)
+    for start, end in sample_windows(len(signal)):
+        yield signal[start:end]
 
 
 def survey(
@@ -124,6 +192,64 @@ def _seconds_or_error(path: str | Path) -> float | AudioError:
         return len(read_audio(path)) / SAMPLE_RATE
     except AudioError as error:
         return error
+
+
+def _num_samples(path):
+    """Samples at 16 kHz by the header; 0 if it tells more than there is."""
+    try:
+        with soundfile.SoundFile(os.fspath(path)) as file:
+            file.seek(max(0, file.frames - 1))
+            there = len(file.read(1))
+            return -(-file.frames * SAMPLE_RATE // file.samplerate) * there
+    except RuntimeError:
+        return 0
+
+
+def _stream(path, windows):
+    """Decode, resample and check window after window (start, end)."""
+    with soundfile.SoundFile(os.fspath(path)) as file:
+        rate, held, held_from = file.samplerate, None, 0
+        for start, end in windows:
+            first, last, skip = _stretch(start, end, rate)
+            kept = 0 if held is None else len(held) - (first - held_from)
+            more = _read_on(path, file, last - first - kept)
+            held = more if kept == 0 else np.concatenate([held[-kept:], more])
+            held_from = first
+            signal = _to_16_khz(torch.from_numpy(held), rate)
+            signal = signal[skip : skip + end - start]
+            if len(signal) < end - start:
+                raise undecodable(path, "it ends early")
+            check_signal(path, signal.numpy())
+            yield signal
+
+
+def _stretch(start, end, rate):
+    """What of a file resamples to a window at 16 kHz.
+
+    First and last sample of the file, with what the resampler's filter looks
+    at around the window, and samples at 16 kHz that come before the window.
+    """
+    # In such units both rates count whole samples, and the filter repeats.
+    divisor = math.gcd(rate, SAMPLE_RATE)
+    unit, unit_16k = rate // divisor, SAMPLE_RATE // divisor
+    around = -(-rate // 10 // unit)  # 0.1 s; the filter is some ms long
+    first = max(0, start // unit_16k - around)
+    last = -(-end // unit_16k) + around
+    return first * unit, last * unit, start - first * unit_16k
+
+
+def _read_on(path, file, size):
+    try:
+        return file.read(size, dtype="float32", always_2d=True)
+    except RuntimeError as error:
+        raise undecodable(path, error) from error
+
+
+def _to_16_khz(samples: torch.Tensor, rate: int) -> torch.Tensor:
+    """[S, channels] at any rate → [S] at 16 kHz."""
+    # Under autocast, the resampler's filter would lose most of its digits.
+    with torch.autocast("cpu", enabled=False):
+        return _normalizer()(samples, rate)
 
 
 @functools.cache

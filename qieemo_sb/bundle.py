@@ -1,9 +1,12 @@
 """A trained model as one folder: save it, load it, check that it is whole.
 
+One of stage 1, which reads and knows no emotion, has no label_encoder.txt.
+
     hyperparams.yaml     the parts and how they are served
     model.safetensors    every weight
     label_encoder.txt    emotions in the order of the classifier's outputs
-    tokens.txt           tokens in the order of the PPG, if it reads
+    tokens.json          tokens in the order of the PPG, if it reads
+    tokens.model         of sentencepiece, if the tokens are its pieces
     README.md            the model card
 
 Authors
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import importlib.resources
 import io
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +37,17 @@ from qieemo_sb.folder import (
     read_labels,
 )
 from qieemo_sb.model import Qieemo
-from qieemo_sb.rebuild import Rebuildable
+from qieemo_sb.rebuild import Remembering
+from qieemo_sb.tokens.base import TokenError, Tokenizer
 from qieemo_sb.trust import load_trusted_yaml
 
 if TYPE_CHECKING:  # who only loads a model need not wait for SpeechBrain
-    from speechbrain.dataio.encoder import CategoricalEncoder, CTCTextEncoder
+    from speechbrain.dataio.encoder import CategoricalEncoder
 
+NO_EMOTION = (
+    "This model reads and knows no emotion: it is of train_ppg.py. Give it to "
+    "train.py as ppg_source."
+)
 PARTS = (
     "encoder",
     "mixer",
@@ -53,9 +62,9 @@ PARTS = (
 def save_bundle(
     folder: str | Path,
     model: Qieemo,
-    label_encoder: CategoricalEncoder,
+    label_encoder: CategoricalEncoder | None,
     card: str,
-    tokens: CTCTextEncoder | None = None,
+    tokens: Tokenizer | None = None,
 ) -> Path:
     """Write a bundle; the folder appears when it is whole.
 
@@ -65,11 +74,11 @@ def save_bundle(
         Replaced if it is there.
     model : Qieemo
         Its weights are written in float32.
-    label_encoder : CategoricalEncoder
-        Index → emotion.
+    label_encoder : CategoricalEncoder or None
+        Index → emotion; None for a model that only reads.
     card : str
         The model card, in Markdown.
-    tokens : CTCTextEncoder or None
+    tokens : Tokenizer or None
         Index → token of the PPG.
 
     Returns
@@ -86,9 +95,10 @@ def save_bundle(
     folder = Path(folder)
     if folder.is_file():
         raise BundleError(f"{folder} is a file; a bundle is a folder.")
-    _check_names(label_encoder, model.classifier.n_classes, "label_encoder")
+    if model.classifier is not None:
+        _check_labels(label_encoder, model, "label_encoder")
     if tokens is not None:
-        _check_names(tokens, model.ppg_head.n_tokens, "tokens")
+        _check_tokens(tokens, model, "tokens")
     weights = {
         name: value.detach().float().cpu().contiguous()
         for name, value in model.state_dict().items()
@@ -98,21 +108,22 @@ def save_bundle(
             describe(model, tokens), encoding="utf-8"
         )
         save_file(weights, unfinished / WEIGHTS)
-        label_encoder.save(unfinished / LABELS)
+        if model.classifier is not None:
+            label_encoder.save(unfinished / LABELS)
         if tokens is not None:
-            tokens.save(unfinished / TOKENS)
+            tokens.save(unfinished)
         (unfinished / CARD).write_text(card, encoding="utf-8")
     return folder
 
 
-def describe(model: Qieemo, tokens: CTCTextEncoder | None = None) -> str:
+def describe(model: Qieemo, tokens: Tokenizer | None = None) -> str:
     """The yaml that builds a model of this shape and serves it.
 
     Arguments
     ---------
     model : Qieemo
         Any.
-    tokens : CTCTextEncoder or None
+    tokens : Tokenizer or None
         Whether the PPG's tokens travel along.
 
     Returns
@@ -127,11 +138,9 @@ def describe(model: Qieemo, tokens: CTCTextEncoder | None = None) -> str:
     parts = model.rebuild_config()
     for name in PARTS:
         tree[name] = _node(parts[name])
-    tree["tokens"] = None
-    if tokens is not None:
-        from speechbrain.dataio.encoder import CTCTextEncoder
-
-        tree["tokens"] = _new(CTCTextEncoder, {})
+    tree["tokens"] = None if tokens is None else _node(tokens)
+    if model.classifier is None:
+        tree["label_encoder"] = None
     stream = io.StringIO()
     yaml.dump(tree, stream)
     return stream.getvalue()
@@ -139,7 +148,7 @@ def describe(model: Qieemo, tokens: CTCTextEncoder | None = None) -> str:
 
 def _node(value: Any) -> Any:
     """A constructor argument as a yaml node."""
-    if isinstance(value, Rebuildable):
+    if isinstance(value, Remembering):
         config = value.rebuild_config()
         return _new(type(value), {k: _node(v) for k, v in config.items()})
     if value is None or isinstance(value, bool | int | float | str):
@@ -159,65 +168,6 @@ def _new(kind, arguments):
     return node
 
 
-def load_model(folder: str | Path) -> tuple[Qieemo, list[str]]:
-    """Load a bundle's model and labels, and nothing that serves them.
-
-    Arguments
-    ---------
-    folder : str or Path
-        A bundle's.
-
-    Returns
-    -------
-    model : Qieemo
-        In eval mode; nothing of it trains.
-    labels : list of str
-        Emotions in the order of its outputs.
-
-    Raises
-    ------
-    BundleError
-        The bundle is not whole.
-    UntrustedYaml
-        The yaml names something that a bundle may not build.
-    """
-    path = Path(folder) / HYPERPARAMS
-    loaded = load_trusted_yaml(read_yaml(path), str(path), only=["model"])
-    model = loaded.get("model")
-    if not isinstance(model, Qieemo):
-        raise BundleError(f"{path} has no Qieemo as model.")
-    load_weights(model, Path(folder) / WEIGHTS)
-    labels = read_labels(Path(folder) / LABELS, model.classifier.n_classes)
-    return model.eval().requires_grad_(False), labels
-
-
-def read_yaml(path: Path) -> str:
-    """The text of a bundle's yaml.
-
-    Arguments
-    ---------
-    path : Path
-        ``hyperparams.yaml`` in the bundle's folder.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    BundleError
-        The file is missing, or no text.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise BundleError(
-            f"{path.parent} is no bundle: no {path.name}."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{path} is no text: {error}") from error
-
-
 class BundleLoader:
     """Fetches a bundle's files and loads them, every key checked.
 
@@ -228,17 +178,17 @@ class BundleLoader:
     ---------
     model : Qieemo
         Gets the weights.
-    label_encoder : CategoricalEncoder
-        Gets the emotions.
-    tokens : CTCTextEncoder or None
+    label_encoder : CategoricalEncoder or None
+        Gets the emotions; None for a model that only reads.
+    tokens : Tokenizer or None
         Gets the PPG's tokens.
     """
 
     def __init__(
         self,
         model: Qieemo,
-        label_encoder: CategoricalEncoder,
-        tokens: CTCTextEncoder | None = None,
+        label_encoder: CategoricalEncoder | None = None,
+        tokens: Tokenizer | None = None,
     ):
         self.model = model
         self.label_encoder = label_encoder
@@ -267,52 +217,175 @@ class BundleLoader:
         """
         from speechbrain.utils.fetching import fetch
 
-        names = [WEIGHTS, LABELS] + (
-            [TOKENS] if self.tokens is not None else []
-        )
+        names = [WEIGHTS]
+        if self.label_encoder is not None:
+            names.append(LABELS)
+        if self.tokens is not None:
+            names += self.tokens.FILES
         for name in names:
             path = fetch(name, default_source, self.collect_in, **options)
             self.files[name] = str(path)
         return self.files
 
     def load_collected(self) -> None:
-        """Fill the model and the encoders.
+        """Fill the model, the label encoder and the tokenizer.
 
         Raises
         ------
         BundleError
-            A file is missing or damaged, keys do not match, or the labels are
-            not as many as the classifier's outputs.
+            A file is missing or damaged, keys do not match, or there are not
+            as many labels or tokens as the model has outputs for.
         """
         load_weights(self.model, self.files[WEIGHTS])
-        self._load_names(
-            self.label_encoder, LABELS, self.model.classifier.n_classes
-        )
+        if self.label_encoder is not None:
+            self._load_labels(self.files[LABELS])
         if self.tokens is not None:
-            n_tokens = self.model.ppg_head.n_tokens
-            self._load_names(self.tokens, TOKENS, n_tokens)
+            self._load_tokens(Path(self.files[TOKENS]))
 
-    def _load_names(self, encoder, name, expected):
-        """Load index → name and check that each output has one."""
-        path = self.files[name]
+    def _load_labels(self, path):
+        """Load index → emotion and check that each output has one."""
         if not Path(path).is_file():
             raise BundleError(f"{path} is missing from the bundle.")
         try:
-            encoder.load(path)
+            self.label_encoder.load(path)
         except (ValueError, LookupError, SyntaxError) as error:
             raise BundleError(f"{path} is damaged: {error}") from error
-        _check_names(encoder, expected, path)
-        encoder.expect_len(expected)
+        _check_labels(self.label_encoder, self.model, path)
+        self.label_encoder.expect_len(self.model.classifier.n_classes)
+
+    def _load_tokens(self, path):
+        """Load index → token and check that each output has one."""
+        try:
+            self.tokens.load(path.parent)
+        except TokenError as error:
+            raise BundleError(str(error)) from error
+        _check_tokens(self.tokens, self.model, path)
 
 
-def _check_names(encoder, expected, where):
-    """Raise BundleError unless each of the model's outputs has one name."""
+def _check_labels(encoder, model, where):
+    """Raise BundleError unless each output of the classifier has a name."""
+    expected = model.classifier.n_classes
     named = sorted(encoder.ind2lab) == list(range(expected))
     if not named or len(encoder.lab2ind) != expected:
+        _do_not_fit(where, len(encoder.lab2ind), expected)
+
+
+def _check_tokens(tokens, model, where):
+    """Raise BundleError unless each output of the PPG head has a name."""
+    if len(tokens) != model.ppg_head.n_tokens:
+        _do_not_fit(where, len(tokens), model.ppg_head.n_tokens)
+
+
+def _do_not_fit(where, names, outputs):
+    raise BundleError(
+        f"{where} has {names} names, the model has {outputs} outputs: they do "
+        "not belong together."
+    )
+
+
+def load_bundle(
+    source: str | Path,
+    hparams_file: str = HYPERPARAMS,
+    overrides: dict[str, Any] | None = None,
+    savedir: str | Path | None = None,
+    **where,
+) -> dict[str, Any]:
+    """Build a bundle's parts and fill them; nothing that it brings is run.
+
+    Arguments
+    ---------
+    source : str or Path
+        A bundle's folder (the network is not used) or a hub id.
+    hparams_file : str
+        Name of its yaml.
+    overrides : dict or None
+        Changes to the yaml.
+    savedir : str, Path or None
+        Where to link or download files; None: use them where they are.
+    **where
+        Passed to ``speechbrain.utils.fetching.fetch``.
+
+    Returns
+    -------
+    dict
+        Top-level key of the yaml → value: ``model``, ``tokens``, …
+
+    Raises
+    ------
+    UntrustedYaml
+        The yaml names something that a bundle may not build.
+    BundleError
+        The bundle is not whole.
+    """
+    from speechbrain.utils.fetching import fetch
+
+    _check_source(source)
+    source = str(source)
+    path = Path(fetch(hparams_file, source, savedir, **where))
+    hparams = load_trusted_yaml(_read_yaml(path), str(path), overrides)
+    loader = hparams.get("pretrainer")
+    if not isinstance(loader, BundleLoader):
+        raise BundleError(f"{path} has no BundleLoader as pretrainer.")
+    loader.set_collect_in(savedir)
+    loader.collect_files(default_source=source, **where)
+    loader.load_collected()
+    return hparams
+
+
+def _check_source(source):
+    """Raise BundleError for what is neither a folder nor a hub id."""
+    text = str(source)
+    hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text)
+    if Path(text).is_file():
+        raise BundleError(f"{text} is a file; a bundle is a folder.")
+    if not Path(text).is_dir() and (isinstance(source, Path) or not hub_id):
+        raise BundleError(f"{text} is neither a folder nor a hub id.")
+
+
+def load_model(folder: str | Path) -> tuple[Qieemo, list[str]]:
+    """Load a bundle's model and labels, and nothing that serves them.
+
+    Arguments
+    ---------
+    folder : str or Path
+        A bundle's.
+
+    Returns
+    -------
+    model : Qieemo
+        In eval mode; nothing of it trains.
+    labels : list of str
+        Emotions in the order of its outputs.
+
+    Raises
+    ------
+    BundleError
+        The bundle is not whole, or its model only reads.
+    UntrustedYaml
+        The yaml names something that a bundle may not build.
+    """
+    path = Path(folder) / HYPERPARAMS
+    loaded = load_trusted_yaml(_read_yaml(path), str(path), only=["model"])
+    model = loaded.get("model")
+    if not isinstance(model, Qieemo):
+        raise BundleError(f"{path} has no Qieemo as model.")
+    if model.classifier is None:
+        raise BundleError(NO_EMOTION)
+    load_weights(model, Path(folder) / WEIGHTS)
+    labels = read_labels(Path(folder) / LABELS, model.classifier.n_classes)
+    return model.eval().requires_grad_(False), labels
+
+
+def _read_yaml(path):
+    """The text of a bundle's yaml."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(
-            f"{where} has {len(encoder.lab2ind)} names, the model has "
-            f"{expected} outputs: they do not belong together."
-        )
+            f"{path.parent} is no bundle: no {path.name}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path} is no text: {error}") from error
 
 
 def load_weights(model: torch.nn.Module, path: str | Path) -> None:

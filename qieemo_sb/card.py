@@ -45,6 +45,55 @@ data only. How people sound is not how they feel: no decision about a person
 should rest on it. The training data's licence may restrict use.
 """
 
+READER_CARD = """\
+# Qieemo's PPG head, {corpus}
+
+Reads speech, frame by frame: the encoder of a speech recogniser and a CTC
+head over {tokens}. It is stage 1 of Qieemo (our reading of arXiv 2503.22687)
+for SpeechBrain: `train.py` takes this folder as `ppg_source`. It knows no
+emotion.
+
+## Use
+
+```python
+from qieemo_sb import EncoderClassifier
+
+reader = EncoderClassifier.from_hparams("this folder")
+print(reader.transcribe_file("speech.wav"))
+```
+
+## Measured
+
+On the {num_utterances} test utterances of {corpus}, seed {seed}, by greedy
+decoding, without a language model. The checkpoint was chosen on validation
+data; the test data was read once.
+
+| CER | WER |
+|---|---|
+| {character_error_rate:.4f} | {word_error_rate:.4f} |
+
+## Limits
+
+It writes down sounds, not words that exist, and is no substitute for a speech
+recogniser. The training data's licence may restrict use.
+"""
+
+
+def reader_card(facts: Mapping) -> str:
+    """Write the card of a model that only reads.
+
+    Arguments
+    ---------
+    facts : mapping
+        What ``metrics.json`` of ``train_ppg.py`` holds.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    return READER_CARD.format(**facts)
+
 
 def model_card(facts: Mapping) -> str:
     """Write a model card.

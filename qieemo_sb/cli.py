@@ -52,9 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export.add_argument(
         "--int8", action="store_true", help="compute linear layers in 8 bits"
     )
+    plot = commands.add_parser(
+        "plot",
+        help="draw what is said and how, frame by frame",
+        description="Writes a picture: waveform, phonetic posteriorgram, "
+        "aligned tokens, and the emotion of each moment.",
+        allow_abbrev=False,
+    )
+    plot.add_argument("model", help="folder of a model that reads")
+    plot.add_argument("wav", help="audio file")
+    plot.add_argument("image", help="picture to write: .png, .pdf or .svg")
+    plot.add_argument("--text", help="transcript to align; else what is read")
     options = parser.parse_args(arguments)
     if options.command == "export":
         return _export(options.model, options.folder, options.int8)
+    if options.command == "plot":
+        return _plot(options.model, options.wav, options.image, options.text)
     return _predict(options.model, options.wavs, options.device)
 
 
@@ -80,7 +93,7 @@ def _fail(error):
 def _predict(model, wavs, device):
     """Classify files; one that cannot be used does not stop the others."""
     # Imported here: `qieemo --help` need not wait for numpy.
-    from qieemo_sb.sound import AudioError, read_sound
+    from qieemo_sb.sound import AudioError
 
     try:
         classify = _load(model, device)
@@ -89,7 +102,7 @@ def _predict(model, wavs, device):
     failed = 0
     for wav in wavs:
         try:
-            emotion, probability = classify(read_sound(wav))
+            emotion, probability = classify(wav)
         except AudioError as error:
             print(error, file=sys.stderr)
             failed = 1
@@ -99,7 +112,7 @@ def _predict(model, wavs, device):
 
 
 def _load(folder, device):
-    """A function from samples [S] to emotion and probability.
+    """A function from a file to its emotion and probability.
 
     An export is run without torch, a bundle without SpeechBrain: to import
     them takes longer than to answer.
@@ -117,7 +130,7 @@ def _load_export(folder):
     classifier = OnnxClassifier.from_folder(folder)
 
     def classify(wav):
-        _, score, _, emotion = classifier.classify_batch(wav)
+        _, score, _, emotion = classifier.classify_file(wav)
         return emotion[0], math.exp(score[0])
 
     return classify
@@ -127,14 +140,60 @@ def _load_bundle(folder, device):
     import torch
 
     from qieemo_sb.bundle import load_model
+    from qieemo_sb.linear import speed_up
 
     model, labels = load_model(folder)
-    model.to(device)
+    speed_up(model.to(device))
 
     @torch.inference_mode()
     def classify(wav):
-        log_probs = model(torch.from_numpy(wav)[None].to(device)).log_probs[0]
+        windows = (window.to(device) for window in _windows(wav))
+        log_probs = model.classifier(model.embed_windows(windows))[0]
         score, index = log_probs.max(dim=0)
         return labels[index], score.exp().item()
 
     return classify
+
+
+def _windows(wav):
+    """A file's audio in windows; of a long one, not all are held at once.
+
+    Only what is long, and takes its time anyway, waits for SpeechBrain.
+    """
+    import torch
+
+    from qieemo_sb.audio import audio_seconds, read_windows
+    from qieemo_sb.frames import SAMPLE_RATE, WINDOW_SAMPLES
+    from qieemo_sb.sound import read_sound
+
+    if (audio_seconds(wav) or 0) > WINDOW_SAMPLES / SAMPLE_RATE:
+        return read_windows(wav)
+    return [torch.from_numpy(read_sound(wav))]
+
+
+def _plot(model, wav, image, text):
+    """Draw a file's posteriorgram, alignment and emotion."""
+    from qieemo_sb import plots
+    from qieemo_sb.inference import EncoderClassifier
+    from qieemo_sb.lobes.ppg import align, greedy
+
+    try:
+        classifier = EncoderClassifier.from_hparams(model)
+        tokens = classifier.tokens
+        sound = classifier.load_audio(wav)
+        said = classifier.analyse_batch(sound)
+        (indices,) = greedy(said.ppg, said.lengths)
+        indices = tokens.encode_as_ids(text) if text else indices
+        spans = align(said.ppg[0], indices) if indices else ()
+    except ValueError as error:  # of the bundle, the file or the text
+        print(error, file=sys.stderr)
+        return 1
+    title, moods, labels = tokens.decode_ids(indices), None, []
+    if said.log_probs is not None:
+        labels, moods = classifier.labels, said.frame_log_probs[0].exp()
+        title = f"{title} ({labels[int(said.log_probs.argmax())]})"
+    ppg = said.ppg[0].exp()
+    plots.ppg(
+        sound, ppg, tokens.names, image, spans, moods, labels, title=title
+    )
+    return 0

@@ -5,6 +5,7 @@ Authors
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import uuid
@@ -79,3 +80,35 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
         unfinished.replace(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def identity(path: str | os.PathLike) -> str:
+    """A name for a file as it is now: by its place, size and time of change.
+
+    Arguments
+    ---------
+    path : path-like
+        A file that exists.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    status = os.stat(path)
+    what = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:32]
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Arguments
+    ---------
+    path : path-like
+        The file to write or replace.
+    text : str
+        Written in UTF-8, line breaks as they are.
+    """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")

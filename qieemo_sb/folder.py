@@ -15,7 +15,8 @@ WEIGHTS = "model.safetensors"
 GRAPH = "model.onnx"
 GRAPH_WEIGHTS = "model.onnx.data"
 LABELS = "label_encoder.txt"
-TOKENS = "tokens.txt"
+TOKENS = "tokens.json"
+PIECES = "tokens.model"  # of sentencepiece, beside the former
 CARD = "README.md"
 
 GRAPH_FORMAT = "1"  # raised when what a graph takes or gives changes

@@ -4,9 +4,11 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
-import re
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from speechbrain.inference.classifiers import (
@@ -14,12 +16,32 @@ from speechbrain.inference.classifiers import (
 )
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 from speechbrain.utils.run_opts import RunOptions
+from torch.nn.utils.rnn import pad_sequence
 
-from qieemo_sb.audio import read_audio
-from qieemo_sb.bundle import BundleLoader, read_yaml
+from qieemo_sb.audio import (
+    AudioError,
+    audio_seconds,
+    read_audio,
+    read_windows,
+)
+from qieemo_sb.batches import file_batches
+from qieemo_sb.bundle import NO_EMOTION, load_bundle
 from qieemo_sb.folder import HYPERPARAMS, BundleError
+from qieemo_sb.frames import (
+    FRAME_HOP,
+    SAMPLE_RATE,
+    WINDOW_SAMPLES,
+    frame_mask,
+)
+from qieemo_sb.linear import speed_up
+from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.model import Qieemo, QieemoOutput
-from qieemo_sb.trust import load_trusted_yaml
+from qieemo_sb.tokens.base import Tokenizer
+
+FILES_AT_ONCE = 500  # that are sorted by length; the first answers follow them
+
+# out_prob [B, C], score [B], index [B], text_lab
+Answer: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]
 
 
 class PassThrough(torch.nn.Module):
@@ -38,18 +60,47 @@ class Embedding(torch.nn.Module):
     Arguments
     ---------
     model : Qieemo
-        The whole model.
+        The whole model. From the first call on it is being served, and has
+        faster linear layers with the same parameters.
     """
 
     def __init__(self, model: Qieemo):
         super().__init__()
         self.model = model
+        self.served = False
 
     def forward(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor
     ) -> torch.Tensor:
         """Waveforms [B, S] with relative lengths [B] → [B, E]."""
-        return self.model(wavs, wav_lens).embedding
+        # Not before: a bundle is also loaded to train on with its parts.
+        if not self.served:
+            speed_up(self.model)
+            self.served = True
+        return self.model(wavs, wav_lens, frame_wise=False).embedding
+
+
+@dataclasses.dataclass
+class PPG:
+    """A phonetic posteriorgram with its axes.
+
+    Arguments
+    ---------
+    posteriors : torch.Tensor
+        [B, T, V] probabilities; each row adds up to one. Zero past the
+        lengths.
+    tokens : list of str
+        V names; the first is the CTC blank's.
+    times : torch.Tensor
+        [T] seconds at which frames begin, 20 ms apart.
+    lengths : torch.Tensor
+        [B] frames of each utterance.
+    """
+
+    posteriors: torch.Tensor
+    tokens: list[str]
+    times: torch.Tensor
+    lengths: torch.Tensor
 
 
 class EncoderClassifier(SpeechBrainEncoderClassifier):
@@ -57,15 +108,40 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
 
     Same calls and same answers as SpeechBrain's class on the same folder.
     This one executes nothing that a bundle brings and reads no pickle, checks
-    audio before the model sees it, and can give frame-wise results.
+    audio before the model sees it, can give frame-wise results, and
+    transcribes where the PPG was trained to read. It also loads a model of
+    stage 1, which transcribes and knows no emotion.
 
     To classify a file with the model that a run left::
 
         classifier = EncoderClassifier.from_hparams("results/demo/model")
         log_probs, score, index, emotion = classifier.classify_file("a.wav")
+
+    Of SpeechBrain's ``run_opts``, three change how it is computed: "device",
+    "precision" ("bf16" or "fp16": autocast, with features, pooling and
+    probabilities still in float32) and "compile" (``torch.compile`` fuses what
+    surrounds attention, with "compile_mode"; some seconds at the first use).
+    The last two are meant for GPUs::
+
+        run_opts = {"device": "cuda", "precision": "bf16", "compile": True}
+        classifier = EncoderClassifier.from_hparams(folder, run_opts=run_opts)
     """
 
     MODULES_NEEDED = ["embedding_model", "classifier", "qieemo"]
+
+    def _prepare_modules(self, freeze_params):
+        speed_up(self.mods["qieemo"])
+        super()._prepare_modules(freeze_params)
+
+    def _compile(self):
+        """Compile what gains by it, not every module as SpeechBrain does."""
+        if self.jit:
+            raise ValueError(
+                "Qieemo is not for torch.jit: use run_opts={'compile': True}."
+            )
+        if self.compile:
+            encoder = self.mods["qieemo"].encoder
+            encoder.compile_blocks(mode=self.compile_mode)
 
     @classmethod
     def from_hparams(
@@ -106,20 +182,14 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         BundleError
             The bundle is not whole.
         """
-        where = {
-            "local_strategy": local_strategy,
-            "fetch_config": fetch_config or FetchConfig(),
-        }
-        _check_source(source)
-        source = str(source)
-        path = Path(fetch(hparams_file, source, savedir, **where))
-        hparams = load_trusted_yaml(read_yaml(path), str(path), overrides)
-        loader = hparams.get("pretrainer")
-        if not isinstance(loader, BundleLoader):
-            raise BundleError(f"{path} has no BundleLoader as pretrainer.")
-        loader.set_collect_in(savedir)
-        loader.collect_files(default_source=source, **where)
-        loader.load_collected()
+        hparams = load_bundle(
+            source,
+            hparams_file,
+            overrides,
+            savedir,
+            local_strategy=local_strategy,
+            fetch_config=fetch_config or FetchConfig(),
+        )
         hparams["savedir"] = savedir
         # How a model is run is for its user to say, not for its maker.
         for option in RunOptions().as_dict():
@@ -128,11 +198,18 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
 
     @property
     def labels(self) -> list[str]:
-        """Emotions in the order of the log-probabilities."""
+        """Emotions in the order of the log-probabilities.
+
+        Raises
+        ------
+        BundleError
+            The model only reads.
+        """
+        if self.hparams.label_encoder is None:
+            raise BundleError(NO_EMOTION)
         names = self.hparams.label_encoder.ind2lab
         return [names[index] for index in range(len(names))]
 
-    @torch.no_grad()
     def analyse_batch(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
     ) -> QieemoOutput:
@@ -149,12 +226,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         -------
         QieemoOutput
         """
-        if wavs.dim() == 1:
-            wavs = wavs.unsqueeze(0)
-        if wav_lens is None:
-            wav_lens = torch.ones(len(wavs))
-        wavs = wavs.to(self.device).float()
-        return self.mods.qieemo(wavs, wav_lens.to(self.device))
+        return self._run(wavs, wav_lens, frame_wise=True)
 
     def encode_batch(
         self,
@@ -174,11 +246,12 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
                 "Qieemo keeps no statistics of its embeddings: call "
                 "encode_batch without normalize."
             )
-        return self.analyse_batch(wavs, wav_lens).embedding
+        self.labels  # noqa: B018, raises where there is nothing to pool
+        return self._run(wavs, wav_lens, frame_wise=False).embedding
 
     def classify_batch(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
+    ) -> Answer:
         """Emotions of a batch; no answer depends on the other utterances.
 
         Arguments
@@ -203,15 +276,14 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         ------
         ValueError
             Too short, or NaN or infinite samples; names the utterance.
+        BundleError
+            The model only reads.
         """
-        log_probs = self.analyse_batch(wavs, wav_lens).log_probs
-        score, index = log_probs.max(dim=-1)
-        text_lab = self.hparams.label_encoder.decode_torch(index)
-        return log_probs, score, index, text_lab
+        self.labels  # noqa: B018, raises where there is nothing to say
+        out = self._run(wavs, wav_lens, frame_wise=False)
+        return self._answer(out.log_probs)
 
-    def classify_file(
-        self, path: str | Path, **kwargs
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
+    def classify_file(self, path: str | Path, **kwargs) -> Answer:
         """Emotion of an audio file of any rate, channels and length.
 
         Arguments
@@ -219,7 +291,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         path : str or Path
             A local file, or a web address.
         **kwargs
-            Passed to ``load_audio``, e.g. ``savedir``.
+            As of ``load_audio``, e.g. ``savedir``.
 
         Returns
         -------
@@ -232,7 +304,144 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             Missing, empty, corrupt, too short, or NaN or infinite samples;
             names the file.
         """
-        return self.classify_batch(self.load_audio(str(path), **kwargs))
+        self.labels  # noqa: B018, raises where there is nothing to say
+        windows = read_windows(_local(path, **kwargs))
+        with torch.no_grad(), self.inference_ctx:
+            embedding = self.mods.qieemo.embed_windows(
+                window.to(self.device) for window in windows
+            )
+            return self._answer(self.mods.classifier(embedding))
+
+    def classify_files(
+        self,
+        paths: Iterable[str | Path],
+        max_batch_seconds: float = 60.0,
+    ) -> Iterator[Answer | AudioError]:
+        """Emotions of many audio files, in batches of like length.
+
+        A file that cannot be used does not stop the others: its place is
+        taken by the error that ``classify_file`` would raise. ::
+
+            for path, answer in zip(paths, classifier.classify_files(paths)):
+                if isinstance(answer, AudioError):
+                    print(answer)
+                else:
+                    print(path, answer[3][0])
+
+        Arguments
+        ---------
+        paths : iterable of (str or Path)
+            Local files.
+        max_batch_seconds : float
+            Most audio in a batch. On a processor 60 is near the best, on a
+            GPU as much as its memory takes.
+
+        Yields
+        ------
+        tuple or AudioError
+            What ``classify_file`` returns or raises for each file, in order.
+        """
+        paths = iter(paths)
+        while some := list(itertools.islice(paths, FILES_AT_ONCE)):
+            yield from self._classify_some(some, max_batch_seconds)
+
+    @property
+    def tokens(self) -> Tokenizer:
+        """The PPG's tokens.
+
+        Raises
+        ------
+        BundleError
+            The PPG was not trained to read.
+        """
+        if self.hparams.tokens is None:
+            raise BundleError(
+                "The PPG of this model was not trained to read: train it with "
+                "train_ppg.py, or train.py with a ctc_weight above 0."
+            )
+        return self.hparams.tokens
+
+    def ppg_batch(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
+    ) -> PPG:
+        """What is said, frame by frame.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            [B, S] or [S] at 16 kHz.
+        wav_lens : torch.Tensor or None
+            [B] relative lengths; None: every row is full.
+
+        Returns
+        -------
+        PPG
+
+        Raises
+        ------
+        BundleError
+            The PPG was not trained to read.
+        ValueError
+            As ``classify_batch``.
+        """
+        names = self.tokens.names
+        result = self.analyse_batch(wavs, wav_lens)
+        size = result.ppg.shape[1]
+        mask = frame_mask(result.lengths, size).unsqueeze(2)
+        return PPG(
+            posteriors=result.ppg.exp().masked_fill(~mask, 0.0),
+            tokens=list(names),
+            times=torch.arange(size) * FRAME_HOP / SAMPLE_RATE,
+            lengths=result.lengths,
+        )
+
+    def transcribe_batch(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
+    ) -> tuple[list[str], list[list[int]]]:
+        """Greedy CTC: the best token of each frame, repeats and blanks off.
+
+        Arguments
+        ---------
+        wavs, wav_lens
+            As in ``ppg_batch``.
+
+        Returns
+        -------
+        texts : list of str
+            What is said in each utterance.
+        tokens : list of list of int
+            The indices that it is made of.
+
+        Raises
+        ------
+        BundleError, ValueError
+            As ``ppg_batch``.
+        """
+        ppg = self.ppg_batch(wavs, wav_lens)
+        indices = greedy(ppg.posteriors, ppg.lengths)
+        return [self.tokens.decode_ids(row) for row in indices], indices
+
+    def transcribe_file(self, path: str | Path, **kwargs) -> str:
+        """What is said in an audio file.
+
+        Arguments
+        ---------
+        path, **kwargs
+            As in ``classify_file``.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        BundleError
+            The PPG was not trained to read.
+        AudioError
+            As ``classify_file``.
+        """
+        texts, _ = self.transcribe_batch(self.load_audio(path, **kwargs))
+        return texts[0]
 
     def load_audio(
         self, path: str | Path, savedir: str | Path | None = None
@@ -251,19 +460,65 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         torch.Tensor
             [S].
         """
-        # A local path is never taken for a hub id, as fetch would take one
-        # whose folder is missing.
-        if "://" in str(path):
-            source, name = str(path).rsplit("/", 1)
-            path = fetch(name, source, savedir)
-        return read_audio(path).to(self.device)
+        return read_audio(_local(path, savedir)).to(self.device)
+
+    @torch.no_grad()
+    def _run(self, wavs, wav_lens, frame_wise):
+        """The model's output of a batch [B, S] or [S]."""
+        if wavs.dim() == 1:
+            wavs = wavs.unsqueeze(0)
+        if wav_lens is None:
+            wav_lens = torch.ones(len(wavs))
+        wavs, wav_lens = wavs.to(self.device).float(), wav_lens.to(self.device)
+        with self.inference_ctx:
+            return self.mods.qieemo(wavs, wav_lens, frame_wise=frame_wise)
+
+    def _answer(self, log_probs):
+        """What classify_batch returns for log-probabilities [B, C]."""
+        labels = self.labels
+        score, index = log_probs.max(dim=-1)
+        return log_probs, score, index, [labels[i] for i in index.tolist()]
+
+    def _classify_some(self, paths, max_batch_seconds):
+        """Answers or errors for some files, in order."""
+        answers, short = {}, []
+        for i, path in enumerate(paths):
+            if (audio_seconds(path) or 0) > WINDOW_SAMPLES / SAMPLE_RATE:
+                answers[i] = self._answer_or_error(path)
+            else:
+                short.append(i)
+        names = [paths[i] for i in short]
+        for batch in file_batches(names, max_batch_seconds):
+            batch = [(short[i], signal) for i, signal in batch]
+            good = {i: x for i, x in batch if not isinstance(x, AudioError)}
+            answers.update(batch)
+            answers.update(self._classify_signals(good))
+        return [answers[i] for i in range(len(paths))]
+
+    def _answer_or_error(self, path):
+        try:
+            return self.classify_file(path)
+        except AudioError as error:
+            return error
+
+    def _classify_signals(self, signals):
+        """{i: [S]} → {i: answer}."""
+        if not signals:
+            return {}
+        lengths = torch.tensor([len(signal) for signal in signals.values()])
+        wavs = pad_sequence(list(signals.values()), batch_first=True)
+        out = self._run(wavs, lengths / wavs.shape[1], frame_wise=False)
+        rows = out.log_probs.split(1)
+        return {
+            i: self._answer(row) for i, row in zip(signals, rows, strict=True)
+        }
 
 
-def _check_source(source):
-    """Raise BundleError for what is neither a folder nor a hub id."""
-    text = str(source)
-    hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", text)
-    if Path(text).is_file():
-        raise BundleError(f"{text} is a file; a bundle is a folder.")
-    if not Path(text).is_dir() and (isinstance(source, Path) or not hub_id):
-        raise BundleError(f"{text} is neither a folder nor a hub id.")
+def _local(path, savedir=None):
+    """Where a file is on the disk; a web address is downloaded."""
+    # A local path is never taken for a hub id, as fetch would take one whose
+    # folder is missing.
+    if "://" in str(path):
+        source, name = str(path).rsplit("/", 1)
+        path = fetch(name, source, savedir)
+    return path

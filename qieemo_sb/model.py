@@ -5,8 +5,10 @@ Authors
 """
 
 import dataclasses
+from collections.abc import Iterable
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
 from qieemo_sb.frames import WINDOW_FRAMES, frame_windows
@@ -28,21 +30,23 @@ class QieemoOutput:
 
     Arguments
     ---------
-    log_probs : torch.Tensor
-        [B, C] emotion log-probabilities of each utterance.
-    embedding : torch.Tensor
+    log_probs : torch.Tensor or None
+        [B, C] emotion log-probabilities of each utterance; None where the
+        model only reads, as do the next and ``frame_log_probs``.
+    embedding : torch.Tensor or None
         [B, E] pooled vector.
     ppg : torch.Tensor or None
-        [B, T, V] token log-probabilities of each frame; None without a PPG.
+        [B, T, V] token log-probabilities of each frame; None without a PPG
+        and where no frame-wise results were asked for.
     frame_log_probs : torch.Tensor or None
         [B, T, C] emotion log-probabilities of the second of speech around
-        each frame; None in training.
+        each frame; None in training and where they were not asked for.
     lengths : torch.Tensor
         [B] frames. What lies past them means nothing.
     """
 
-    log_probs: torch.Tensor
-    embedding: torch.Tensor
+    log_probs: torch.Tensor | None
+    embedding: torch.Tensor | None
     ppg: torch.Tensor | None
     frame_log_probs: torch.Tensor | None
     lengths: torch.Tensor
@@ -51,20 +55,23 @@ class QieemoOutput:
 class Qieemo(Rebuildable):
     """Encoder → PPG and emotional features → MMF → CMA → pooling → classifier.
 
+    With an encoder and a PPG head alone it is what stage 1 trains: it reads,
+    and knows no emotion.
+
     Arguments
     ---------
     encoder : SpeechEncoder
         The ASR backbone.
-    pooling : AttentiveStatisticsPooling
-        Frames [B, T, H] → [B, E].
-    classifier : Classifier
-        [B, E] → [B, C].
-    mixer : BlockMixer or None
+    pooling : AttentiveStatisticsPooling, AveragePooling or None
+        Frames [B, T, H] → [B, E]; None: a model that only reads.
+    classifier : Classifier or None
+        [B, E] → [B, C]; None as ``pooling``.
+    mixer : BlockMixer, WeightedSum or None
         Blocks → emotional features [B, T, D]; None: PPG alone.
     ppg_head : PPGHead or None
         Last block → PPG [B, T, V]; None: emotional features alone.
-    mmf : MMF or None
-        Frame-wise fusion; None: plain concatenation.
+    mmf : MMF, CMAFirst, Concatenation, Projection or None
+        Fusion of the streams; None: plain concatenation.
     cma : CMA or None
         Attention across frames; None: none.
 
@@ -96,8 +103,8 @@ class Qieemo(Rebuildable):
     def __init__(
         self,
         encoder: SpeechEncoder,
-        pooling: AttentiveStatisticsPooling,
-        classifier: Classifier,
+        pooling: AttentiveStatisticsPooling | None = None,
+        classifier: Classifier | None = None,
         mixer: BlockMixer | None = None,
         ppg_head: PPGHead | None = None,
         mmf: MMF | None = None,
@@ -111,7 +118,9 @@ class Qieemo(Rebuildable):
         self.pooling = pooling
         self.classifier = classifier
         self._check_streams(mmf)
-        self.mmf = self._concatenation() if mmf is None else mmf
+        if mmf is None and pooling is not None:
+            mmf = self._concatenation()
+        self.mmf = mmf
 
     @property
     def blocks(self) -> list[int]:
@@ -127,11 +136,15 @@ class Qieemo(Rebuildable):
             {k: v for k, v in self.named_children() if k != "encoder"}
         )
 
+    # No two batches have the same lengths: what is worth compiling is compiled
+    # by the encoder's compile_blocks.
+    @torch.compiler.disable
     def forward(
         self,
         wavs: torch.Tensor | None = None,
         wav_lens: torch.Tensor | None = None,
         encoded: EncoderOutput | None = None,
+        frame_wise: bool = True,
     ) -> QieemoOutput:
         """Recognise the emotion of each utterance of a batch.
 
@@ -144,6 +157,9 @@ class Qieemo(Rebuildable):
         encoded : EncoderOutput or None
             Instead of waveforms, what ``self.encoder`` said of them in
             ``self.blocks``: a frozen encoder need not say it twice.
+        frame_wise : bool
+            Whether ``ppg`` and ``frame_log_probs`` are wanted. Without them,
+            memory does not grow with the length of the audio.
 
         Returns
         -------
@@ -154,19 +170,20 @@ class Qieemo(Rebuildable):
         ValueError
             See ``SpeechEncoder.forward``.
         """
+        read, statistics = self._reader(frame_wise)
         if encoded is None:
             fused, lengths = self.encoder.map_windows(
-                self._fuse, wavs, wav_lens, self.blocks
+                read, wavs, wav_lens, self.blocks
             )
         else:
-            fused, lengths = self._fuse_windows(encoded), encoded.lengths
-        frames = fused["frames"]
-        embedding = self.pooling(frames, lengths)
+            fused, lengths = _map_frames(read, encoded), encoded.lengths
+        if self.pooling is None:
+            return QieemoOutput(None, None, fused.get("ppg"), None, lengths)
+        counts = [len(frame_windows(t)) for t in lengths.tolist()]
+        embedding = self.pooling.join(statistics, counts)
         moments = None
-        if not self.training:
-            moments = self.classifier(
-                self.pooling.around(frames, lengths, MOMENT)
-            )
+        if frame_wise and not self.training:
+            moments = self._classify_frames(fused["frames"], lengths)
         return QieemoOutput(
             log_probs=self.classifier(embedding),
             embedding=embedding,
@@ -175,6 +192,47 @@ class Qieemo(Rebuildable):
             lengths=lengths,
         )
 
+    def embed_windows(self, windows: Iterable[torch.Tensor]) -> torch.Tensor:
+        """Pooled vector of one utterance that comes piece by piece.
+
+        Arguments
+        ---------
+        windows : iterable of torch.Tensor
+            [S] each, at most 30 s, as ``frames.sample_windows`` cuts.
+
+        Returns
+        -------
+        torch.Tensor
+            [1, E], as ``forward`` gives for the whole.
+
+        Raises
+        ------
+        ValueError
+            See ``SpeechEncoder.forward``.
+        """
+        read, statistics = self._reader(frame_wise=False)
+        for wav in windows:
+            self.encoder.map_windows(read, wav[None], None, self.blocks)
+        return self.pooling.join(statistics, [len(statistics)])
+
+    def _reader(self, frame_wise):
+        """Make a function for ``map_windows``, and the list that it fills.
+
+        The function gives frame-wise results if they are wanted; the list
+        gets the pooling's statistics of each window.
+        """
+        statistics = []
+
+        def read(windows):
+            fused = self._fuse(windows)
+            if self.pooling is not None:
+                statistics.append(
+                    self.pooling.statistics(fused["frames"], windows.lengths)
+                )
+            return fused if frame_wise else {}
+
+        return read, statistics
+
     def _fuse(self, encoded):
         """Windows of at most 30 s → {"frames": [N, T, H], "ppg": [N, T, V]}."""
         hidden, lengths = encoded.hidden_states, encoded.lengths
@@ -182,6 +240,8 @@ class Qieemo(Rebuildable):
         if self.ppg_head is not None:
             ppg = self.ppg_head(hidden[self.encoder.n_blocks], lengths)
             fused["ppg"] = ppg
+        if self.pooling is None:
+            return fused
         if self.mixer is not None:
             emotional = self.mixer(hidden, lengths)
         frames = self.mmf(ppg, emotional, lengths)
@@ -189,32 +249,16 @@ class Qieemo(Rebuildable):
             frames = self.cma(frames, ppg, emotional, lengths)
         return fused | {"frames": frames}
 
-    def _fuse_windows(self, encoded):
-        """``_fuse`` for frames of any length, cut where waveforms are cut."""
-        if int(encoded.lengths.max()) <= WINDOW_FRAMES:
-            return self._fuse(encoded)
-        rows = []
-        for row, frames in enumerate(encoded.lengths.tolist()):
-            hidden = {k: h[row] for k, h in encoded.hidden_states.items()}
-            rows.append(self._fuse_row(hidden, frames))
-        pad = torch.nn.utils.rnn.pad_sequence
-        return {key: pad([r[key] for r in rows], True) for key in rows[0]}
-
-    def _fuse_row(self, hidden, frames):
-        """One utterance {block: [T, D]} → {key: [T, *]}, window by window."""
-        pieces = []
-        for start, end in frame_windows(frames):
-            window = {k: h[None, start:end] for k, h in hidden.items()}
-            size = torch.tensor(
-                [end - start], device=window[self.blocks[0]].device
-            )
-            pieces.append(self._fuse(EncoderOutput(window, size)))
-        return {k: torch.cat([p[k][0] for p in pieces]) for k in pieces[0]}
+    def _classify_frames(self, frames, lengths):
+        """Frames [B, T, H] → emotions [B, T, C] of the second around each."""
+        around = self.pooling.around(frames, lengths, MOMENT)
+        return torch.cat([self.classifier(part) for part in around], dim=1)
 
     def _check_streams(self, mmf):
         """Raise ValueError for parts that do not fit together."""
         if self.mixer is None and self.ppg_head is None:
             raise ValueError("Qieemo needs a mixer, a ppg_head, or both.")
+        self._check_purpose(mmf)
         fused = self.cma or isinstance(mmf, MMF)
         if None in (self.mixer, self.ppg_head) and fused:
             raise ValueError(
@@ -226,7 +270,10 @@ class Qieemo(Rebuildable):
             self._check("mixer", self.mixer, d_model=self.encoder.d_model)
         if self.ppg_head is not None:
             self._check("ppg_head", self.ppg_head, d_model=self.encoder.d_model)
-        self._check("classifier", self.classifier, width=2 * self.pooling.width)
+        if self.pooling is None:
+            return
+        size = self.pooling.embedding_width
+        self._check("classifier", self.classifier, width=size)
         for name, part in (("mmf", mmf), ("cma", self.cma)):
             if part is not None:
                 self._check(
@@ -236,6 +283,20 @@ class Qieemo(Rebuildable):
                     d_model=self.mixer.d_model if self.mixer else 0,
                     n_tokens=self.ppg_head.n_tokens if self.ppg_head else 0,
                 )
+
+    def _check_purpose(self, mmf):
+        """Raise ValueError for what is neither a reader nor a classifier."""
+        if (self.pooling is None) != (self.classifier is None):
+            raise ValueError(
+                "Qieemo: give both pooling and classifier, or neither for a "
+                "model that only reads."
+            )
+        beyond = (self.mixer, mmf, self.cma)
+        if self.pooling is None and any(part is not None for part in beyond):
+            raise ValueError(
+                "Qieemo without pooling and classifier only reads: mixer, mmf "
+                "and cma must be null too."
+            )
 
     @staticmethod
     def _check(name, part, **expected):
@@ -254,3 +315,23 @@ class Qieemo(Rebuildable):
             d_model=self.mixer.d_model if self.mixer else 0,
             width=self.pooling.width,
         )
+
+
+def _map_frames(function, encoded):
+    """``SpeechEncoder.map_windows`` for what an encoder has said already."""
+    if int(encoded.lengths.max()) <= WINDOW_FRAMES:
+        return function(encoded)
+    rows = []
+    for row, frames in enumerate(encoded.lengths.tolist()):
+        pieces = []
+        for start, end in frame_windows(frames):
+            window = {
+                k: h[None, row, start:end]
+                for k, h in encoded.hidden_states.items()
+            }
+            size = encoded.lengths.new_tensor([end - start])
+            pieces.append(function(EncoderOutput(window, size)))
+        rows.append(
+            {k: torch.cat([p[k][0] for p in pieces]) for k in pieces[0]}
+        )
+    return {k: pad_sequence([r[k] for r in rows], True) for k in rows[0]}

@@ -22,7 +22,7 @@ from qieemo_sb.folder import (
     BundleError,
     read_labels,
 )
-from qieemo_sb.sound import check_batch, read_sound
+from qieemo_sb.sound import check_finite, check_lengths, read_sound
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -194,10 +194,8 @@ class OnnxClassifier:
 
     def _analyse(self, utterances):
         """Run the graph on each utterance [S]."""
-        check_batch(
-            [len(wav) for wav in utterances],
-            [bool(np.isfinite(wav).all()) for wav in utterances],
-        )
+        check_lengths([len(wav) for wav in utterances])
+        check_finite([bool(np.isfinite(wav).all()) for wav in utterances])
         names = [output.name for output in self.session.get_outputs()]
         results = (
             self.session.run(names, {"wav": wav[None]}) for wav in utterances

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 
-class Rebuildable(torch.nn.Module):
-    """A module that keeps its constructor's arguments in ``config``.
+class Remembering:
+    """Keeps its constructor's arguments in ``config``.
 
     ``type(part)(**part.config)`` makes a part of the same shape. A part whose
     arguments name something outside of it (pretrained weights, say) overrides
@@ -20,9 +20,9 @@ class Rebuildable(torch.nn.Module):
 
     Example
     -------
-    >>> class Scale(Rebuildable):
+    >>> class Scale(Remembering):
     ...     def __init__(self, size, gain=1.0):
-    ...         super().__init__()
+    ...         self.size = size * gain
     >>> Scale(3).rebuild_config()
     {'size': 3, 'gain': 1.0}
     """
@@ -35,6 +35,10 @@ class Rebuildable(torch.nn.Module):
     def rebuild_config(self) -> dict[str, Any]:
         """Constructor arguments that make this part again, without weights."""
         return dict(self.config)
+
+
+class Rebuildable(Remembering, torch.nn.Module):
+    """A module that remembers how it was built."""
 
 
 def _remember(init):

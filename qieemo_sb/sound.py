@@ -97,21 +97,60 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
     AudioError
         The file is missing, a folder, empty or not decodable.
     """
-    _check_file(path)
+    check_file(path)
     try:
         samples, rate = soundfile.read(
             os.fspath(path), dtype="float32", always_2d=True
         )
     except RuntimeError as error:
-        reason = str(getattr(error, "error_string", error)).rstrip(".")
-        raise _error(
-            path,
-            f"cannot be decoded ({reason})",
-            "copy it again or convert it to WAV or FLAC",
-        ) from error
+        raise undecodable(path, error) from error
     if len(samples) == 0:
         raise _error(path, "has no samples", "record or copy it again")
     return samples, rate
+
+
+def check_file(path: str | Path) -> None:
+    """Refuse what cannot be an audio file, before it is opened.
+
+    Arguments
+    ---------
+    path : str or Path
+        Any.
+
+    Raises
+    ------
+    AudioError
+        The file is missing, a folder, or empty.
+    """
+    if os.path.isdir(path):
+        raise _error(path, "is a folder", "name an audio file in it")
+    if not os.path.exists(path):
+        raise _error(path, "does not exist", "check the path")
+    if os.path.getsize(path) == 0:
+        raise _error(path, "is empty (0 bytes)", "record or copy it again")
+
+
+def undecodable(path: str | Path, cause: Exception | str) -> AudioError:
+    """The error of a file that libsndfile cannot read.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file.
+    cause : Exception or str
+        What libsndfile says.
+
+    Returns
+    -------
+    AudioError
+        To be raised.
+    """
+    reason = str(getattr(cause, "error_string", cause)).rstrip(".")
+    return _error(
+        path,
+        f"cannot be decoded ({reason})",
+        "copy it again or convert it to WAV or FLAC",
+    )
 
 
 def check_signal(path: str | Path, signal: np.ndarray) -> None:
@@ -142,20 +181,18 @@ def check_signal(path: str | Path, signal: np.ndarray) -> None:
         )
 
 
-def check_batch(samples: Sequence[int], finite: Sequence[bool]) -> None:
-    """Refuse a batch with rows that no model can use.
+def check_lengths(samples: Sequence[int]) -> None:
+    """Refuse a batch with rows that are too short.
 
     Arguments
     ---------
     samples : sequence of int
-        Length of each row in samples at 16 kHz.
-    finite : sequence of bool
-        Whether all of its samples are numbers.
+        Length of each row at 16 kHz.
 
     Raises
     ------
     ValueError
-        Names the rows.
+        Names the first such row.
     """
     for row, length in enumerate(samples):
         if length < MIN_SAMPLES:
@@ -164,6 +201,21 @@ def check_batch(samples: Sequence[int], finite: Sequence[bool]) -> None:
                 f"{MIN_SAMPLES} ({1000 * MIN_SAMPLES // SAMPLE_RATE} ms at 16 "
                 "kHz) are needed. Leave it out."
             )
+
+
+def check_finite(finite: Sequence[bool]) -> None:
+    """Refuse a batch with NaN or infinite samples.
+
+    Arguments
+    ---------
+    finite : sequence of bool
+        Whether all samples of a row are numbers.
+
+    Raises
+    ------
+    ValueError
+        Names the rows that have others.
+    """
     rows = [row for row, whole in enumerate(finite) if not whole]
     if rows:
         raise ValueError(
@@ -225,15 +277,6 @@ def _filters(old, new):
     times = np.clip(times, -ZERO_CROSSINGS, ZERO_CROSSINGS)
     window = np.cos(np.pi * times / ZERO_CROSSINGS / 2) ** 2
     return (np.sinc(times) * window * cut_off / old).astype(np.float32)
-
-
-def _check_file(path):
-    if os.path.isdir(path):
-        raise _error(path, "is a folder", "name an audio file in it")
-    if not os.path.exists(path):
-        raise _error(path, "does not exist", "check the path")
-    if os.path.getsize(path) == 0:
-        raise _error(path, "is empty (0 bytes)", "record or copy it again")
 
 
 def _error(path, problem, remedy):

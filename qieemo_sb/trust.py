@@ -26,18 +26,27 @@ from ruamel.yaml import events, nodes
 TRUSTED = frozenset(
     {
         "qieemo_sb.bundle.BundleLoader",
+        "qieemo_sb.encoders.ssl.SSLEncoder",
         "qieemo_sb.encoders.whisper.WhisperEncoder",
         "qieemo_sb.inference.Embedding",
         "qieemo_sb.inference.PassThrough",
+        "qieemo_sb.lobes.average.AveragePooling",
         "qieemo_sb.lobes.classifier.Classifier",
         "qieemo_sb.lobes.cma.CMA",
+        "qieemo_sb.lobes.cma_first.CMAFirst",
         "qieemo_sb.lobes.concatenation.Concatenation",
         "qieemo_sb.lobes.mixer.BlockMixer",
         "qieemo_sb.lobes.mmf.MMF",
         "qieemo_sb.lobes.pooling.AttentiveStatisticsPooling",
         "qieemo_sb.lobes.ppg.PPGHead",
+        "qieemo_sb.lobes.pretrained_ppg.PretrainedPPGHead",
+        "qieemo_sb.lobes.projection.Projection",
+        "qieemo_sb.lobes.weighted_sum.WeightedSum",
         "qieemo_sb.model.Qieemo",
-        "speechbrain.dataio.encoder.CTCTextEncoder",
+        "qieemo_sb.tokens.characters.Characters",
+        "qieemo_sb.tokens.phonemes.Phonemes",
+        "qieemo_sb.tokens.pieces.Pieces",
+        "qieemo_sb.tokens.vocabulary.Vocabulary",
         "speechbrain.dataio.encoder.CategoricalEncoder",
     }
 )

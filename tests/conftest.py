@@ -8,12 +8,16 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 
 from qieemo_sb.bundle import save_bundle
 from qieemo_sb.encoders.whisper import WhisperEncoder
+from qieemo_sb.lobes.average import AveragePooling
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.cma import CMA
+from qieemo_sb.lobes.cma_first import CMAFirst
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.mmf import MMF
 from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
 from qieemo_sb.lobes.ppg import PPGHead
+from qieemo_sb.lobes.projection import Projection
+from qieemo_sb.lobes.weighted_sum import WeightedSum
 from qieemo_sb.model import Qieemo
 
 D_MODEL, N_BLOCKS, WIDTH, N_TOKENS, N_CLASSES = 16, 3, 12, 29, 4
@@ -96,21 +100,41 @@ def make_model(make_encoder):
     return make
 
 
-# What can be left out of a Qieemo, by name.
+def cma_first():
+    """MMF after CMA."""
+    return {"mmf": CMAFirst(N_TOKENS, D_MODEL, WIDTH), "cma": None}
+
+
+def baseline():
+    """A linear probe: weighted sum, projection, average."""
+    return {
+        "mixer": WeightedSum([0, 3], D_MODEL),
+        "ppg_head": None,
+        "mmf": Projection(D_MODEL, WIDTH),
+        "cma": None,
+        "pooling": AveragePooling(WIDTH),
+        "classifier": Classifier(WIDTH, N_CLASSES),
+    }
+
+
+# What can be left out of a Qieemo, or stand in its place, by name.
 VARIANTS = {
-    "whole": {},
-    "no-mmf": {"mmf": None},
-    "no-cma": {"cma": None},
-    "no-fusion": {"mmf": None, "cma": None},
-    "ppg-alone": {"mixer": None, "mmf": None, "cma": None},
-    "emotional-alone": {"ppg_head": None, "mmf": None, "cma": None},
+    "whole": dict,
+    "no-mmf": lambda: {"mmf": None},
+    "no-cma": lambda: {"cma": None},
+    "no-fusion": lambda: {"mmf": None, "cma": None},
+    "ppg-alone": lambda: {"mixer": None, "mmf": None, "cma": None},
+    "emotional-alone": lambda: {"ppg_head": None, "mmf": None, "cma": None},
+    "cma-first": cma_first,
+    "baseline": baseline,
 }
 
 
 @pytest.fixture(params=VARIANTS)
 def variant(request):
-    """Parts of a Qieemo that are switched off."""
-    return VARIANTS[request.param]
+    """Parts of a Qieemo that are switched off or others."""
+    torch.manual_seed(0)
+    return VARIANTS[request.param]()
 
 
 @pytest.fixture

@@ -10,7 +10,15 @@ import torch
 from speechbrain.dataio.preprocess import AudioNormalizer
 from speechbrain.inference.interfaces import Pretrained
 
-from qieemo_sb.audio import AudioError, find_bad_audio, read_audio, survey
+from qieemo_sb.audio import (
+    AudioError,
+    audio_seconds,
+    find_bad_audio,
+    read_audio,
+    read_windows,
+    survey,
+)
+from qieemo_sb.frames import sample_windows
 
 
 @pytest.fixture
@@ -128,6 +136,85 @@ def test_shorter_than_one_window(write, num_samples, rate, at_16_khz):
 )
 def test_one_window_is_enough(write, num_samples, rate):
     assert read_audio(write(np.zeros(num_samples), rate)).shape == (400,)
+
+
+def test_autocast_does_not_touch_audio(write):
+    path = write(tone(8_000), 8_000)
+    expected = read_audio(path)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(read_audio(path), expected)
+
+
+# Length by the header
+
+
+def test_seconds_by_the_header(write, tmp_path):
+    assert audio_seconds(write(np.zeros(12_000), 8_000)) == 1.5
+    assert audio_seconds(write(np.zeros(0))) == 0.0
+    assert audio_seconds(tmp_path / "gone.wav") is None
+    (tmp_path / "b.wav").write_text("hello " * 100)
+    assert audio_seconds(tmp_path / "b.wav") is None
+
+
+# Window by window
+
+
+@pytest.mark.parametrize(
+    "rate, channels, seconds",
+    [
+        (16_000, 1, 0.5),
+        (16_000, 2, 30),
+        (16_000, 1, 95.01),
+        (8_000, 1, 65),
+        (44_100, 2, 35.3),
+        (11_025, 1, 62.7),
+    ],
+)
+def test_windows_are_the_file_in_pieces(write, rate, channels, seconds):
+    size = (int(rate * seconds), channels)
+    path = write(np.random.default_rng(0).uniform(-0.5, 0.5, size), rate)
+    signal, windows = read_audio(path), list(read_windows(path))
+    spans = sample_windows(len(signal))
+    assert [len(w) for w in windows] == [end - start for start, end in spans]
+    assert len(windows) == -(-seconds // 30)
+    joined = torch.cat(windows)
+    assert (joined - signal).abs().max() < 1e-6
+    assert rate != 16_000 or torch.equal(joined, signal)
+
+
+def test_one_window_is_held_at_a_time(write):
+    # A value that cannot be used does harm when its window is reached.
+    samples = np.zeros(16_000 * 70, dtype=np.float32)
+    samples[-1] = np.nan
+    windows = read_windows(write(samples, subtype="FLOAT"))
+    assert len(next(windows)) == 1_166 * 320  # a third of 3 500 frames
+    next(windows)
+    with pytest.raises(AudioError, match="a.wav holds NaN"):
+        next(windows)
+
+
+def test_header_that_promises_more_than_there_is(write):
+    path = write(np.random.default_rng(0).uniform(-1, 1, 600_000), name="a.wav")
+    path.write_bytes(path.read_bytes()[:1_100_000])  # 549 978 samples
+    joined = torch.cat(list(read_windows(path)))
+    assert torch.equal(joined, read_audio(path))
+
+
+def test_half_a_long_flac(write):
+    path = write(
+        np.random.default_rng(0).uniform(-1, 1, 600_000), name="a.flac"
+    )
+    path.write_bytes(path.read_bytes()[:900_000])
+    with pytest.raises(AudioError, match="cannot be decoded"):
+        list(read_windows(path))
+
+
+@pytest.mark.parametrize("name", ["gone.wav", "folder", "empty.wav"])
+def test_windows_of_what_is_no_audio(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.wav").touch()
+    with pytest.raises(AudioError, match=name):
+        next(read_windows(tmp_path / name))
 
 
 def test_survey_tells_lengths_from_failures(write, tmp_path):

@@ -21,7 +21,7 @@ from qieemo_sb.inference import EncoderClassifier
 from qieemo_sb.lobes.concatenation import Concatenation
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
-from qieemo_sb.tokens import character_encoder
+from qieemo_sb.tokens.characters import Characters
 
 FILES = [
     "README.md",
@@ -43,10 +43,15 @@ def log_probs(model, wavs):
     return model.eval()(wavs).log_probs
 
 
+def close(a, b):
+    """Equal up to the rounding of the layers that a served model has."""
+    return torch.allclose(a, b, atol=1e-5)
+
+
 # Round trips
 
 
-@pytest.mark.parametrize("tokens", [None, character_encoder()])
+@pytest.mark.parametrize("tokens", [None, Characters()])
 def test_round_trip(tmp_path, make_model, make_labels, variant, tokens, sound):
     model = make_model(**variant)
     if model.ppg_head is None:
@@ -55,12 +60,12 @@ def test_round_trip(tmp_path, make_model, make_labels, variant, tokens, sound):
     wavs = sound(16_000)[None]
     expected = log_probs(model, wavs)
     classifier = load(folder)
-    assert torch.equal(log_probs(classifier.mods.qieemo, wavs), expected)
+    assert close(log_probs(classifier.mods.qieemo, wavs), expected)
     assert classifier.labels == ["neu", "hap", "ang", "sad"]
     theirs = SpeechBrainEncoderClassifier.from_hparams(source=str(folder))
-    assert torch.equal(theirs.classify_batch(wavs)[0], expected)
+    assert close(theirs.classify_batch(wavs)[0], expected)
     if tokens is not None:
-        assert classifier.hparams.tokens.ind2lab == tokens.ind2lab
+        assert classifier.tokens == tokens
 
 
 def test_round_trip_of_one_block(tmp_path, make_model, make_labels, sound):
@@ -68,7 +73,7 @@ def test_round_trip_of_one_block(tmp_path, make_model, make_labels, sound):
     folder = save_bundle(tmp_path / "b", model, make_labels(), "")
     again, wavs = loaded_model(folder), sound(16_000)[None]
     assert again.blocks == [2, 3]
-    assert torch.equal(log_probs(again, wavs), log_probs(model, wavs))
+    assert close(log_probs(again, wavs), log_probs(model, wavs))
 
 
 def test_round_trip_of_a_join_that_was_named(
@@ -77,7 +82,7 @@ def test_round_trip_of_a_join_that_was_named(
     model = make_model(mmf=Concatenation(29, 16, 12, dropout=0.2))
     folder = save_bundle(tmp_path / "b", model, make_labels(), "")
     again, wavs = loaded_model(folder), sound(16_000)[None]
-    assert torch.equal(log_probs(again, wavs), log_probs(model, wavs))
+    assert close(log_probs(again, wavs), log_probs(model, wavs))
 
 
 def test_saved_again_it_is_the_same(tmp_path, bundle, make_labels):
@@ -125,9 +130,9 @@ def test_nothing_but_its_files(bundle):
 
 def test_tokens_travel_if_there_are_some(tmp_path, make_model, make_labels):
     folder = save_bundle(
-        tmp_path / "b", make_model(), make_labels(), "", character_encoder()
+        tmp_path / "b", make_model(), make_labels(), "", Characters()
     )
-    assert sorted(os.listdir(folder)) == [*FILES, "tokens.txt"]
+    assert sorted(os.listdir(folder)) == [*FILES, "tokens.json"]
 
 
 def test_weights_are_those_of_the_model(tmp_path, make_model, make_labels):
@@ -220,10 +225,10 @@ def test_yaml_without_a_model(bundle):
 
 def test_missing_tokens(tmp_path, make_model, make_labels):
     folder = save_bundle(
-        tmp_path / "b", make_model(), make_labels(), "", character_encoder()
+        tmp_path / "b", make_model(), make_labels(), "", Characters()
     )
-    (folder / "tokens.txt").unlink()
-    assert "is missing" in refusal(folder, "tokens.txt")
+    (folder / "tokens.json").unlink()
+    assert "is missing" in refusal(folder, "tokens.json")
 
 
 def test_card_is_for_people(bundle):

@@ -4,8 +4,10 @@ import sys
 import numpy as np
 import pytest
 
+from qieemo_sb.bundle import save_bundle
 from qieemo_sb.cli import main
 from qieemo_sb.inference import EncoderClassifier
+from qieemo_sb.tokens.characters import Characters
 
 
 @pytest.fixture
@@ -127,3 +129,34 @@ def test_help_waits_for_nothing():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout == "\n"
+
+
+@pytest.fixture
+def reading(tmp_path, make_model, make_labels):
+    """Folder of a classifier whose PPG has tokens."""
+    folder = tmp_path / "model"
+    return str(
+        save_bundle(folder, make_model(), make_labels(), "", Characters())
+    )
+
+
+def test_a_file_is_drawn(reading, write_wav, sound, tmp_path):
+    wav, image = write_wav(sound(16_000).numpy()), tmp_path / "a.png"
+    assert main(["plot", reading, str(wav), str(image)]) == 0
+    assert image.read_bytes()[1:4] == b"PNG"
+
+
+def test_a_text_too_long_for_its_audio_is_told(
+    reading, write_wav, sound, tmp_path, capsys
+):
+    wav = str(write_wav(sound(1_600).numpy()))
+    text = ["--text", "much too long"]
+    assert main(["plot", reading, wav, str(tmp_path / "a.png"), *text]) == 1
+    assert (
+        "need 13 frames to be aligned; there are 5" in capsys.readouterr().err
+    )
+
+
+def test_a_model_that_does_not_read_draws_nothing(bundle, capsys):
+    assert main(["plot", str(bundle), "a.wav", "a.png"]) == 1
+    assert "not trained to read" in capsys.readouterr().err

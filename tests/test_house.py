@@ -12,9 +12,17 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Arrows run one way. A part of STACK may import the parts before it; AROUND
 # knows nothing of models; everything else is ground, which all may import and
 # which imports but ground. "" is the face, qieemo_sb itself.
-STACK = ["encoders", "lobes", "model", "bundle", "export", "inference"]
+STACK = [
+    "encoders",
+    "lobes",
+    "model",
+    "bundle",
+    "reader",
+    "export",
+    "inference",
+]
 AROUND = {"corpora", "scoring", "plots"}
-JOINS_ALL = {"", "cli"}
+JOINS_ALL = {"", "cli", "evidence"}
 
 AMBIENT = {
     "os.environ",

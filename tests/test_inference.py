@@ -1,5 +1,6 @@
 """A bundle in use: SpeechBrain's answers, and one for every file."""
 
+import functools
 import os
 import socket
 
@@ -9,12 +10,15 @@ import torch
 from speechbrain.inference.classifiers import (
     EncoderClassifier as SpeechBrainEncoderClassifier,
 )
+from torch import nn
 
 import qieemo_sb
 from qieemo_sb.audio import AudioError
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.inference import EncoderClassifier
-from qieemo_sb.model import QieemoOutput
+from qieemo_sb.linear import Linear
+from qieemo_sb.model import Qieemo, QieemoOutput
+from qieemo_sb.tokens.characters import Characters
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +155,108 @@ def test_no_answer_depends_on_batch_mates(ours, sound, in_company):
     assert torch.allclose(company, alone, atol=1e-4)
 
 
+def test_served_model_says_what_the_trained_one_says(
+    ours, make_model, sound, pad
+):
+    batch = pad([sound(16_000, 1), sound(8_160, 2)])
+    expected = make_model()(*batch).log_probs  # saved as it was made
+    assert torch.allclose(ours.classify_batch(*batch)[0], expected, atol=1e-5)
+
+
+def test_linear_layers_are_the_fast_ones(ours):
+    layers = [m for m in ours.mods.modules() if isinstance(m, nn.Linear)]
+    assert {type(layer) for layer in layers} == {Linear}
+
+
+def test_long_files_are_never_whole(ours, write_wav, sound, monkeypatch):
+    path = write_wav(sound(1_500_000))  # 93.75 s
+    expected = ours.classify_batch(ours.load_audio(path))
+    monkeypatch.setattr("qieemo_sb.audio._decode", pytest.fail)
+    same(ours.classify_file(path), expected)
+
+
+# Run options
+
+
+def load(folder, **run_opts):
+    return EncoderClassifier.from_hparams(folder, run_opts=run_opts)
+
+
+def test_precision_is_autocast(ours, folder, sound, write_wav):
+    signal = sound(16_000)
+    half = load(folder, precision="bf16")
+    answers = half.classify_batch(signal), half.classify_file(write_wav(signal))
+    expected = ours.classify_batch(signal)[0]
+    for log_probs, *_ in answers:
+        assert log_probs.dtype == torch.float32
+        assert 0 < (log_probs - expected).abs().max() < 0.1
+    out = half.analyse_batch(signal)
+    assert out.ppg.dtype == out.frame_log_probs.dtype == torch.float32
+
+
+def test_compiling_changes_no_answer(ours, folder, sound, monkeypatch):
+    # Without a C++ compiler, which a tester need not have.
+    eager = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", eager)
+    wavs = sound(16_000)[None]
+    compiled = load(folder, compile=True).classify_batch(wavs)
+    assert torch.allclose(compiled[0], ours.classify_batch(wavs)[0], atol=1e-5)
+    torch.compiler.reset()
+
+
+def test_compiled_whole_is_the_same(ours, folder, sound):
+    qieemo = load(folder).mods.qieemo
+    whole = torch.compile(qieemo, backend=pytest.fail)
+    wavs = sound(16_000)[None]
+    expected = ours.classify_batch(wavs)[0]
+    assert torch.equal(whole(wavs, frame_wise=False).log_probs, expected)
+
+
+def test_torch_jit_is_refused(folder):
+    with pytest.raises(ValueError, match="not for torch.jit"):
+        load(folder, jit=True)
+
+
+# Many files
+
+
+def test_many_files_as_one_by_one(ours, write_wav, sound):
+    lengths = (16_000, 400, 500_000, 9_999, 30_000)
+    paths = [write_wav(sound(n, seed=n), name=f"{n}.wav") for n in lengths]
+    answers = list(ours.classify_files(paths, max_batch_seconds=2))
+    assert len(answers) == 5
+    for path, answer in zip(paths, answers, strict=True):
+        expected = ours.classify_file(path)
+        assert torch.allclose(answer[0], expected[0], atol=1e-5)
+        assert [x.shape for x in answer[:3]] == [(1, 4), (1,), (1,)]
+        assert answer[3] == expected[3]
+
+
+def test_bad_files_do_not_stop_the_others(ours, write_wav, tmp_path):
+    good = write_wav(np.zeros(800), name="good.wav")
+    short = write_wav(np.zeros(1), name="short.wav")
+    nan = write_wav(np.full(500_000, np.nan), name="nan.wav")
+    paths = [tmp_path / "gone.wav", good, short, nan, good]
+    gone, first, one, long, last = ours.classify_files(paths)
+    assert torch.allclose(first[0], last[0], atol=1e-5)
+    for error, name in ((gone, "gone"), (one, "short"), (long, "nan")):
+        assert isinstance(error, AudioError)
+        assert f"{name}.wav" in str(error)
+
+
+def test_answers_come_while_files_are_still_named(ours, write_wav, monkeypatch):
+    monkeypatch.setattr("qieemo_sb.inference.FILES_AT_ONCE", 2)
+    path = write_wav(np.zeros(800))
+    named = iter([path, path, path, "never named"])
+    answers = ours.classify_files(named)
+    assert len(next(answers)) == 4
+    assert list(named) == [path, "never named"]
+
+
+def test_no_files(ours):
+    assert list(ours.classify_files([])) == []
+
+
 def test_nothing_trains(ours):
     assert not any(p.requires_grad for p in ours.mods.parameters())
     assert not any(m.training for m in ours.mods.modules())
@@ -257,3 +363,66 @@ def test_missing_folder(tmp_path, monkeypatch, no_network, relative):
     source = "results/model/gone" if relative else tmp_path / "gone"
     with pytest.raises(BundleError, match="gone"):
         EncoderClassifier.from_hparams(source)
+
+
+# -- What is said ----------------------------------------------------------
+
+
+@pytest.fixture
+def reading(tmp_path, make_model, make_labels):
+    """A classifier whose PPG has tokens."""
+    folder = save_bundle(
+        tmp_path / "r", make_model(), make_labels(), "", Characters()
+    )
+    return EncoderClassifier.from_hparams(folder)
+
+
+@pytest.fixture
+def reader(tmp_path, make_model):
+    """A model of stage 1."""
+    whole = make_model()
+    model = Qieemo(encoder=whole.encoder, ppg_head=whole.ppg_head).eval()
+    folder = save_bundle(tmp_path / "r1", model, None, "", Characters())
+    return EncoderClassifier.from_hparams(folder)
+
+
+def test_ppg_rows_sum_to_one_and_stop_at_the_length(reading, sound, pad):
+    wavs, lens = pad([sound(16_000), sound(8_000)])
+    ppg = reading.ppg_batch(wavs, lens)
+    assert ppg.posteriors.shape == (2, 50, 29)
+    assert torch.allclose(ppg.posteriors[0].sum(-1), torch.ones(50))
+    assert torch.allclose(ppg.posteriors[1, :25].sum(-1), torch.ones(25))
+    assert ppg.posteriors[1, 25:].abs().max() == 0
+    assert ppg.times[[0, 1, 49]].tolist() == pytest.approx([0, 0.02, 0.98])
+    assert ppg.tokens == Characters().names
+
+
+def test_a_transcript_does_not_depend_on_batch_mates(
+    reading, sound, in_company
+):
+    signal = sound(12_345)
+    wavs, lens = in_company(signal)
+    alone, indices = reading.transcribe_batch(signal)
+    assert reading.transcribe_batch(wavs, lens)[0][0] == alone[0]
+    assert alone[0] == Characters().decode_ids(indices[0]) != ""
+
+
+def test_a_file_is_transcribed(reading, sound, write_wav):
+    signal = sound(16_000)
+    path = write_wav(signal.numpy())
+    assert (
+        reading.transcribe_file(path) == reading.transcribe_batch(signal)[0][0]
+    )
+
+
+def test_a_ppg_that_was_not_trained_does_not_transcribe(bundle, sound):
+    classifier = EncoderClassifier.from_hparams(bundle)
+    with pytest.raises(BundleError, match="not trained to read"):
+        classifier.transcribe_batch(sound(16_000))
+
+
+def test_stage_one_transcribes_and_knows_no_emotion(reader, sound):
+    assert isinstance(reader.transcribe_batch(sound(16_000))[0][0], str)
+    for ask in (reader.classify_batch, reader.encode_batch):
+        with pytest.raises(BundleError, match="knows no emotion"):
+            ask(sound(16_000))

@@ -3,13 +3,17 @@
 import pytest
 import torch
 
+from qieemo_sb.frames import sample_windows
+from qieemo_sb.lobes.average import AveragePooling
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.cma import CMA
+from qieemo_sb.lobes.cma_first import CMAFirst
 from qieemo_sb.lobes.concatenation import Concatenation
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.mmf import MMF
 from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
 from qieemo_sb.lobes.ppg import PPGHead
+from qieemo_sb.model import Qieemo
 
 
 @pytest.fixture
@@ -25,7 +29,7 @@ def test_shapes(model, sound, pad):
     out = model(*pad([sound(16_000), sound(8_160)]))
     assert out.lengths.tolist() == [50, 26]
     assert out.log_probs.shape == (2, 4)
-    assert out.embedding.shape == (2, 24)
+    assert out.embedding.shape == (2, model.pooling.embedding_width)
     assert out.frame_log_probs.shape == (2, 50, 4)
     if model.ppg_head is None:
         assert out.ppg is None
@@ -136,7 +140,7 @@ def test_a_frame_knows_its_second_only(make_model, sound):
     a = model(signal[None]).frame_log_probs[0]
     b = model(changed[None]).frame_log_probs[0]
     assert close(a[:70], b[:70], 1e-5)
-    assert not close(a[100:], b[100:], 1e-3)
+    assert not close(a[100:], b[100:], 1e-4)
 
 
 def test_frames_are_not_classified_in_training(model, sound):
@@ -159,9 +163,30 @@ def test_every_parameter_of_the_lobes_learns(model, sound, pad):
 def test_bf16_autocast_gives_float32_answers(model, sound):
     expected = model(sound(16_000)[None]).log_probs
     with torch.autocast("cpu", torch.bfloat16):
-        log_probs = model(sound(16_000)[None]).log_probs
-    assert log_probs.dtype == torch.float32
-    assert close(log_probs, expected, 0.1)
+        out = model(sound(16_000)[None])
+    types = {x.dtype for x in vars(out).values() if x is not None}
+    assert types == {torch.float32, torch.int64}
+    assert close(out.log_probs, expected, 0.1)
+
+
+def test_without_frame_wise_results(model, sound, pad):
+    batch = pad([sound(16_000), sound(640_000)])
+    expected, out = model(*batch), model(*batch, frame_wise=False)
+    assert out.ppg is None and out.frame_log_probs is None
+    assert torch.equal(out.log_probs, expected.log_probs)
+    assert torch.equal(out.embedding, expected.embedding)
+    assert out.lengths.tolist() == [50, 2_000]
+    encoded = model.encoder(*batch, model.blocks)
+    assert model(encoded=encoded, frame_wise=False).ppg is None
+
+
+def test_window_by_window(model, sound):
+    signal = sound(1_000_000)
+    spans = sample_windows(1_000_000)
+    assert len(spans) == 3
+    embedding = model.embed_windows(signal[a:b] for a, b in spans)
+    expected = model(signal[None], frame_wise=False).embedding
+    assert torch.equal(embedding, expected)
 
 
 # Parts
@@ -213,6 +238,8 @@ def test_without_mmf_streams_are_joined(make_model, parts, n_tokens, d_model):
         ({"mixer": BlockMixer([4], 16)}, r"no block \[4\]"),
         ({"mixer": BlockMixer([1], 8)}, "mixer has d_model 8 where 16"),
         ({"mmf": MMF(29, 16, 10)}, "mmf has width 10 where 12"),
+        ({"mmf": CMAFirst(29, 8, 12)}, "mmf has d_model 8 where 16"),
+        ({"pooling": AveragePooling(12)}, "has width 24 where 12"),
         ({"cma": CMA(29, 16, 8, heads=2)}, "cma has width 8 where 12"),
         ({"pooling": AttentiveStatisticsPooling(8)}, "has width 24 where 16"),
     ],
@@ -236,3 +263,33 @@ def test_parts_that_do_not_fit(make_model, parts, message):
 def test_inner_widths_that_do_not_fit(make_model, parts, message):
     with pytest.raises(ValueError, match=message):
         make_model(**parts)
+
+
+# -- A model that only reads -------------------------------------------------
+
+
+def test_a_reader_gives_the_ppg_of_the_whole_model(make_model, sound):
+    whole = make_model()
+    reader = Qieemo(encoder=whole.encoder, ppg_head=whole.ppg_head).eval()
+    wavs = sound(16_000)[None]
+    read = reader(wavs)
+    assert torch.equal(read.ppg, whole(wavs).ppg)
+    assert read.log_probs is read.embedding is read.frame_log_probs is None
+    assert reader.blocks == [whole.encoder.n_blocks]
+
+
+@pytest.mark.parametrize("part", ["mixer", "mmf", "cma"])
+def test_a_reader_has_nothing_to_fuse(make_model, part):
+    whole = make_model()
+    with pytest.raises(ValueError, match="only reads"):
+        Qieemo(
+            encoder=whole.encoder,
+            ppg_head=whole.ppg_head,
+            **{part: getattr(whole, part)},
+        )
+
+
+@pytest.mark.parametrize("part", ["pooling", "classifier"])
+def test_pooling_and_classifier_come_together(make_model, part):
+    with pytest.raises(ValueError, match="or neither"):
+        make_model(**{part: None})

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from qieemo_sb.audio import AudioError, read_audio
-from qieemo_sb.sound import CHUNK, check_batch, read_sound, resample
+from qieemo_sb.sound import (
+    CHUNK,
+    check_finite,
+    check_lengths,
+    read_sound,
+    resample,
+)
 
 
 def noise(*shape):
@@ -76,12 +82,12 @@ def test_errors_are_those_with_torch(write_wav, tmp_path):
 
 def test_batch_with_a_short_row():
     with pytest.raises(ValueError, match="Utterance 1 of the batch has 399"):
-        check_batch([400, 399], [False, True])
+        check_lengths([400, 399])
 
 
 def test_batch_with_rows_that_are_not_finite():
     with pytest.raises(ValueError, match=r"Utterances \[0, 2\]"):
-        check_batch([400, 400, 400], [False, True, False])
+        check_finite([False, True, False])
 
 
 def test_neither_torch_nor_speechbrain_is_imported():

@@ -16,7 +16,7 @@ from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.model import Qieemo
 from qieemo_sb.rebuild import Rebuildable
-from qieemo_sb.tokens import character_encoder
+from qieemo_sb.tokens.characters import Characters
 from qieemo_sb.trust import TRUSTED, UntrustedYaml, load_trusted_yaml
 
 MIXER = "!new:qieemo_sb.lobes.mixer.BlockMixer"
@@ -90,7 +90,7 @@ def test_what_is_not_asked_for_is_checked(refuse):
         load_trusted_yaml(text, "stranger", only=["a"])
 
 
-@pytest.mark.parametrize("tokens", [None, character_encoder()])
+@pytest.mark.parametrize("tokens", [None, Characters()])
 def test_what_we_write_ourselves(make_model, variant, tokens):
     loaded = load_trusted_yaml(describe(make_model(**variant), tokens), "here")
     assert isinstance(loaded["model"], Qieemo)
@@ -158,7 +158,6 @@ def test_list_is_short():
     # Exact names: nothing of torch, transformers or the rest of SpeechBrain.
     others = {n for n in TRUSTED if not n.startswith("qieemo_sb.")}
     assert others == {
-        "speechbrain.dataio.encoder.CTCTextEncoder",
         "speechbrain.dataio.encoder.CategoricalEncoder",
     }
 

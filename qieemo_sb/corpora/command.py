@@ -81,7 +81,7 @@ def summary(output_folder: str | Path) -> str:
         A table: utterances, speakers, hours and label counts, a split a row.
     """
     splits = {
-        name: read_manifest(Path(output_folder) / f"{name}.json")
+        name: read_manifest(Path(output_folder) / f"{name}.json", ())
         for name in SPLITS
     }
     labels = sorted({u.emo for part in splits.values() for u in part})

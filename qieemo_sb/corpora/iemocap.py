@@ -87,6 +87,7 @@ PROTOCOLS: dict[str, Callable[[list[Utterance], int, int], Splits]] = {
     "speaker": lambda turns, fold, _: folds.leave_one_speaker_out(turns, fold),
     "random": folds.random_split,
 }
+NUM_FOLDS = {"loso": 5, "speaker": 10, "random": folds.RANDOM_PARTS}
 
 
 def prepare_iemocap(
@@ -141,6 +142,32 @@ def prepare_iemocap(
     write_splits(measure_splits(splits, data_folder), output_folder, options)
 
 
+def fold_numbers(protocol: str = "loso") -> list[int]:
+    """The folds that there are under a protocol.
+
+    Arguments
+    ---------
+    protocol : str
+        See `prepare_iemocap`.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    CorpusError
+        There is no such protocol.
+
+    Example
+    -------
+    >>> fold_numbers("loso")
+    [1, 2, 3, 4, 5]
+    """
+    _check_protocol(protocol)
+    return list(range(1, NUM_FOLDS[protocol] + 1))
+
+
 def label_names(labels: int = 4) -> list[str]:
     """The labels of a task, in the order of a classifier's outputs.
 
@@ -168,7 +195,7 @@ def label_names(labels: int = 4) -> list[str]:
 
 def read_iemocap(
     data_folder: str | Path,
-    labels: int = 4,
+    labels: int | None = 4,
     expected_counts: str | Path | None = None,
 ) -> list[Utterance]:
     """Read the turns of a task, with transcripts and without lengths.
@@ -177,8 +204,9 @@ def read_iemocap(
     ---------
     data_folder : str or Path
         Holds Session1 to Session5.
-    labels : int
-        4, 5 or 6; see `prepare_iemocap`.
+    labels : int or None
+        4, 5 or 6, see `prepare_iemocap`; None: all turns with the corpus's
+        own labels.
     expected_counts : str or Path, optional
         See `prepare_iemocap`.
 
@@ -199,7 +227,7 @@ def read_iemocap(
         repeated(turn.utt_id for turn in turns),
     )
     check_counts(root, turns, expected_counts)
-    task = _task(labels)
+    task = _task(labels) if labels else {t.emo: t.emo for t in turns}
     kept = [replace(t, emo=task[t.emo]) for t in turns if t.emo in task]
     return sorted(_transcribed(root, kept), key=lambda turn: turn.utt_id)
 
@@ -250,11 +278,7 @@ def check_counts(
 def _options(
     data_folder, protocol, fold, labels, seed, expected_counts
 ) -> dict:
-    if protocol not in PROTOCOLS:
-        raise CorpusError(
-            f"protocol is {protocol!r}; it must be one of "
-            f"{', '.join(PROTOCOLS)}."
-        )
+    _check_protocol(protocol)
     _task(labels)
     return {
         "corpus": "IEMOCAP",
@@ -265,6 +289,14 @@ def _options(
         "seed": seed,
         "expected_counts": _digest(expected_counts),
     }
+
+
+def _check_protocol(protocol: str) -> None:
+    if protocol not in PROTOCOLS:
+        raise CorpusError(
+            f"protocol is {protocol!r}; it must be one of "
+            f"{', '.join(PROTOCOLS)}."
+        )
 
 
 def _task(labels: int) -> dict[str, str]:

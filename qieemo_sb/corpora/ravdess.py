@@ -27,10 +27,12 @@ from qieemo_sb.corpora.folds import by_speakers
 from qieemo_sb.corpora.utterance import (
     CorpusError,
     Utterance,
+    measure,
     measure_splits,
     prepared,
     raise_all,
     repeated,
+    write_manifest,
     write_splits,
 )
 
@@ -113,6 +115,35 @@ def prepare_ravdess(
     test = [_speaker(actor) for actor in TEST_ACTORS[fold]]
     splits = by_speakers(read_ravdess(root), test, valid_fraction, seed)
     write_splits(measure_splits(splits, root), output_folder, options)
+
+
+def prepare_statements(
+    data_folder: str | Path | None, manifest: str | Path
+) -> None:
+    """Write a manifest of all 1440 clips: what is said, by all actors.
+
+    For a PPG head that has learned to read elsewhere.
+
+    Arguments
+    ---------
+    data_folder : str, Path or None
+        As in `prepare_ravdess`.
+    manifest : str or Path
+        The JSON file.
+
+    Raises
+    ------
+    CorpusError
+        See `prepare_ravdess`.
+    """
+    root = _root(data_folder)
+    clips = measure(read_ravdess(root), root)
+    write_manifest(clips, manifest)
+
+
+def fold_numbers() -> list[int]:
+    """The folds that there are: EmoBox's six."""
+    return list(TEST_ACTORS)
 
 
 def read_ravdess(data_folder: str | Path) -> list[Utterance]:

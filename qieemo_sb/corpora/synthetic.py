@@ -51,7 +51,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import resample_poly
 
-from qieemo_sb.corpora.espeak import speak
+from qieemo_sb.espeak import speak
 from qieemo_sb.frames import SAMPLE_RATE
 
 CARRIERS = ("both", "voice", "words")
@@ -178,7 +178,7 @@ class Speaker:
     gender : str
         ``"F"`` or ``"M"``.
     voice : str
-        An espeak-ng voice, see :func:`qieemo_sb.corpora.espeak.speak`.
+        An espeak-ng voice, see :func:`qieemo_sb.espeak.speak`.
     pitch, pitch_range : int
         espeak-ng's settings of that name.
     rate : int

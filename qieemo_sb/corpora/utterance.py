@@ -264,6 +264,9 @@ def _entry_problems(entry: object, required: tuple[str, ...]) -> list[str]:
     if not isinstance(entry, dict):
         return ["an object {...} is expected"]
     problems = [f"'{key}' is missing" for key in required if key not in entry]
+    # Speech-text pairs have no emotion; whoever needs one requires it.
+    if "emo" in required and not str(entry.get("emo", "x")).strip():
+        problems.append(f"'emo' is {entry['emo']!r}, {_expected('emo')}")
     for key in FIELDS:
         if key in entry and not _has_type(key, entry[key]):
             problems.append(f"'{key}' is {entry[key]!r}, {_expected(key)}")
@@ -274,7 +277,7 @@ def _has_type(key: str, value: object) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if key == "length":
         return number and value >= 0
-    if key in ("emo", "wav"):
+    if key == "wav":
         return isinstance(value, str) and value.strip() != ""
     return isinstance(value, str) or (key == "session" and number)
 

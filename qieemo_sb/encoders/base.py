@@ -16,7 +16,7 @@ from qieemo_sb.frames import (
     sample_windows,
 )
 from qieemo_sb.rebuild import Rebuildable
-from qieemo_sb.sound import check_batch
+from qieemo_sb.sound import check_finite, check_lengths
 
 
 @dataclasses.dataclass
@@ -41,7 +41,8 @@ class SpeechEncoder(Rebuildable):
     """Base of the encoders: lengths, windows, checks; children do the rest.
 
     A child sets ``d_model`` and ``n_blocks`` and writes ``encode``, which maps
-    windows of at most 30 s to hidden states.
+    windows of at most 30 s to hidden states, and ``frozen_parts``; its
+    constructor ends with ``freeze``.
 
     Arguments
     ---------
@@ -56,6 +57,35 @@ class SpeechEncoder(Rebuildable):
     def __init__(self, trainable_above: int | None = None):
         super().__init__()
         self.trainable_above = trainable_above
+
+    @property
+    def frozen(self) -> bool:
+        """True if no part of the encoder trains."""
+        return self.trainable_above is None
+
+    def frozen_parts(self) -> list[torch.nn.Module]:
+        """Parts that ``trainable_above`` keeps from training."""
+        raise NotImplementedError(f"{type(self).__name__} has no frozen_parts")
+
+    def freeze(self) -> None:
+        """Give frozen parts no gradient, and put them in eval mode.
+
+        Raises
+        ------
+        ValueError
+            ``trainable_above`` names a block that does not exist.
+        """
+        if not self.frozen:
+            self.check_blocks([self.trainable_above])
+        for part in self.frozen_parts():
+            part.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "SpeechEncoder":
+        """Set the mode of what trains; frozen parts stay in eval mode."""
+        super().train(mode)
+        for part in self.frozen_parts():
+            part.eval()
+        return self
 
     def num_frames(self, num_samples: int) -> int:
         """Frames [20 ms] that ``num_samples`` at 16 kHz become."""
@@ -84,6 +114,16 @@ class SpeechEncoder(Rebuildable):
             k → [N, T, D], zero past each row's frames.
         """
         raise NotImplementedError(f"{type(self).__name__} has no encode")
+
+    def compile_blocks(self, **options) -> None:
+        """Have ``torch.compile`` compile what of the blocks it can.
+
+        Arguments
+        ---------
+        **options
+            Of ``torch.compile``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be compiled")
 
     def forward(
         self,
@@ -134,7 +174,8 @@ class SpeechEncoder(Rebuildable):
         Arguments
         ---------
         function : callable
-            EncoderOutput of N windows → {key: [N, T, *]}.
+            EncoderOutput of N windows → {key: [N, T, *]}. Called on windows
+            in order: utterance by utterance, from start to end.
         wavs, wav_lens
             As in ``forward``.
         blocks : iterable of int
@@ -149,20 +190,18 @@ class SpeechEncoder(Rebuildable):
         """
         wavs, samples = check_waveforms(wavs, wav_lens)
         lengths = num_frames(samples)
-
-        def run(rows, row_samples):
-            hidden = self.encode(rows, row_samples, blocks)
-            return function(EncoderOutput(hidden, num_frames(row_samples)))
-
         spans = [sample_windows(n) for n in samples.tolist()]
-        if max(map(len, spans)) == 1:
-            return run(wavs, samples), lengths
         windows = [(row, *span) for row, s in enumerate(spans) for span in s]
         stitched = {}
         # As many windows at once as the caller gave utterances.
         for first in range(0, len(windows), len(wavs)):
             group = windows[first : first + len(wavs)]
-            results = run(*_gather(wavs, group))
+            rows, row_samples = _gather(wavs, group)
+            hidden = self.encode(rows, row_samples, blocks)
+            encoded = EncoderOutput(hidden, num_frames(row_samples))
+            results = function(encoded)
+            if len(windows) == len(wavs):
+                return results, lengths
             _scatter(stitched, results, group, lengths)
         return stitched, lengths
 
@@ -179,7 +218,7 @@ class SpeechEncoder(Rebuildable):
 def check_waveforms(
     wavs: torch.Tensor, wav_lens: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Check a batch and blank what lies past each utterance's end.
+    """Check a batch without a copy of it.
 
     Arguments
     ---------
@@ -191,7 +230,8 @@ def check_waveforms(
     Returns
     -------
     torch.Tensor
-        [B, S], zero past the lengths, no longer than the longest utterance.
+        [B, S], no longer than the longest utterance. What lies past an
+        utterance's end may be anything.
     torch.Tensor
         [B] int64, samples of each utterance.
 
@@ -205,20 +245,24 @@ def check_waveforms(
     if wav_lens is None:
         wav_lens = torch.ones(len(wavs), device=wavs.device)
     samples = absolute_lengths(wav_lens.to(wavs.device), wavs.shape[1])
-    wavs = wavs[:, : int(samples.max())]
-    past_end = (
-        torch.arange(wavs.shape[1], device=wavs.device) >= samples[:, None]
-    )
-    wavs = wavs.masked_fill(past_end, 0.0)
-    finite = torch.isfinite(wavs).all(dim=1)
-    check_batch(samples.tolist(), finite.tolist())
-    return wavs, samples
+    sizes = samples.tolist()
+    check_lengths(sizes)
+    # Both are NaN if one sample is: no mask as large as the audio is needed.
+    extremes = [
+        torch.stack(wav[:size].aminmax())
+        for wav, size in zip(wavs, sizes, strict=True)
+    ]
+    check_finite(torch.isfinite(torch.stack(extremes)).all(dim=1).tolist())
+    return wavs[:, : max(sizes)], samples
 
 
 def _gather(wavs, windows):
     """Windows (row, start, end) as a padded batch [N, S] and lengths [N]."""
+    sizes = [end - start for _, start, end in windows]
+    samples = torch.tensor(sizes, device=wavs.device)
+    if sizes == [wavs.shape[1]] * len(wavs):
+        return wavs, samples  # each is a whole row
     pieces = [wavs[row, start:end] for row, start, end in windows]
-    samples = torch.tensor([len(p) for p in pieces], device=wavs.device)
     return torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True), samples
 
 

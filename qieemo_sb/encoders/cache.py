@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from qieemo_sb.audio import AudioError, read_audio
+from qieemo_sb.audio import AudioError
+from qieemo_sb.batches import file_batches
 from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
-from qieemo_sb.files import replacing
-from qieemo_sb.frames import SAMPLE_RATE
+from qieemo_sb.files import identity, replacing
 
 BATCH_SECONDS = 30  # audio encoded at once while filling
 FORMAT = 1  # raised when what an encoder computes changes
@@ -108,13 +108,11 @@ class EncoderCache:
             return 0
         training = self.encoder.training
         self.encoder.eval()
-        # Files of like size are near in length, so batches have little padding.
-        missing.sort(key=lambda wav: (os.path.getsize(wav), str(wav)))
         with tqdm(
             total=len(missing), desc="Encoding, once", disable=not progress
         ) as bar:
-            for batch in _batches(missing):
-                self._encode(batch)
+            for batch in file_batches(missing, BATCH_SECONDS):
+                self._encode([missing[i] for i, _ in batch], batch)
                 bar.update(len(batch))
         self.encoder.train(training)
         return len(missing)
@@ -144,20 +142,22 @@ class EncoderCache:
         return EncoderOutput(hidden, lengths)
 
     @torch.no_grad()
-    def _encode(self, batch):
-        """Encode (file, waveform) pairs and write each result."""
+    def _encode(self, wavs, batch):
+        """Encode the waveforms of a batch of files and write each result."""
+        signals = [signal for _, signal in batch]
+        for signal in signals:
+            if isinstance(signal, AudioError):
+                raise signal
         device = next(self.encoder.parameters()).device
-        lengths = torch.tensor([len(signal) for _, signal in batch])
-        signals = torch.nn.utils.rnn.pad_sequence(
-            [signal for _, signal in batch], batch_first=True
-        )
+        lengths = torch.tensor([len(signal) for signal in signals])
+        signals = torch.nn.utils.rnn.pad_sequence(signals, batch_first=True)
         relative = lengths / signals.shape[1]
         encoded = self.encoder(signals.to(device), relative, self.blocks)
         stacked = torch.stack(
             [encoded.hidden_states[k] for k in self.blocks], dim=2
         )  # [B, T, K, D]
-        for (wav, _), frames, size in zip(
-            batch, stacked.cpu(), encoded.lengths.tolist(), strict=True
+        for wav, frames, size in zip(
+            wavs, stacked.cpu(), encoded.lengths.tolist(), strict=True
         ):
             self._write(self._path(wav), frames[:size].numpy())
 
@@ -168,10 +168,7 @@ class EncoderCache:
 
     def _path(self, wav):
         """Named after the file's place, size and time of change."""
-        status = os.stat(wav)
-        identity = (os.path.abspath(wav), status.st_size, status.st_mtime_ns)
-        name = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
-        return self.folder / f"{name}.npy"
+        return self.folder / f"{identity(wav)}.npy"
 
     def _key(self):
         """Named after the encoder's shape and weights, blocks and dtype."""
@@ -188,17 +185,3 @@ class EncoderCache:
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
-
-
-def _batches(wavs):
-    """Files → lists of (file, waveform) of at most 30 s with padding."""
-    batch, longest = [], 0
-    for wav in wavs:
-        signal = read_audio(wav)
-        longest = max(longest, len(signal))
-        if batch and longest * (len(batch) + 1) > BATCH_SECONDS * SAMPLE_RATE:
-            yield batch
-            batch, longest = [], len(signal)
-        batch.append((wav, signal))
-    if batch:
-        yield batch

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import torch
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from qieemo_sb.encoders.base import SpeechEncoder
@@ -26,10 +27,14 @@ from qieemo_sb.frames import (
     num_frames,
     num_mel_frames,
 )
+from qieemo_sb.linear import linear_gelu
 from qieemo_sb.packing import packed_attention, unpack
 
 LOG_FLOOR = 1e-10  # power below which log-mel is flat, as Whisper was trained
 DYNAMIC_RANGE = 8.0  # log10 units kept below the utterance's maximum
+# Frames that a batch is brought to with zeros: products of fewer rows than
+# this add up in another order, and a tiny clip alone would get other numbers.
+MIN_ROWS = 32
 
 
 class LogMel(torch.nn.Module):
@@ -74,34 +79,33 @@ class LogMel(torch.nn.Module):
         torch.Tensor
             [N, n_mels, S // 160], zero past each row's own frames.
         """
+        # Row by row: a batch's rows would round otherwise than one alone, and
+        # the padding would be transformed too.
         with torch.autocast(wavs.device.type, enabled=False):
-            power = self._power(wavs.float(), samples)
-            log_mel = (self.filters @ power).clamp(min=LOG_FLOOR).log10()
-            ceiling = log_mel.amax(dim=(1, 2), keepdim=True)
-            log_mel = torch.maximum(log_mel, ceiling - DYNAMIC_RANGE)
-            log_mel = (log_mel + 4.0) / 4.0
-        frames = num_mel_frames(samples)
-        size = int(frames.max())
-        mask = frame_mask(frames, size).unsqueeze(1)
-        return log_mel[..., :size].masked_fill(~mask, 0.0)
+            rows = [
+                self._log_mel(wav[:size].float()).T
+                for wav, size in zip(wavs, samples.tolist(), strict=True)
+            ]
+        return pad_sequence(rows, batch_first=True).transpose(1, 2)
 
-    def _power(self, wavs, samples):
-        """Power spectrum [N, 201, M] of every window that touches speech."""
+    def _log_mel(self, wav):
+        """One utterance [S] → [n_mels, S // 160]."""
+        log_mel = (self.filters @ self._power(wav)).clamp(min=LOG_FLOOR).log10()
+        log_mel = torch.maximum(log_mel, log_mel.max() - DYNAMIC_RANGE)
+        return ((log_mel + 4.0) / 4.0)[:, : num_mel_frames(len(wav))]
+
+    def _power(self, wav):
+        """Power spectrum [201, M] of every window that touches speech."""
         half = N_FFT // 2
         # At 30 s the extractor stops and mirrors the end; before that it sees
         # zeros there. Two more frames than S // 160 touch the speech, and
         # count for the ceiling.
-        frames = min(num_mel_frames(wavs.shape[1]) + 3, 2 * WINDOW_FRAMES)
-        padded = F.pad(wavs, (half, max(0, frames * MEL_HOP + half)))
-        padded[:, :half] = wavs[:, 1 : half + 1].flip(1)
-        full = samples == WINDOW_SAMPLES
-        if full.any():
-            end = half + WINDOW_SAMPLES
-            tail = wavs[full, WINDOW_SAMPLES - half - 1 : WINDOW_SAMPLES - 1]
-            padded[full, end : end + half] = tail.flip(1)
-        padded = padded[:, : (frames - 1) * MEL_HOP + N_FFT]
+        frames = min(num_mel_frames(len(wav)) + 3, 2 * WINDOW_FRAMES)
+        start, end = wav[1 : half + 1].flip(0), wav[-half - 1 : -1].flip(0)
+        if len(wav) < WINDOW_SAMPLES:
+            end = wav.new_zeros((frames - 1) * MEL_HOP + half - len(wav))
         spectrum = torch.stft(
-            padded,
+            torch.cat([start, wav, end])[: (frames - 1) * MEL_HOP + N_FFT],
             N_FFT,
             MEL_HOP,
             window=self.window,
@@ -131,7 +135,8 @@ class WhisperEncoder(SpeechEncoder):
     Raises
     ------
     ValueError
-        Neither or both of ``source`` and ``dims``; ``source`` lacks weights.
+        Neither or both of ``source`` and ``dims``; ``source`` lacks weights,
+        or has another activation than GELU.
 
     Example
     -------
@@ -168,7 +173,8 @@ class WhisperEncoder(SpeechEncoder):
         self.norm = whisper.layer_norm
         # Set by who trains: applied to the log-mel [N, M, n_mels] in training.
         self.spec_augment = None
-        self._freeze()
+        self.block_parts = (_before_attention, _after_attention)
+        self.freeze()
 
     def rebuild_config(self) -> dict:
         """The shape alone: weights travel in the bundle."""
@@ -191,6 +197,10 @@ class WhisperEncoder(SpeechEncoder):
             x = self._embed(wavs, samples)  # [ΣT, D]
         sizes = lengths.tolist()
         mask = frame_mask(lengths, max(sizes))
+        total = len(x)
+        if total < MIN_ROWS:
+            x = F.pad(x, (0, 0, 0, MIN_ROWS - total))
+            sizes.append(MIN_ROWS - total)
         hidden = {0: x}
         for k, block in enumerate(self.blocks[:last], start=1):
             with torch.set_grad_enabled(
@@ -203,34 +213,34 @@ class WhisperEncoder(SpeechEncoder):
                 torch.is_grad_enabled() and not self.frozen
             ):
                 hidden[last] = self.norm(x)
-        return {k: unpack(hidden[k], mask) for k in sorted(blocks)}
+        return {k: unpack(hidden[k][:total], mask) for k in sorted(blocks)}
 
-    @property
-    def frozen(self) -> bool:
-        """True if no part of the encoder trains."""
-        return self.trainable_above is None
+    def compile_blocks(self, **options) -> None:
+        """Have ``torch.compile`` fuse what surrounds the blocks' attention.
 
-    def train(self, mode: bool = True) -> "WhisperEncoder":
-        """Set the mode of what trains; frozen parts stay in eval mode."""
-        super().train(mode)
-        for part in self._frozen_parts():
-            part.eval()
-        return self
+        Compiled once for all blocks, at the first use, for any number of
+        frames. Attention itself runs utterance by utterance, as ever.
 
-    def _freeze(self):
-        """Positions never train; frozen parts get no gradient."""
-        if self.trainable_above is not None:
-            self.check_blocks([self.trainable_above])
-        self.positions.requires_grad_(False)
-        for part in self._frozen_parts():
-            part.requires_grad_(False)
+        Arguments
+        ---------
+        **options
+            Of ``torch.compile``, e.g. ``mode="max-autotune-no-cudagraphs"``.
+        """
+        self.block_parts = tuple(
+            torch.compile(part, dynamic=True, **options)
+            for part in (_before_attention, _after_attention)
+        )
 
-    def _frozen_parts(self):
+    def frozen_parts(self) -> list[torch.nn.Module]:
+        """Positions, and what ``trainable_above`` keeps from training."""
         if self.frozen:
-            return [self.conv1, self.conv2, self.blocks, self.norm]
-        if self.trainable_above == 0:
-            return []
-        return [self.conv1, self.conv2, *self.blocks[: self.trainable_above]]
+            parts = [self.conv1, self.conv2, self.blocks, self.norm]
+        elif self.trainable_above == 0:
+            parts = []
+        else:
+            parts = [self.conv1, self.conv2]
+            parts += self.blocks[: self.trainable_above]
+        return [self.positions, *parts]
 
     def _embed(self, wavs, samples):
         """Waveforms [N, S] → input of block 1, packed [ΣT, D].
@@ -251,29 +261,34 @@ class WhisperEncoder(SpeechEncoder):
 
     def _run_block(self, block, x, sizes):
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(_block, block, x, sizes, use_reentrant=False)
-        return _block(block, x, sizes)
+            return checkpoint(self._block, block, x, sizes, use_reentrant=False)
+        return self._block(block, x, sizes)
+
+    def _block(self, block, x, sizes):
+        """One of transformers' Whisper blocks on packed frames [ΣT, D].
+
+        Same weights and same order of operations as the block's own
+        ``forward``, without its dropouts, which every published Whisper sets
+        to zero.
+        """
+        before, after = self.block_parts
+        heads = block.self_attn.num_heads
+        attended = packed_attention(*before(block, x), sizes, heads, scale=1.0)
+        return after(block, x, attended)
 
 
-def _block(block, x, sizes):
-    """One of Whisper's blocks on packed frames [ΣT, D].
-
-    Same weights and same order of operations as transformers' block,
-    without its dropouts, which every published Whisper sets to zero.
-    """
+def _before_attention(block, x):
+    """[ΣT, D] → queries, keys and values."""
     attention = block.self_attn
     h = block.self_attn_layer_norm(x)
-    h = packed_attention(
-        attention.q_proj(h) * attention.scaling,
-        attention.k_proj(h),
-        attention.v_proj(h),
-        sizes,
-        attention.num_heads,
-        scale=1.0,
-    )
-    x = x + attention.out_proj(h)
-    h = block.activation_fn(block.fc1(block.final_layer_norm(x)))
-    return x + block.fc2(h)
+    queries = attention.q_proj(h) * attention.scaling
+    return queries, attention.k_proj(h), attention.v_proj(h)
+
+
+def _after_attention(block, x, attended):
+    """The rest of a block, [ΣT, D] each → [ΣT, D]."""
+    x = x + block.self_attn.out_proj(attended)
+    return x + block.fc2(linear_gelu(block.fc1, block.final_layer_norm(x)))
 
 
 def _pretrained(source):
@@ -296,6 +311,12 @@ def _pretrained(source):
         raise ValueError(
             f"'{source}' is no whole Whisper: it lacks {len(missing)} encoder "
             f"weights ({missing[0]}, …)."
+        )
+    if model.config.activation_function != "gelu":
+        raise ValueError(
+            f"'{source}' has {model.config.activation_function} between its "
+            "linear layers; only Whispers with gelu, as all published ones "
+            "are, can be read."
         )
     return _dims(model.config), model.encoder.state_dict()
 

@@ -55,7 +55,6 @@ class Block(torch.nn.Module):
         super().__init__()
         self.self_attn = Attention(d_model, n_heads)
         self.self_attn_layer_norm = torch.nn.LayerNorm(d_model)
-        self.activation_fn = torch.nn.GELU()
         self.fc1 = torch.nn.Linear(d_model, ffn_dim)
         self.fc2 = torch.nn.Linear(ffn_dim, d_model)
         self.final_layer_norm = torch.nn.LayerNorm(d_model)

@@ -3,7 +3,8 @@
     model.onnx           the graph: waveform in, answer out
     model.onnx.data      its weights
     label_encoder.txt    emotions in the order of log_probs
-    tokens.txt           tokens in the order of the PPG, if it reads
+    tokens.json          tokens in the order of the PPG, if it reads
+    tokens.model         of sentencepiece, if the tokens are its pieces
     README.md            the model card
 
 Authors
@@ -18,9 +19,17 @@ import onnx
 from qieemo_sb.bundle import load_model
 from qieemo_sb.export.model import ExportError, build_onnx
 from qieemo_sb.files import replacing_folder
-from qieemo_sb.folder import CARD, GRAPH, GRAPH_WEIGHTS, LABELS, TOKENS
+from qieemo_sb.folder import (
+    CARD,
+    GRAPH,
+    GRAPH_WEIGHTS,
+    LABELS,
+    PIECES,
+    TOKENS,
+)
 
-FILES = {GRAPH, GRAPH_WEIGHTS, LABELS, TOKENS, CARD}
+NAMES = (LABELS, TOKENS, PIECES)  # of the outputs, as they are in the bundle
+FILES = {GRAPH, GRAPH_WEIGHTS, CARD, *NAMES}
 CARD_OF_EXPORT = """\
 # ONNX export, {weights} weights
 
@@ -88,7 +97,7 @@ def export_onnx(
         )
         # onnx lets nobody else read what it writes beside the graph.
         shutil.copymode(unfinished / GRAPH, unfinished / GRAPH_WEIGHTS)
-        for name in (LABELS, TOKENS):
+        for name in NAMES:
             if (bundle / name).is_file():
                 shutil.copyfile(bundle / name, unfinished / name)
         (unfinished / CARD).write_text(

@@ -128,6 +128,29 @@ def columns(graph: Graph, x: str, start: int, end: int) -> str:
     return graph("Slice", x, integers(start), integers(end), integers(1))
 
 
+def neighbours(graph: Graph, x: str, size: str, count: int) -> list[str]:
+    """Each row and those after it: [size + count - 1, D] → count × [size, D].
+
+    Arguments
+    ---------
+    graph : Graph
+        Gets the nodes.
+    x : str
+        [size + count - 1, D] or more rows.
+    size : str
+        [1] int64.
+    count : int
+        How many, the row itself included.
+
+    Returns
+    -------
+    list of str
+        [size, D] each: rows themselves, those next to them, and so on.
+    """
+    steps = (integers(k) for k in range(count))
+    return [rows(graph, x, k, graph("Add", size, k)) for k in steps]
+
+
 def linear(
     graph: Graph,
     x: str,

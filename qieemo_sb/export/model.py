@@ -56,8 +56,13 @@ def build_onnx(model: Qieemo, int8: bool = False) -> onnx.ModelProto:
     Raises
     ------
     ExportError
-        A part of the model has no ONNX form yet.
+        A part of the model has no ONNX form yet, or the model only reads.
     """
+    if model.pooling is None:
+        raise ExportError(
+            "A model that only reads cannot be exported yet: it has no pooling "
+            "and no classifier."
+        )
     graph = Graph("clip")
     streams = _loop(graph, model, int8)
     embedding = _write(lobes.POOLINGS, graph, model.pooling, streams["frames"])

@@ -17,6 +17,7 @@ from qieemo_sb.export.graph import (
     columns,
     integers,
     linear,
+    neighbours,
     norm,
     product,
     real,
@@ -116,15 +117,9 @@ def _analysis_windows(graph, wav, samples, size):
     zeros = graph("ConstantOfShape", graph("Sub", needed, given))
     padded = graph("Concat", before, wav, after, zeros, axis=0)
     hops = graph("Reshape", padded, integers(-1, MEL_HOP))  # [M' + 2, 160]
-    shifted = _neighbours(graph, hops, count)
+    shifted = neighbours(graph, hops, count, 3)
     shifted[2] = columns(graph, shifted[2], 0, N_FFT - 2 * MEL_HOP)
     return graph("Concat", *shifted, axis=1)
-
-
-def _neighbours(graph, x, size):
-    """[size + 2, D] → each row's own, next and next but one: [size, D]."""
-    steps = (integers(k) for k in range(3))
-    return [rows(graph, x, k, graph("Add", size, k)) for k in steps]
 
 
 def _fourier(window):
@@ -139,7 +134,7 @@ def _embed(graph, encoder, mel, size):
     """Log-mel [M, n_mels] → input of block 1 [T, D]."""
     zero = np.zeros((1, encoder.dims["n_mels"]))
     padded = graph("Concat", zero, mel, zero, axis=0)
-    x = _convolve(graph, encoder.conv1, _neighbours(graph, padded, size))
+    x = _convolve(graph, encoder.conv1, neighbours(graph, padded, size, 3))
     # The second convolution steps by two: pairs of frames become rows.
     length = graph("Div", graph("Add", size, integers(1)), integers(2))
     width = encoder.d_model

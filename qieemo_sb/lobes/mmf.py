@@ -85,6 +85,7 @@ class MMF(Rebuildable):
         p = self.ppg_norm(self.from_ppg(ppg.exp()))
         e = self.emotional_norm(self.from_emotional(self.dropout(emotional)))
         gate = torch.sigmoid(self.gate(torch.cat([p, e], dim=-1)))
-        mixed = torch.lerp(e, p, gate)
+        # On GPUs autocast leaves norms in float32 and linear layers not.
+        mixed = torch.lerp(e, p, gate.to(e.dtype))
         mixed = self.out(torch.nn.functional.gelu(mixed))
         return self.norm(e + self.dropout(mixed))

@@ -4,13 +4,41 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch.nn.functional import avg_pool1d
 
-from qieemo_sb.frames import frame_mask
+from qieemo_sb.frames import WINDOW_FRAMES, frame_mask
 from qieemo_sb.rebuild import Rebuildable
 
 VARIANCE_FLOOR = 1e-6  # keeps the gradient of a square root finite
+
+
+def moving_mean(x: torch.Tensor, span: int) -> torch.Tensor:
+    """Mean of ``span`` frames around every frame, zeros beyond the ends.
+
+    Arguments
+    ---------
+    x : torch.Tensor
+        [B, T, *].
+    span : int
+        Frames, odd.
+
+    Returns
+    -------
+    torch.Tensor
+        [B, T, *].
+
+    Raises
+    ------
+    ValueError
+        ``span`` is even.
+    """
+    if span % 2 == 0:
+        raise ValueError(f"A span of {span} frames has no middle one.")
+    mean = avg_pool1d(x.transpose(1, 2), span, stride=1, padding=span // 2)
+    return mean.transpose(1, 2)
 
 
 class AttentiveStatisticsPooling(Rebuildable):
@@ -42,6 +70,7 @@ class AttentiveStatisticsPooling(Rebuildable):
     def __init__(self, width: int, hidden: int = 64):
         super().__init__()
         self.width = width
+        self.embedding_width = 2 * width
         self.attention = torch.nn.Sequential(
             torch.nn.Linear(width, hidden),
             torch.nn.Tanh(),
@@ -65,19 +94,71 @@ class AttentiveStatisticsPooling(Rebuildable):
         torch.Tensor
             [B, 2 H]: means, then standard deviations.
         """
+        return _vector(*self.statistics(frames, lengths)[:2])
+
+    def statistics(
+        self, frames: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What ``join`` needs of each of an utterance's windows.
+
+        Arguments
+        ---------
+        frames : torch.Tensor
+            [N, T, H] of N windows.
+        lengths : torch.Tensor
+            [N] frames, at least one each.
+
+        Returns
+        -------
+        means : torch.Tensor
+            [N, H].
+        variances : torch.Tensor
+            [N, H].
+        scores : torch.Tensor
+            [N, 1] log of the weight that the window's frames have together.
+        """
         with torch.autocast(frames.device.type, enabled=False):
             frames = frames.float()
-            scores = self.attention(frames)  # [B, T, 1]
             mask = frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
-            weights = scores.masked_fill(~mask, -torch.inf).softmax(dim=1)
+            scores = self.attention(frames).masked_fill(~mask, -torch.inf)
+            weights = scores.softmax(dim=1)  # [N, T, 1]
             mean = (weights * frames).sum(dim=1)
             centred = frames - mean.unsqueeze(1)
             variance = (weights * centred.square()).sum(dim=1)
-            return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=-1)
+            return mean, variance, scores.logsumexp(dim=1)
+
+    def join(
+        self,
+        statistics: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+        counts: Sequence[int],
+    ) -> torch.Tensor:
+        """Pool utterances whose windows came one after the other.
+
+        The same as ``forward`` on all of an utterance's frames, which need not
+        be held at once.
+
+        Arguments
+        ---------
+        statistics : sequence of tuple
+            What ``statistics`` gave, in order.
+        counts : sequence of int
+            Windows of each of the B utterances.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, 2 H].
+        """
+        means, variances, scores = map(torch.cat, zip(*statistics, strict=True))
+        if max(counts) > 1:
+            split = (x.split(counts) for x in (means, variances, scores))
+            joined = [_join(*windows) for windows in zip(*split, strict=True)]
+            means, variances = map(torch.stack, zip(*joined, strict=True))
+        return _vector(means, variances)
 
     def around(
         self, frames: torch.Tensor, lengths: torch.Tensor, span: int
-    ) -> torch.Tensor:
+    ) -> Iterator[torch.Tensor]:
         """Pool ``span`` frames around every frame, with the same attention.
 
         What ``forward`` would give for that stretch of speech alone, at every
@@ -92,10 +173,10 @@ class AttentiveStatisticsPooling(Rebuildable):
         span : int
             Frames a stretch has, odd; fewer at the utterance's ends.
 
-        Returns
-        -------
+        Yields
+        ------
         torch.Tensor
-            [B, T, 2 H].
+            [B, at most 1500, 2 H]: the T frames in order, 30 s at a time.
 
         Raises
         ------
@@ -104,21 +185,55 @@ class AttentiveStatisticsPooling(Rebuildable):
         """
         if span % 2 == 0:
             raise ValueError(f"A span of {span} frames has no middle one.")
+        return self._around(frames, lengths, span)
+
+    def _around(self, frames, lengths, span):
         with torch.autocast(frames.device.type, enabled=False):
-            frames = frames.float()
-            mask = frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
-            scores = self.attention(frames).masked_fill(~mask, -torch.inf)
-            # The best score of the utterance cancels in the ratios below.
-            weights = (scores - scores.amax(dim=1, keepdim=True)).exp()
-            weights = weights.clamp(min=VARIANCE_FLOOR) * mask
+            weights = self._relative_weights(frames, lengths)
+        for start in range(0, frames.shape[1], WINDOW_FRAMES):
+            first = max(0, start - span // 2)
+            end = start + WINDOW_FRAMES
+            stretch = slice(first, end + span // 2)
+            with torch.autocast(frames.device.type, enabled=False):
+                pooled = _moving(
+                    frames[:, stretch].float(), weights[:, stretch], span
+                )
+            yield pooled[:, start - first : end - first]
 
-            def moving_sum(x):
-                x = x.transpose(1, 2)
-                x = avg_pool1d(x, span, stride=1, padding=span // 2)
-                return x.transpose(1, 2)
+    def _relative_weights(self, frames, lengths):
+        """[B, T, 1] weights; an utterance's greatest is one."""
+        scores = [
+            self.attention(part.float())
+            for part in frames.split(WINDOW_FRAMES, dim=1)
+        ]
+        mask = frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
+        scores = torch.cat(scores, dim=1).masked_fill(~mask, -torch.inf)
+        # The best score of the utterance cancels in the ratios of _moving.
+        weights = (scores - scores.amax(dim=1, keepdim=True)).exp()
+        return weights.clamp(min=VARIANCE_FLOOR) * mask
 
-            total = moving_sum(weights).clamp(min=1e-12)
-            mean = moving_sum(weights * frames) / total
-            square = moving_sum(weights * frames.square()) / total
-            variance = (square - mean.square()).clamp(min=0.0)
-            return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=-1)
+
+def _vector(mean, variance):
+    """Statistics [..., H] each → [..., 2 H]."""
+    return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=-1)
+
+
+def _join(means, variances, scores):
+    """Statistics of W windows [W, *] → mean and variance [H] of all frames."""
+    weights = scores.softmax(dim=0)  # [W, 1]
+    mean = (weights * means).sum(dim=0)
+    variances = variances + (means - mean).square()
+    return mean, (weights * variances).sum(dim=0)
+
+
+def _moving(frames, weights, span):
+    """Statistics [B, T, 2 H] of ``span`` weighted frames around each frame."""
+    # A difference of squares loses what lies far from zero: centre first.
+    heavy = weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    centre = (weights * frames).sum(dim=1, keepdim=True) / heavy
+    frames = frames - centre
+    total = moving_mean(weights, span).clamp(min=1e-12)
+    mean = moving_mean(weights * frames, span) / total
+    square = moving_mean(weights * frames.square(), span) / total
+    variance = (square - mean.square()).clamp(min=0.0)
+    return _vector(mean + centre, variance)

@@ -9,6 +9,7 @@ from qieemo_sb.corpora.ravdess import (
     LABELS,
     TEST_ACTORS,
     prepare_ravdess,
+    prepare_statements,
     read_ravdess,
 )
 from qieemo_sb.corpora.utterance import CorpusError, Utterance, read_manifest
@@ -169,3 +170,13 @@ def test_folder_above_is_put_right(tmp_path):
     (tmp_path / "speech/Actor_01").mkdir(parents=True)
     message = refusal(read_ravdess, tmp_path)
     assert f"data_folder should be {tmp_path / 'speech'}" in message
+
+
+def test_statements_of_all_actors_go_to_one_manifest(tree, tmp_path):
+    prepare_statements(tree, tmp_path / "statements.json")
+    clips = read_manifest(tmp_path / "statements.json")
+    assert len(clips) == 1440
+    assert {c.wrd.lower().rstrip(".") for c in clips} == {
+        "kids are talking by the door",
+        "dogs are sitting by the door",
+    }

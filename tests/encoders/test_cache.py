@@ -1,7 +1,9 @@
 """What is kept is what the encoder said, and nothing is computed twice."""
 
+import multiprocessing
 import os
 
+import fills
 import pytest
 import torch
 
@@ -155,6 +157,33 @@ def test_two_fill_the_same_folder(make_cache, wavs):
         expected = alone(one.encoder, wav, one.blocks)
         assert torch.allclose(one.load(wav), expected, atol=1e-5)
     assert len(os.listdir(one.folder)) == 3
+
+
+def test_two_processes_fill_the_same_folders(
+    make_encoder, write_wav, sound, tmp_path
+):
+    wavs = [
+        write_wav(sound(4_000 + 10 * i, i), name=f"{i}.wav") for i in range(60)
+    ]
+    encoder = make_encoder()
+    caches = [EncoderCache(tmp_path / f"{i}", encoder, [1]) for i in range(20)]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([type(encoder).__module__])
+    start = context.Barrier(2)
+    processes = [
+        context.Process(target=fills.fill_together, args=(caches, wavs, start))
+        for _ in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    expected = [alone(encoder, wav, [1]) for wav in wavs]
+    for cache in caches:
+        assert len(os.listdir(cache.folder)) == 60
+        for wav, frames in zip(wavs, expected, strict=True):
+            assert torch.allclose(cache.load(wav), frames, atol=1e-5)
 
 
 @pytest.mark.parametrize("above", [0, 2])

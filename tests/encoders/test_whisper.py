@@ -1,5 +1,7 @@
 """Whisper's encoder: transformers' numbers, and nobody else's business."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -204,7 +206,7 @@ def test_alone_and_in_company(sound, in_company, encoder, samples):
     frames = num_frames(samples)
     assert company.lengths[0] == alone.lengths[0] == frames
     for k, hidden in company.hidden_states.items():
-        assert distance(hidden[0, :frames], alone.hidden_states[k][0]) < 1e-4
+        assert distance(hidden[0, :frames], alone.hidden_states[k][0]) < 1e-5
         assert not hidden[0, frames:].any()
 
 
@@ -282,6 +284,48 @@ def test_windows_are_run_in_batches_of_the_callers_size(sound, pad, encoder):
     assert lengths.tolist() == [25, 3_125]
 
 
+# Compiled
+
+
+@pytest.fixture
+def compiled(make_encoder):
+    """Make an encoder that torch.compile sees, and a list of its graphs."""
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    def make(**options):
+        encoder = make_encoder(**options)
+        encoder.compile_blocks(backend=backend)
+        return encoder, graphs
+
+    yield make
+    torch.compiler.reset()
+
+
+def test_compiled_blocks_say_the_same(compiled, make_encoder, sound, pad):
+    fast, graphs = compiled()
+    for sizes in ([16_000], [9_000, 400], [12_345], [640, 16_000, 30_000]):
+        batch = pad([sound(size) for size in sizes])
+        expected = make_encoder()(*batch).hidden_states[3]
+        assert distance(fast(*batch).hidden_states[3], expected) < 1e-5
+    # Before and after attention, for the first number of frames and for any;
+    # not for each block and batch.
+    assert 0 < len(graphs) <= 4
+
+
+def test_compiled_blocks_learn_the_same(compiled, make_encoder, sound):
+    wavs = sound(SECONDS)[None]
+    plain = make_encoder(trainable_above=1)
+    fast, _ = compiled(trainable_above=1)
+    assert train_once(fast, wavs) == train_once(plain, wavs)
+    for a, b in zip(plain.parameters(), fast.parameters(), strict=True):
+        if a.grad is not None:
+            assert torch.allclose(a.grad, b.grad, atol=1e-6)
+
+
 # Weights
 
 
@@ -333,6 +377,14 @@ def test_missing_decoder_weights_are_not(source, tmp_path):
     weights = {k: v for k, v in weights.items() if "decoder" not in k}
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     assert WhisperEncoder(source=str(tmp_path)).n_blocks == 3
+
+
+def test_other_activations_are_an_error(source, tmp_path):
+    shutil.copytree(source, tmp_path / "relu")
+    config = tmp_path / "relu" / "config.json"
+    config.write_text(config.read_text().replace('"gelu"', '"relu"'))
+    with pytest.raises(ValueError, match="has relu between"):
+        WhisperEncoder(source=str(tmp_path / "relu"))
 
 
 @pytest.mark.parametrize("both", [True, False])

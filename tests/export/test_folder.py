@@ -7,7 +7,7 @@ import pytest
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.export.folder import export_onnx
 from qieemo_sb.export.model import ExportError
-from qieemo_sb.tokens import character_encoder
+from qieemo_sb.tokens.characters import Characters
 
 FILES = ["README.md", "label_encoder.txt", "model.onnx", "model.onnx.data"]
 
@@ -33,10 +33,14 @@ def test_tokens_travel_if_there_are_some(
     tmp_path, make_model, make_labels, folder
 ):
     bundle = save_bundle(
-        tmp_path / "b", make_model(), make_labels(), "", character_encoder()
+        tmp_path / "b", make_model(), make_labels(), "", Characters()
     )
+    (bundle / "tokens.model").write_bytes(b"pieces")
     export_onnx(bundle, folder)
-    assert sorted(os.listdir(folder)) == [*FILES, "tokens.txt"]
+    names = ["tokens.json", "tokens.model"]
+    assert sorted(os.listdir(folder)) == [*FILES, *names]
+    for name in names:
+        assert (folder / name).read_bytes() == (bundle / name).read_bytes()
 
 
 @pytest.mark.parametrize("int8, weights", [(False, "float32"), (True, "int8")])
@@ -66,7 +70,7 @@ def test_int8_is_smaller(bundle, tmp_path):
 
 def test_an_older_export_is_replaced(bundle, folder):
     export_onnx(bundle, folder)
-    (folder / "tokens.txt").touch()
+    (folder / "tokens.json").touch()
     export_onnx(bundle, folder)
     assert sorted(os.listdir(folder)) == FILES
 

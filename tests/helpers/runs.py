@@ -9,10 +9,10 @@ ROOT = Path(__file__).parents[2]
 IEMOCAP = ROOT / "recipes/IEMOCAP/qieemo"
 
 
-def start(recipe, *arguments, **environment):
+def start(recipe, *arguments, script="train.py", **environment):
     """Start ``python train.py ARGUMENTS`` in a recipe's folder."""
     return subprocess.Popen(
-        [sys.executable, "train.py", *map(str, arguments)],
+        [sys.executable, script, *map(str, arguments)],
         cwd=recipe,
         env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
         stdout=subprocess.PIPE,
@@ -21,9 +21,9 @@ def start(recipe, *arguments, **environment):
     )
 
 
-def train(recipe, *arguments):
+def train(recipe, *arguments, script="train.py"):
     """Run train.py to its end → (exit code, everything that it printed)."""
-    process = start(recipe, *arguments)
+    process = start(recipe, *arguments, script=script)
     printed, _ = process.communicate()
     return process.returncode, printed
 

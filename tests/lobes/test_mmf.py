@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import gelu
 
 from qieemo_sb.lobes.mmf import MMF
@@ -75,3 +76,20 @@ def test_every_parameter_learns(mmf, streams):
     mmf(*streams, LENGTHS)[..., 0].sum().backward()
     for name, parameter in mmf.named_parameters():
         assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.fixture
+def autocast_on_a_gpu():
+    """A GPU's autocast, without a GPU: types and shapes alone."""
+    with FakeTensorMode(), torch.device("cuda"):
+        torch.set_autocast_enabled("cuda", True)
+        torch.set_autocast_dtype("cuda", torch.float16)
+        yield
+        torch.set_autocast_enabled("cuda", False)
+
+
+def test_half_precision_of_a_gpu(autocast_on_a_gpu):
+    mmf, ppg = MMF(5, 8, 6), torch.randn(2, 7, 5).log_softmax(-1)
+    assert mmf.from_ppg(ppg).dtype == torch.float16
+    fused = mmf(ppg, torch.randn(2, 7, 8), LENGTHS)
+    assert (fused.shape, fused.dtype) == ((2, 7, 6), torch.float32)

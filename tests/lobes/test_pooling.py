@@ -12,6 +12,10 @@ def pool():
     return AttentiveStatisticsPooling(width=6, hidden=4)
 
 
+def around(pool, frames, lengths, span):
+    return torch.cat(list(pool.around(frames, lengths, span)), dim=1)
+
+
 @pytest.fixture
 def even():
     """Pooling whose attention is zero: every frame weighs the same."""
@@ -58,7 +62,7 @@ def test_alone_and_in_company(pool, method):
     def run(frames, lengths):
         if method == "forward":
             return pool(frames, lengths)
-        return pool.around(frames, lengths, 5)
+        return around(pool, frames, lengths, 5)
 
     frames, lengths = 10 * torch.randn(8, 20, 6), torch.arange(4, 20, 2)
     together = run(frames, lengths)
@@ -100,7 +104,7 @@ def test_float32_under_autocast(pool, method):
         lengths = torch.tensor([9, 4])
         if method == "forward":
             return pool(frames, lengths)
-        return pool.around(frames, lengths, 5)
+        return around(pool, frames, lengths, 5)
 
     frames = torch.randn(2, 9, 6)
     expected = run(frames)
@@ -116,26 +120,26 @@ def test_float32_under_autocast(pool, method):
 def test_around_with_a_long_span_is_the_whole(pool, span):
     frames, lengths = torch.randn(2, 20, 6), torch.tensor([20, 11])
     whole = pool(frames, lengths).unsqueeze(1)
-    around = pool.around(frames, lengths, span)
-    assert around.shape == (2, 20, 12)
+    pooled = around(pool, frames, lengths, span)
+    assert pooled.shape == (2, 20, 12)
     for row, length in enumerate(lengths.tolist()):
-        own = around[row, :length]
+        own = pooled[row, :length]
         assert torch.allclose(own, whole[row].expand_as(own), atol=1e-4)
 
 
 def test_around_is_forward_on_the_stretch(pool):
     frames = torch.randn(1, 12, 6)
-    around = pool.around(frames, torch.tensor([12]), 5)
+    pooled = around(pool, frames, torch.tensor([12]), 5)
     for t in range(12):
         stretch = frames[:, max(0, t - 2) : t + 3]
         expected = pool(stretch, torch.tensor([stretch.shape[1]]))
-        assert torch.allclose(around[:, t], expected, atol=1e-4), t
+        assert torch.allclose(pooled[:, t], expected, atol=1e-4), t
 
 
 def test_around_one_frame_is_the_frame(pool):
     frames = torch.randn(1, 6, 6)
-    around = pool.around(frames, torch.tensor([6]), 1)
-    assert torch.allclose(around[..., :6], frames, atol=1e-5)
+    pooled = around(pool, frames, torch.tensor([6]), 1)
+    assert torch.allclose(pooled[..., :6], frames, atol=1e-5)
 
 
 def test_around_frames_that_attention_passes_over():
@@ -144,6 +148,50 @@ def test_around_frames_that_attention_passes_over():
     pool.attention[0].bias.data.zero_()
     pool.attention[2].weight.data.fill_(500.0)  # exp(-1000) is zero
     frames = torch.tensor([[[-9.0]] * 10 + [[9.0]] * 10]).view(1, 20, 1)
-    around = pool.around(frames, torch.tensor([20]), 3)
-    assert torch.isfinite(around).all()
-    assert around[0, 0, 0].item() == pytest.approx(-9.0, abs=1e-4)
+    pooled = around(pool, frames, torch.tensor([20]), 3)
+    assert torch.isfinite(pooled).all()
+    assert pooled[0, 0, 0].item() == pytest.approx(-9.0, abs=1e-4)
+
+
+def test_around_comes_30_s_at_a_time(pool):
+    frames, lengths = torch.randn(2, 3_100, 6), torch.tensor([3_100, 1_510])
+    pieces = list(pool.around(frames, lengths, 51))
+    assert [piece.shape[1] for piece in pieces] == [1_500, 1_500, 100]
+    # Frame 1 499 is pooled with 1 474 … 1 524, half of them in the next piece.
+    stretch = frames[:1, 1_474:1_525]
+    expected = pool(stretch, torch.tensor([51]))
+    assert torch.allclose(pieces[0][:1, -1], expected, atol=1e-4)
+
+
+def test_a_span_has_a_middle(pool):
+    with pytest.raises(ValueError, match="4 frames has no middle"):
+        pool.around(torch.randn(1, 9, 6), torch.tensor([9]), 4)
+
+
+# Window by window
+
+
+def test_joined_windows_are_the_whole(pool):
+    frames = 3 * torch.randn(1, 20, 6)
+    windows = [frames[:, :7], frames[:, 7:19], frames[:, 19:]]
+    statistics = [
+        pool.statistics(window, torch.tensor([window.shape[1]]))
+        for window in windows
+    ]
+    expected = pool(frames, torch.tensor([20]))
+    assert torch.allclose(pool.join(statistics, [3]), expected, atol=1e-6)
+
+
+def test_windows_of_two_utterances(pool):
+    frames, lengths = torch.randn(3, 9, 6), torch.tensor([9, 4, 5])
+    pooled = pool.join([pool.statistics(frames, lengths)], [1, 2])
+    both = torch.cat([frames[1:2, :4], frames[2:, :5]], dim=1)
+    assert torch.equal(pooled[:1], pool(frames[:1], lengths[:1]))
+    expected = pool(both, torch.tensor([9]))
+    assert torch.allclose(pooled[1:], expected, atol=1e-6)
+
+
+def test_single_windows_are_pooled_as_they_are(pool):
+    frames, lengths = torch.randn(3, 9, 6), torch.tensor([9, 4, 5])
+    pooled = pool.join([pool.statistics(frames, lengths)], [1, 1, 1])
+    assert torch.equal(pooled, pool(frames, lengths))

@@ -1,5 +1,7 @@
 """A small synthetic corpus and a small Whisper for the recipes."""
 
+import csv
+
 import pytest
 
 from qieemo_sb.corpora.synthetic import write_synthetic
@@ -29,3 +31,19 @@ def whisper(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whisper")
     WhisperModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def table(corpus):
+    """A CSV over the synthetic corpus with labels of its own."""
+    labels = ["calm", "upset", "glad"]
+    wavs = sorted(corpus.glob("Session*/sentences/wav/*/Ses*.wav"))
+    path = corpus.parent / "corpus.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "speaker"])
+        for i, wav in enumerate(wavs):
+            speaker = wav.stem[:5] + wav.stem[-4]
+            label = labels[i % len(labels)]
+            writer.writerow([wav.relative_to(corpus), label, speaker])
+    return path

@@ -1,27 +1,10 @@
 """One's own corpus as a CSV, on a frozen encoder whose outputs are kept."""
 
-import csv
 import json
 
-import pytest
 from runs import IEMOCAP, train
 
 LABELS = ["calm", "upset", "glad"]
-
-
-@pytest.fixture(scope="module")
-def table(corpus):
-    """A CSV over the synthetic corpus with labels of its own."""
-    wavs = sorted(corpus.glob("Session*/sentences/wav/*/Ses*.wav"))
-    path = corpus.parent / "corpus.csv"
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "speaker"])
-        for i, wav in enumerate(wavs):
-            speaker = wav.stem[:5] + wav.stem[-4]
-            label = LABELS[i % len(LABELS)]
-            writer.writerow([wav.relative_to(corpus), label, speaker])
-    return path
 
 
 def arguments(corpus, table, whisper, folder):

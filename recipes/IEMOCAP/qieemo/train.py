@@ -39,7 +39,7 @@ from speechbrain.utils.distributed import (
 from qieemo_sb import plots
 from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.augment import random_crop
-from qieemo_sb.bundle import save_bundle
+from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.card import model_card
 from qieemo_sb.corpora.utterance import CorpusError
 from qieemo_sb.encoders.cache import EncoderCache
@@ -49,8 +49,9 @@ from qieemo_sb.frames import (
     absolute_lengths,
     num_frames,
 )
+from qieemo_sb.reader import check_tokens
 from qieemo_sb.scoring import Scores, write_metrics, write_predictions
-from qieemo_sb.tokens import character_encoder, frames_needed, normalise
+from qieemo_sb.tokens.base import TokenError, transcript_problem
 
 LABEL_FILE = "label_encoder.txt"
 
@@ -132,7 +133,8 @@ class EmotionBrain(sb.Brain):
     def init_optimizers(self):
         """One optimizer for the lobes, one for what trains of the encoder."""
         model = self.hparams.model
-        self.optimizer = self.opt_class(model.lobes.parameters())
+        learning = [p for p in model.lobes.parameters() if p.requires_grad]
+        self.optimizer = self.opt_class(learning)
         self.optimizers_dict = {"lobes": self.optimizer}
         trainable = [p for p in model.encoder.parameters() if p.requires_grad]
         if trainable:
@@ -190,7 +192,7 @@ def write_results(hparams, scores, summary):
         hparams.model,
         hparams.label_encoder,
         model_card({**summary, **facts}),
-        tokens=hparams.tokens if hparams.ctc_weight > 0 else None,
+        tokens=hparams.reader.tokens if hparams.reads else None,
     )
 
 
@@ -200,7 +202,7 @@ def dataio_prep(hparams):
     Arguments
     ---------
     hparams : dict
-        Of the yaml; gets ``label_encoder``, ``tokens`` and ``cache``.
+        Of the yaml; gets ``label_encoder``, ``reads`` and ``cache``.
 
     Returns
     -------
@@ -216,7 +218,7 @@ def dataio_prep(hparams):
     }
     check_labels(hparams, datasets)
     hparams["label_encoder"] = make_label_encoder(hparams)
-    hparams["tokens"] = character_encoder()
+    hparams["reads"] = check_reader(hparams)
     hparams["cache"] = make_cache(hparams, datasets)
     outputs = add_pipelines(hparams, list(datasets.values()))
     sb.dataio.dataset.set_output_keys(list(datasets.values()), outputs)
@@ -250,8 +252,8 @@ def add_pipelines(hparams, datasets):
     @sb.utils.data_pipeline.takes("wrd")
     @sb.utils.data_pipeline.provides("tokens")
     def token_pipeline(wrd):
-        """Indices of the transcript's characters."""
-        return torch.tensor(hparams["tokens"].encode_sequence(normalise(wrd)))
+        """Indices of the transcript's tokens."""
+        return torch.tensor(hparams["reader"].tokens.encode_as_ids(wrd))
 
     steps = [label_pipeline]
     cached = hparams["cache"] is not None
@@ -263,7 +265,7 @@ def add_pipelines(hparams, datasets):
                 "A crop does not say the whole transcript: set crop_seconds "
                 "to null, or ctc_weight to 0."
             )
-        check_transcripts(hparams["tokens"], datasets)
+        check_transcripts(hparams["reader"].tokens, datasets)
         steps.append(token_pipeline)
         outputs.append("tokens")
     for step in steps:
@@ -294,21 +296,31 @@ def check_labels(hparams, datasets):
         )
 
 
+def check_reader(hparams):
+    """Whether the PPG reads; refuses what cannot be meant."""
+    model, weight = hparams["model"], hparams["ctc_weight"]
+    if model.ppg_head is None:
+        return False
+    if weight > 0 and model.ppg_head.frozen and model.encoder.frozen:
+        raise CorpusError(
+            f"ctc_weight is {weight}, but neither the PPG head nor the encoder "
+            "trains: set freeze_ppg to False, or ctc_weight to 0."
+        )
+    reads = weight > 0 or hparams["reader"].trained
+    if reads and if_main_process():
+        check_tokens(hparams["reader"].tokens, hparams["save_folder"])
+    return reads
+
+
 def check_transcripts(tokens, datasets):
     """Raise CorpusError for transcripts that CTC cannot align."""
     problems = []
     for dataset in datasets:
         for utt_id, entry in dataset.data.items():
-            text = normalise(entry.get("wrd") or "")
-            needed = frames_needed(tokens.encode_sequence(text))
-            there = num_frames(round(entry["length"] * SAMPLE_RATE))
-            if not text:
-                problems.append(f"  {utt_id}: no transcript")
-            elif needed > there:
-                problems.append(
-                    f"  {utt_id}: {needed} frames for the text, {there} are "
-                    "there"
-                )
+            frames = num_frames(round(entry["length"] * SAMPLE_RATE))
+            problem = transcript_problem(tokens, entry.get("wrd"), frames)
+            if problem:
+                problems.append(f"  {utt_id}: {problem}")
     if problems:
         raise CorpusError(
             f"{len(problems)} transcripts that CTC cannot align:\n"
@@ -442,8 +454,11 @@ if __name__ == "__main__":
         sys.exit(f"\n{error}")
 
     # Load hyperparameters file with command-line overrides.
-    with open(hparams_file, encoding="utf-8") as fin:
-        hparams = load_hyperpyyaml(fin, overrides)
+    try:
+        with open(hparams_file, encoding="utf-8") as fin:
+            hparams = load_hyperpyyaml(fin, overrides)
+    except BundleError as error:
+        sys.exit(f"\n{error}")
 
     # Create experiment directory
     sb.create_experiment_directory(
@@ -453,5 +468,5 @@ if __name__ == "__main__":
     )
     try:
         main(hparams, run_opts)
-    except (CorpusError, AudioError) as error:
+    except (CorpusError, AudioError, BundleError, TokenError) as error:
         sys.exit(f"\n{error}")

@@ -34,6 +34,9 @@ _UTF8 = 1  # espeakCHARS_UTF8
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4  # espeak_PARAMETER
 _FEMALE = 2  # espeak_VOICE.gender
 _NOISE_SEED = 1
+_SEPARATOR = "_"
+_IPA = 2 | ord(_SEPARATOR) << 8  # phonememode: IPA, with a separator
+_STRESS = "ˈˌ"
 
 _LOCK = threading.Lock()  # the library is one engine a process
 
@@ -114,6 +117,43 @@ def speak(
     }
     with _engine() as library:
         return _synthesise(library, content, identifier, settings)
+
+
+def phonemes(text: str, voice: str = "en-us") -> list[list[str]]:
+    """How espeak-ng pronounces a text, without saying it.
+
+    Arguments
+    ---------
+    text : str
+        What to pronounce.
+    voice : str
+        See :func:`speak`.
+
+    Returns
+    -------
+    list of list of str
+        Words of IPA phonemes, stress marks off. Words that are said as one,
+        such as "of the", may come as one.
+
+    Raises
+    ------
+    ImportError, ValueError
+        As :func:`speak`.
+
+    Example
+    -------
+    >>> phonemes("kids talk")
+    [['k', 'ɪ', 'd', 'z'], ['t', 'ɔː', 'k']]
+    """
+    content = _encode(text)
+    identifier = _resolve(voice)
+    with _engine() as library:
+        _expect_ok(library.espeak_SetVoiceByName(identifier), "SetVoiceByName")
+        pronounced = _pronounce(library, content)
+    for mark in _STRESS:
+        pronounced = pronounced.replace(mark, "")
+    words = [word.split(_SEPARATOR) for word in pronounced.split()]
+    return [[p for p in word if p] for word in words if any(word)]
 
 
 def languages(prefix: str = "en") -> tuple[str, ...]:
@@ -257,6 +297,16 @@ def _synthesise(
     return np.frombuffer(b"".join(chunks), dtype=np.int16).copy()
 
 
+def _pronounce(library: ctypes.CDLL, content: bytes) -> str:
+    """The phonemes of all clauses, words apart by spaces."""
+    rest = ctypes.c_char_p(content)  # moves on, to null at the end
+    clauses = []
+    while rest.value is not None:
+        said = library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _IPA)
+        clauses.append(said.decode("utf-8"))
+    return " ".join(clauses)
+
+
 def _expect_ok(status: int, function: str) -> None:
     if status != 0:
         raise RuntimeError(f"espeak_{function} failed with status {status}")
@@ -295,6 +345,12 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     library.espeak_ListVoices.restype = voices
     library.espeak_ListVoices.argtypes = [ctypes.POINTER(_Voice)]
     library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    library.espeak_TextToPhonemes.argtypes = [
+        ctypes.POINTER(ctypes.c_char_p),  # text, moved on a clause
+        ctypes.c_int,  # its encoding
+        ctypes.c_int,  # phonememode
+    ]
     library.espeak_Synth.argtypes = [
         ctypes.c_char_p,  # text
         ctypes.c_size_t,  # its bytes with the closing zero

@@ -5,7 +5,7 @@ import builtins
 import numpy as np
 import pytest
 
-from qieemo_sb.corpora import espeak
+from qieemo_sb import espeak
 
 TEXT = "The river is wide today"
 

@@ -1,0 +1,233 @@
+"""Ours and its peers on the same Whisper: samples in memory → an answer.
+
+qieemo               the whole of Qieemo
+qieemo-encoder       our encoder, an average over frames, a linear layer
+speechbrain          SpeechBrain's Whisper lobe, an average, a layer
+transformers         transformers' audio-classification pipeline
+ctranslate2-*-30s    CTranslate2's encoder, padded as faster-whisper does
+ctranslate2-*        the same without padding
+
+Each is a class with a name, a set-up and a call on a list of waveforms, and
+gives the class of each. To add one, write a class and put it on the list.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy
+import torch
+from speechbrain.dataio.encoder import CategoricalEncoder
+from timing import pad
+from torch.nn.functional import pad as pad_end
+from transformers import (
+    WhisperFeatureExtractor,
+    WhisperForAudioClassification,
+    WhisperModel,
+    pipeline,
+)
+
+from qieemo_sb.bundle import save_bundle
+from qieemo_sb.encoders.whisper import LogMel, WhisperEncoder
+from qieemo_sb.frames import (
+    SAMPLE_RATE,
+    WINDOW_FRAMES,
+    absolute_lengths,
+    num_frames,
+)
+from qieemo_sb.inference import EncoderClassifier
+from qieemo_sb.linear import speed_up
+from qieemo_sb.lobes.classifier import Classifier
+from qieemo_sb.lobes.cma import CMA
+from qieemo_sb.lobes.mixer import BlockMixer
+from qieemo_sb.lobes.mmf import MMF
+from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
+from qieemo_sb.lobes.ppg import PPGHead
+from qieemo_sb.model import Qieemo
+
+EMOTIONS = ["ang", "hap", "neu", "sad"]
+N_TOKENS, WIDTH = 29, 96  # as the recipe's
+
+
+def make_model(whisper, trainable_above=None):
+    """A Qieemo as the recipe builds it, untrained."""
+    encoder = WhisperEncoder(source=whisper, trainable_above=trainable_above)
+    last = encoder.n_blocks
+    shape = {"n_tokens": N_TOKENS, "d_model": encoder.d_model, "width": WIDTH}
+    return Qieemo(
+        encoder=encoder,
+        mixer=BlockMixer(list(range(2, last)) or [1], encoder.d_model),
+        ppg_head=PPGHead(encoder.d_model, N_TOKENS),
+        mmf=MMF(**shape),
+        cma=CMA(**shape),
+        pooling=AttentiveStatisticsPooling(WIDTH),
+        classifier=Classifier(2 * WIDTH, len(EMOTIONS)),
+    )
+
+
+def save_model(whisper, folder):
+    """The bundle of an untrained Qieemo."""
+    labels = CategoricalEncoder()
+    labels.update_from_iterable(EMOTIONS, sequence_input=False)
+    return save_bundle(folder, make_model(whisper).eval(), labels, "")
+
+
+class OurModel:
+    """The whole of Qieemo: blocks, PPG, MMF, CMA, pooling, classifier."""
+
+    name = "qieemo"
+
+    def __init__(self, whisper, threads):
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = save_model(whisper, Path(folder) / "bundle")
+            self.classifier = EncoderClassifier.from_hparams(
+                bundle, run_opts={"device": "cpu"}
+            )
+
+    def __call__(self, clips):
+        return self.classifier.classify_batch(*pad(clips))[2]
+
+
+class OurEncoder:
+    """Our encoder and what the peers have on top: an average, a layer."""
+
+    name = "qieemo-encoder"
+
+    def __init__(self, whisper, threads):
+        self.encoder = WhisperEncoder(source=whisper)
+        speed_up(self.encoder)
+        self.head = torch.nn.Linear(self.encoder.d_model, len(EMOTIONS))
+
+    @torch.no_grad()
+    def __call__(self, clips):
+        last = self.encoder.n_blocks
+        encoded = self.encoder(*pad(clips), [last])
+        means = encoded.hidden_states[last].sum(1) / encoded.lengths[:, None]
+        return self.head(means).argmax(-1)
+
+
+class SpeechBrainLobe:
+    """SpeechBrain's Whisper lobe, an average, a layer."""
+
+    name = "speechbrain"
+
+    def __init__(self, whisper, threads, freeze=True):
+        from speechbrain.integrations.huggingface.whisper import Whisper
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.lobe = Whisper(
+                whisper, folder, encoder_only=True, freeze=freeze
+            )
+        self.lobe.train(not freeze)
+        width = self.lobe.model.config.d_model
+        self.head = torch.nn.Linear(width, len(EMOTIONS))
+
+    def logits(self, clips):
+        return self.head(self.lobe(pad(clips)[0]).mean(dim=1))
+
+    @torch.no_grad()
+    def __call__(self, clips):
+        return self.logits(clips).argmax(-1)
+
+
+class TransformersPipeline:
+    """transformers' audio-classification pipeline."""
+
+    name = "transformers"
+
+    def __init__(self, whisper, threads):
+        whole = WhisperModel.from_pretrained(whisper, dtype=torch.float32)
+        whole.config.num_labels = len(EMOTIONS)
+        model = WhisperForAudioClassification(whole.config)
+        model.encoder = whole.encoder
+        self.pipeline = pipeline(
+            "audio-classification",
+            model=model.eval(),
+            feature_extractor=WhisperFeatureExtractor(
+                model.config.num_mel_bins
+            ),
+            device="cpu",
+        )
+
+    def __call__(self, clips):
+        inputs = [
+            {"raw": clip.numpy(), "sampling_rate": SAMPLE_RATE}
+            for clip in clips
+        ]
+        return self.pipeline(inputs, top_k=1, batch_size=len(clips))
+
+
+class CTranslate2:
+    """CTranslate2's encoder with our log-mel, an average, a layer."""
+
+    compute_type, padded = "float32", True
+
+    def __init__(self, whisper, threads):
+        from ctranslate2 import StorageView
+        from ctranslate2.converters import TransformersConverter
+        from ctranslate2.models import Whisper
+
+        with tempfile.TemporaryDirectory() as folder:
+            converted = Path(folder) / "converted"
+            TransformersConverter(whisper).convert(str(converted))
+            self.model = Whisper(
+                str(converted),
+                compute_type=self.compute_type,
+                intra_threads=threads,
+            )
+        self.view = StorageView.from_array
+        self.log_mel = LogMel(self.model.n_mels)
+        config = WhisperModel.config_class.from_pretrained(whisper)
+        self.head = torch.nn.Linear(config.d_model, len(EMOTIONS))
+
+    @torch.no_grad()
+    def __call__(self, clips):
+        wavs, relative = pad(clips)
+        samples = absolute_lengths(relative, wavs.shape[1])
+        mel = self.log_mel(wavs, samples)
+        if self.padded:  # as faster-whisper does
+            mel = pad_end(mel, (0, 2 * WINDOW_FRAMES - mel.shape[2]))
+        view = self.view(mel.contiguous().numpy())
+        frames = numpy.asarray(self.model.encode(view, to_cpu=True))
+        means = [
+            torch.from_numpy(own[: num_frames(len(clip))]).mean(dim=0)
+            for own, clip in zip(frames, clips, strict=True)
+        ]
+        return self.head(torch.stack(means)).argmax(-1)
+
+
+def ctranslate2(compute_type, padded):
+    """One of CTranslate2's contestants."""
+    members = {
+        "name": f"ctranslate2-{compute_type}" + ("-30s" if padded else ""),
+        "compute_type": compute_type,
+        "padded": padded,
+    }
+    return type("CTranslate2", (CTranslate2,), members)
+
+
+CONTESTANTS = [
+    OurModel,
+    OurEncoder,
+    SpeechBrainLobe,
+    TransformersPipeline,
+    ctranslate2("float32", padded=True),
+    ctranslate2("int8", padded=True),
+    ctranslate2("float32", padded=False),
+    ctranslate2("int8", padded=False),
+]
+
+
+def enter(whisper, threads, names=None):
+    """{name: contestant} of those asked for and installed."""
+    entered = {}
+    for contestant in CONTESTANTS:
+        if names is not None and contestant.name not in names:
+            continue
+        try:
+            entered[contestant.name] = contestant(whisper, threads)
+        except ImportError as error:
+            print(f"{contestant.name} is left out: {error}.")
+    return entered

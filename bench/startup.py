@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""How long a process takes to its first answer, and with what.
+
+Starts Python anew for every repeat and lets it tell when it is past each
+step. The file is one of IEMOCAP's median length.
+
+> python bench/startup.py --whisper openai/whisper-base --wavs DIR
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import soundfile
+import timing
+from contestants import save_model
+
+from qieemo_sb.frames import SAMPLE_RATE
+
+CHILD = """
+import json, sys, time
+steps = {"python": time.time()}
+import qieemo_sb
+steps["import qieemo_sb"] = time.time()
+import torch
+torch.set_num_threads(int(sys.argv[3]))
+steps["import torch"] = time.time()
+from qieemo_sb import EncoderClassifier
+steps["import EncoderClassifier"] = time.time()
+classifier = EncoderClassifier.from_hparams(
+    sys.argv[1], run_opts={"device": "cpu"}
+)
+steps["load the model"] = time.time()
+classifier.classify_file(sys.argv[2])
+steps["first answer"] = time.time()
+classifier.classify_file(sys.argv[2])
+steps["second answer"] = time.time()
+print(json.dumps(steps))
+"""
+
+
+def main(arguments=None):
+    options = timing.parser(__doc__.partition("\n")[0]).parse_args(arguments)
+    about = timing.start(options)
+    with tempfile.TemporaryDirectory() as folder:
+        model = save_model(options.whisper, Path(folder) / "bundle")
+        wav = Path(folder) / "a.wav"
+        clip = timing.make_clips(1, options.wavs, [timing.MEDIAN])[0]
+        soundfile.write(wav, clip.numpy(), SAMPLE_RATE)
+        runs = [
+            run(model, wav, options.threads) for _ in range(options.repeats)
+        ]
+    results = {
+        step: {
+            "median": statistics.median(run[step] for run in runs),
+            "least": min(run[step] for run in runs),
+            "most": max(run[step] for run in runs),
+        }
+        for step in runs[0]
+    }
+    timing.table(
+        ["step", "ms, median (least to most)"],
+        [[step, timing.milliseconds(x)] for step, x in results.items()],
+    )
+    timing.write(options, about, results)
+
+
+def run(model, wav, threads):
+    """Seconds of each step of a new process."""
+    command = [sys.executable, "-c", CHILD, str(model), str(wav), str(threads)]
+    before = time.time()
+    printed = subprocess.run(
+        command, capture_output=True, check=True, text=True
+    )
+    moments = {"": before, **json.loads(printed.stdout.splitlines()[-1])}
+    names = list(moments)
+    steps = {
+        name: moments[name] - moments[names[i]]
+        for i, name in enumerate(names[1:])
+    }
+    steps["start to first answer"] = moments["first answer"] - before
+    return steps
+
+
+if __name__ == "__main__":
+    main()

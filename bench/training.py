@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""How long an epoch is, beside that of SpeechBrain's Whisper lobe.
+
+Frozen: ours encodes the clips once, into a cache, and trains what stands on
+the encoder from there, on random crops of 2 s as the recipe does and on whole
+clips; the lobe encodes them, padded to 30 s, every epoch. Fine-tuned: all of
+both encoders trains. The same clips, batches and optimizer for both; ours
+trains the whole of Qieemo, the lobe an average and a layer.
+
+> python bench/training.py --whisper openai/whisper-base --wavs DIR
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import tempfile
+from pathlib import Path
+
+import soundfile
+import timing
+import torch
+from contestants import EMOTIONS, SpeechBrainLobe, make_model
+
+from qieemo_sb.augment import random_crop
+from qieemo_sb.encoders.cache import EncoderCache
+from qieemo_sb.frames import FRAME_SECONDS, SAMPLE_RATE
+
+BATCH = 8
+CROP_SECONDS = 2.0  # the recipe's
+
+FIRST = "frozen, first epoch, qieemo"
+LATER = "frozen, later epochs, qieemo"
+WHOLE = "frozen, later epochs, whole clips, qieemo"
+LOBE = "frozen, every epoch, speechbrain"
+TUNED = "fine-tuned, qieemo"
+TUNED_LOBE = "fine-tuned, speechbrain"
+PAIRS = [(FIRST, LOBE), (LATER, LOBE), (WHOLE, LOBE), (TUNED, TUNED_LOBE)]
+
+
+def main(arguments=None):
+    options = timing.parser(__doc__.partition("\n")[0]).parse_args(arguments)
+    about = timing.start(options)
+    clips = sorted(timing.make_clips(options.clips, options.wavs), key=len)
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_clips(clips, Path(folder))
+        cached = OursFrozen(options.whisper, paths, Path(folder) / "cache")
+        results[FIRST] = first_epoch(cached)
+        whole = OursFrozen(options.whisper, paths, Path(folder) / "cache", None)
+        contestants = {
+            LATER: cached,
+            WHOLE: whole,
+            LOBE: Lobe(options, clips, True),
+            TUNED: OursTuned(options.whisper, clips),
+            TUNED_LOBE: Lobe(options, clips, False),
+        }
+        times = timing.alternate(
+            {name: lambda _, c=c: c.epoch() for name, c in contestants.items()},
+            [None],
+            options.repeats,
+        )
+    results |= {name: measured.summary() for name, measured in times.items()}
+    show(results)
+    timing.write(options, about, results)
+
+
+def write_clips(clips, folder):
+    paths = []
+    for i, clip in enumerate(clips):
+        paths.append(folder / f"{i}.wav")
+        soundfile.write(paths[-1], clip.numpy(), SAMPLE_RATE)
+    return paths
+
+
+def first_epoch(cached):
+    """Seconds of filling the cache and training once; there is but one."""
+    times = timing.Times()
+
+    def fill_and_train():
+        cached.fill()
+        cached.epoch()
+
+    times.add(*timing.timed(fill_and_train))
+    return times.summary()
+
+
+def batches(items):
+    return [items[i : i + BATCH] for i in range(0, len(items), BATCH)]
+
+
+class Trainer:
+    """An optimizer and an epoch; children say what a batch's scores are."""
+
+    def __init__(self, parameters, items):
+        trained = [p for p in parameters if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=1e-5)
+        self.items = items
+
+    def epoch(self):
+        for batch in batches(self.items):
+            scores = self.scores(batch)
+            targets = torch.arange(len(batch)) % len(EMOTIONS)
+            torch.nn.functional.cross_entropy(scores, targets).backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+
+class OursFrozen(Trainer):
+    """Qieemo on a frozen encoder's cache."""
+
+    def __init__(self, whisper, paths, folder, crop=CROP_SECONDS):
+        self.crop = None if crop is None else round(crop / FRAME_SECONDS)
+        self.model = make_model(whisper).train()
+        self.cache = EncoderCache(folder, self.model.encoder, self.model.blocks)
+        super().__init__(self.model.parameters(), paths)
+
+    def fill(self):
+        self.cache.fill(self.items, progress=False)
+
+    def scores(self, paths):
+        frames = [self.cache.load(path) for path in paths]
+        lengths = torch.tensor([len(x) for x in frames])
+        padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+        if self.crop is not None:
+            padded, lengths = random_crop(padded, lengths, self.crop)
+        return self.model(encoded=self.cache.output(padded, lengths)).log_probs
+
+
+class OursTuned(Trainer):
+    """Qieemo with an encoder that trains."""
+
+    def __init__(self, whisper, clips):
+        self.model = make_model(whisper, trainable_above=0).train()
+        super().__init__(self.model.parameters(), clips)
+
+    def scores(self, clips):
+        return self.model(*timing.pad(clips)).log_probs
+
+
+class Lobe(Trainer):
+    """SpeechBrain's lobe, an average and a layer."""
+
+    def __init__(self, options, clips, freeze):
+        self.model = SpeechBrainLobe(options.whisper, options.threads, freeze)
+        modules = (self.model.lobe, self.model.head)
+        super().__init__([p for m in modules for p in m.parameters()], clips)
+
+    def scores(self, clips):
+        return self.model.logits(clips)
+
+
+def show(results):
+    timing.table(
+        ["", "s an epoch, median (least to most)", "CPU s"],
+        [
+            [
+                name,
+                "{median:.3f} ({least:.3f} to {most:.3f})".format(**summary),
+                f"{summary['cpu_median']:.3f}",
+            ]
+            for name, summary in results.items()
+        ],
+    )
+    for ours, theirs in PAIRS:
+        ratio = results[theirs]["median"] / results[ours]["median"]
+        print(f"{ours}: {ratio:.1f} times faster than speechbrain")
+
+
+if __name__ == "__main__":
+    main()

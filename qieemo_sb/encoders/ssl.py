@@ -1,0 +1,332 @@
+"""wav2vec 2.0, HuBERT, WavLM and data2vec: waveform in, blocks out.
+
+transformers' own layers run on one utterance at a time, never on padding,
+which a group norm over time, a convolution over positions and an attention
+bias would all hear. Packing utterances as Whisper's file does saves nothing
+here: most of the time goes to convolutions of the waveform.
+
+The convolutions see 25 ms every 20 ms, so for some lengths they give one frame
+fewer than the clock of ``frames`` counts. The last frame then stands twice:
+every frame keeps the published model's numbers, and its 20 ms stay where
+Whisper's are.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers import (
+    AutoConfig,
+    Data2VecAudioModel,
+    HubertModel,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Model,
+    WavLMModel,
+)
+
+from qieemo_sb.encoders.base import SpeechEncoder
+from qieemo_sb.frames import SAMPLE_RATE, num_frames
+
+MODELS = {
+    "wav2vec2": Wav2Vec2Model,
+    "hubert": HubertModel,
+    "wavlm": WavLMModel,
+    "data2vec-audio": Data2VecAudioModel,
+}
+CLOCK = {  # 25 ms every 20 ms, as all published ones
+    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+}
+# What gives a model its shape, by the names of transformers' configurations.
+SHAPE = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "layer_norm_eps",
+    "do_stable_layer_norm",
+    "conv_dim",
+    "conv_bias",
+    "feat_extract_norm",
+    "feat_extract_activation",
+    "feat_proj_layer_norm",
+    "num_conv_pos_embeddings",
+    "num_conv_pos_embedding_groups",
+    "conv_pos_kernel_size",
+    "conv_pos_batch_norm",
+    "adapter_attn_dim",
+    "num_buckets",
+    "max_bucket_distance",
+)
+# Not used here, so a checkpoint need not have them: masking is the trainer's
+# business, and an adapter above the blocks has another clock.
+OFF = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "add_adapter": False}
+EPSILON = 1e-7  # of the variance of a waveform, as in transformers
+
+
+class SSLEncoder(SpeechEncoder):
+    """Convolutions of the waveform → positions → transformers' blocks.
+
+    Arguments
+    ---------
+    source : str or None
+        A wav2vec 2.0, HuBERT, WavLM or data2vec-audio: a hub id or a local
+        folder in Hugging Face format.
+    dims : dict or None
+        Instead of ``source``, a shape without weights: ``family`` (a key of
+        ``MODELS``), ``normalise`` (whether each utterance is brought to zero
+        mean and unit variance) and any of ``SHAPE``; what is left out is
+        transformers' default.
+    trainable_above : int or None
+        None: frozen and in eval mode. 0: all trainable but the convolutions of
+        the waveform, which the papers' fine-tuning leaves alone too. k: blocks
+        k + 1 … and the final norm, if there is one.
+    gradient_checkpointing : bool
+        Recompute blocks in the backward pass: less memory, more time.
+
+    Raises
+    ------
+    ValueError
+        Both or neither of ``source`` and ``dims`` are given, or the checkpoint
+        is another model, lacks weights, or does not say how its input is made.
+
+    Example
+    -------
+    >>> encoder = SSLEncoder(
+    ...     dims=dict(
+    ...         family="hubert",
+    ...         normalise=True,
+    ...         hidden_size=8,
+    ...         num_hidden_layers=2,
+    ...         num_attention_heads=2,
+    ...         intermediate_size=16,
+    ...         conv_dim=[4] * 7,
+    ...         num_conv_pos_embedding_groups=2,
+    ...     )
+    ... )
+    >>> wavs, wav_lens = torch.randn(2, 16_000), torch.tensor([1.0, 0.5])
+    >>> encoded = encoder(wavs, wav_lens)
+    >>> encoded.hidden_states[2].shape, encoded.lengths
+    (torch.Size([2, 50, 8]), tensor([50, 25]))
+    """
+
+    def __init__(
+        self,
+        source: str | None = None,
+        dims: dict | None = None,
+        trainable_above: int | None = None,
+        gradient_checkpointing: bool = False,
+    ):
+        super().__init__(trainable_above)
+        if (source is None) == (dims is None):
+            raise ValueError("SSLEncoder needs either source or dims.")
+        self.gradient_checkpointing = gradient_checkpointing
+        if source is not None:
+            model, normalise = _pretrained(source)
+        else:
+            model, normalise = _untrained(dims)
+        self.dims = _dims(model.config, normalise)
+        self.d_model = model.config.hidden_size
+        self.n_blocks = model.config.num_hidden_layers
+        self.convolutions = model.feature_extractor.conv_layers
+        self.projection = model.feature_projection
+        self.positions = model.encoder.pos_conv_embed
+        self.norm = model.encoder.layer_norm
+        self.dropout = model.encoder.dropout
+        self.blocks = model.encoder.layers
+        # Set by who trains: applied to each utterance's projected features
+        # [1, T, D] in training, where wav2vec 2.0 masks.
+        self.spec_augment = None
+        self.freeze()
+
+    def rebuild_config(self) -> dict:
+        """The shape alone: weights travel in the bundle."""
+        return {"dims": dict(self.dims)}
+
+    @property
+    def norm_is_last(self) -> bool:
+        """True if the norm stands after the blocks, False if before them."""
+        return self.dims.get("do_stable_layer_norm", False)
+
+    def frozen_parts(self) -> list[torch.nn.Module]:
+        """Convolutions, and what ``trainable_above`` keeps from training."""
+        before = [self.projection, self.positions, self.dropout]
+        if self.frozen:
+            parts = [*before, self.norm, self.blocks]
+        elif self.trainable_above == 0:
+            parts = []
+        else:
+            parts = [*before, *self.blocks[: self.trainable_above]]
+            parts += [] if self.norm_is_last else [self.norm]
+        return [self.convolutions, *parts]
+
+    def encode(
+        self,
+        wavs: torch.Tensor,
+        samples: torch.Tensor,
+        blocks: Iterable[int],
+    ) -> dict[int, torch.Tensor]:
+        """Hidden states of windows; see ``SpeechEncoder.encode``."""
+        blocks = sorted(set(blocks))
+        rows = [
+            self._encode_one(wav[:size], blocks)
+            for wav, size in zip(wavs, samples.tolist(), strict=True)
+        ]
+        pad = torch.nn.utils.rnn.pad_sequence
+        return {k: pad([row[k] for row in rows], True) for k in blocks}
+
+    def _encode_one(self, wav, blocks):
+        """An utterance [S] → {block: [T, D]}."""
+        last = max(blocks)
+        x, bias = self._embed(wav), None  # [1, T', D]
+        hidden = {0: x}
+        for k, block in enumerate(self.blocks[:last], start=1):
+            x, bias = self._run_block(block, x, bias)
+            hidden[k] = x
+        if last == self.n_blocks and self.norm_is_last:
+            hidden[last] = self.norm(x)
+        frames = num_frames(len(wav))
+        return {k: _on_the_clock(hidden[k], frames) for k in blocks}
+
+    def _embed(self, wav):
+        """Samples [S] → input of block 1, [1, T', D]."""
+        x = wav.float()
+        if self.dims["normalise"]:
+            x = (x - x.mean()) / (x.var(correction=0) + EPSILON).sqrt()
+        x = x[None, None]  # [1, 1, S]
+        for layer in self.convolutions:
+            x = layer(x)
+        x = _first(self.projection(x.transpose(1, 2)))
+        if self.training and self.spec_augment is not None:
+            x = self.spec_augment(x)
+        x = x + self.positions(x)
+        return self.dropout(x if self.norm_is_last else self.norm(x))
+
+    def _run_block(self, block, x, bias):
+        """A block on [1, T', D], and the bias that WavLM's first one makes."""
+        # Only WavLM's blocks hand on a bias.
+        wavlm = self.dims["family"] == "wavlm"
+        options = {"position_bias": bias} if wavlm else {}
+        if self.gradient_checkpointing and block.training:
+            out = checkpoint(block, x, use_reentrant=False, **options)
+        else:
+            out = block(x, **options)
+        return _first(out), out[1] if wavlm else None
+
+
+def _first(out):
+    """Some layers of transformers give a tuple, some a tensor."""
+    return out[0] if isinstance(out, tuple) else out
+
+
+def _on_the_clock(x, frames):
+    """[1, T or T - 1, D] → [T, D]; the last frame may stand twice."""
+    return torch.cat([x, x[:, -1:]], dim=1)[0, :frames]
+
+
+def read_config(source: str) -> Any:
+    """Read the configuration of a checkpoint that SSLEncoder runs.
+
+    Arguments
+    ---------
+    source : str
+        A hub id or a local folder.
+
+    Returns
+    -------
+    transformers.PreTrainedConfig
+
+    Raises
+    ------
+    ValueError
+        The checkpoint is another model, or its frames are not 20 ms.
+    """
+    config = AutoConfig.from_pretrained(source)
+    if config.model_type not in MODELS:
+        raise ValueError(
+            f"'{source}' is of the family '{config.model_type}'; SSLEncoder "
+            f"runs {', '.join(MODELS)}."
+        )
+    for name, expected in CLOCK.items():
+        if list(getattr(config, name)) != expected:
+            raise ValueError(
+                f"'{source}' has {name} {list(getattr(config, name))} where "
+                f"{expected} is needed: its frames are not 20 ms."
+            )
+    return config
+
+
+def _pretrained(source):
+    """A model with every weight from ``source``, in float32, and its input."""
+    config = read_config(source)
+    config.update(OFF)
+    # Some published ones, WavLM's among them, are a pickle alone: torch reads
+    # it with nothing but tensors allowed.
+    model, info = MODELS[config.model_type].from_pretrained(
+        source,
+        config=config,
+        dtype=torch.float32,
+        weights_only=True,
+        output_loading_info=True,
+    )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ValueError(
+            f"'{source}' is no whole {config.model_type}: it lacks "
+            f"{len(missing)} weights ({missing[0]}, …)."
+        )
+    return model, _normalises(source)
+
+
+def _normalises(source):
+    """Whether a checkpoint wants zero mean and unit variance."""
+    try:
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(source)
+    except OSError as error:
+        raise ValueError(
+            f"'{source}' does not say whether its input is normalised: it has "
+            "no preprocessor_config.json. Copy that of the checkpoint that it "
+            "was made from."
+        ) from error
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise ValueError(
+            f"'{source}' hears {extractor.sampling_rate} Hz, not {SAMPLE_RATE}."
+        )
+    return bool(extractor.do_normalize)
+
+
+def _untrained(dims):
+    """A model of a given shape with fresh weights, and its input."""
+    # A bundle's yaml may be a stranger's: no other name reaches transformers.
+    unknown = sorted(set(dims) - {"family", "normalise", *SHAPE})
+    if unknown:
+        raise ValueError(
+            f"dims has {unknown}; known are family, normalise, "
+            f"{', '.join(SHAPE)}."
+        )
+    family = dims.get("family")
+    if family not in MODELS or not isinstance(dims.get("normalise"), bool):
+        raise ValueError(
+            f"dims needs family (one of {', '.join(MODELS)}) and normalise "
+            f"(true or false), not {family!r} and {dims.get('normalise')!r}."
+        )
+    shape = {k: v for k, v in dims.items() if k in SHAPE}
+    try:
+        config = AutoConfig.for_model(family, **shape, **CLOCK, **OFF)
+        return MODELS[family](config), dims["normalise"]
+    except Exception as error:  # transformers has many kinds for wrong values
+        raise ValueError(f"dims make no {family}: {error}") from error
+
+
+def _dims(config, normalise):
+    """Plain values that ``_untrained`` makes the same shape of."""
+    # A config.json may say more than its family knows.
+    known = [k for k in SHAPE if hasattr(type(config)(), k)]
+    shape = {k: getattr(config, k) for k in known}
+    shape["conv_dim"] = list(config.conv_dim)
+    return {"family": config.model_type, "normalise": normalise, **shape}

@@ -1,0 +1,1 @@
+"""What makes the tables: cross-validation, block probes, ablations."""

@@ -1,0 +1,1 @@
+"""Tokenizers of the PPG: text in, tokens out, and back."""

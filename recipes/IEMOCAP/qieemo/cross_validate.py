@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Train and test every fold with every seed, and add up.
+
+To use it, do the following (every option of train.py may follow):
+> python cross_validate.py hparams/qieemo.yaml --data_folder DIR
+> python cross_validate.py hparams/qieemo.yaml --data_folder DIR \
+      --folds 1,2 --seeds 1986,1987,1988 --mmf null --output_folder results/x
+
+The table is cv.json and cv.md in the output folder, renewed after every run,
+and cv.png, drawn at the end. A run that is finished is not run again, and one
+that was stopped goes on; runs with other options need another output folder.
+With --ray, runs go side by side on a Ray cluster, or on this machine's cores.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+from qieemo_sb.corpora.utterance import CorpusError
+from qieemo_sb.evidence import command
+from qieemo_sb.evidence.crossval import cross_validate, describe, plan
+from qieemo_sb.evidence.recipe import EvidenceError, Recipe
+
+TRAIN = Path(__file__).with_name("train.py")
+
+
+def main(arguments):
+    """Run what is not finished → exit status, 1 if a run has failed."""
+    parser = command.make_parser(__doc__.split("\n")[0], "yaml of train.py")
+    command.add_run_options(parser)
+    parser.add_argument(
+        "--script",
+        type=Path,
+        default=TRAIN,
+        help="what is run in train.py's place, e.g. functionals.py",
+    )
+    options, rest = parser.parse_known_args(arguments)
+    recipe = Recipe(options.hparams, rest)
+    recipe.check_data()
+    folder = options.output_folder or recipe.folder("cv")
+    about = {
+        "title": f"{recipe.tree['corpus']}, {options.hparams.name}",
+        "command": command.shown("cross_validate.py", arguments),
+    }
+    runs = plan(options.script, recipe, folder, options.folds, options.seeds)
+    result = cross_validate(
+        runs, folder, command.executor(options), about=about
+    )
+    print(f"\n{describe(result)}\nIn {folder}: cv.json, cv.md, cv.png")
+    return 1 if result["failed"] else 0
+
+
+if __name__ == "__main__":
+    # As Ctrl-C does: else the run that is going on would outlive this one.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (CorpusError, EvidenceError) as error:
+        sys.exit(f"\n{error}")

@@ -1,0 +1,367 @@
+#!/usr/bin/env python3
+"""Recipe for training Qieemo's PPG head: stage 1, speech to text.
+
+A CTC head on the last block of an ASR encoder learns to read; its phonetic
+posteriorgram is one of the two views of speech that stage 2 (train.py) fuses.
+
+To run this recipe on sentences spoken by machines, without any corpus:
+> python train_ppg.py hparams/ppg.yaml
+
+On IEMOCAP's or LibriSpeech's transcripts, or on your own manifests:
+> python train_ppg.py hparams/ppg.yaml --corpus iemocap --data_folder DIR
+> python train_ppg.py hparams/ppg.yaml --corpus librispeech --data_folder DIR
+> python train_ppg.py hparams/ppg.yaml --corpus manifests --data_folder DIR
+
+Stage 2 takes the result:
+> python train.py hparams/qieemo.yaml --ppg_source results/ppg/1986/model
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import json
+import logging
+import random
+import sys
+from pathlib import Path
+
+import speechbrain as sb
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.dataio.sampler import DynamicBatchSampler
+from speechbrain.nnet.schedulers import update_learning_rate
+from speechbrain.utils.distributed import (
+    get_rank,
+    if_main_process,
+    run_on_main,
+)
+
+from qieemo_sb.audio import AudioError, read_audio
+from qieemo_sb.bundle import BundleError, save_bundle
+from qieemo_sb.card import reader_card
+from qieemo_sb.corpora.utterance import CorpusError
+from qieemo_sb.encoders.cache import EncoderCache
+from qieemo_sb.files import replacing
+from qieemo_sb.frames import (
+    SAMPLE_RATE,
+    absolute_lengths,
+    num_frames,
+)
+from qieemo_sb.lobes.ppg import greedy
+from qieemo_sb.model import Qieemo
+from qieemo_sb.reader import check_tokens
+from qieemo_sb.tokens.base import TokenError, transcript_problem
+
+logger = logging.getLogger(__name__)
+
+
+class ReadingBrain(sb.Brain):
+    """Trains the PPG head, and what of the encoder is to train, by CTC."""
+
+    def compute_forward(self, batch, stage):
+        """Waveforms, or what a frozen encoder said of them → QieemoOutput."""
+        batch = batch.to(self.device)
+        cache = self.hparams.cache
+        if cache is None:
+            return self.modules.reader(*batch.sig)
+        frames, relative = batch.frames
+        lengths = absolute_lengths(relative, frames.shape[1])
+        return self.modules.reader(encoded=cache.output(frames, lengths))
+
+    def compute_objectives(self, predictions, batch, stage):
+        """CTC loss."""
+        tokens, token_lens = batch.tokens
+        ppg, lengths = predictions.ppg, predictions.lengths
+        if stage != sb.Stage.TRAIN:
+            self.keep_score(batch, greedy(ppg, lengths))
+        return sb.nnet.losses.ctc_loss(
+            ppg, tokens, lengths / ppg.shape[1], token_lens, blank_index=0
+        )
+
+    def keep_score(self, batch, indices):
+        """Compare what was read with what was said."""
+        tokenizer = self.hparams.tokenizer
+        read = [tokenizer.decode_ids(row) for row in indices]
+        said = [tokenizer.decode_ids(row) for row in batch.token_list]
+        self.cer.append(batch.id, map(list, read), map(list, said))
+        words = [[text.split() for text in texts] for texts in (read, said)]
+        self.wer.append(batch.id, *words)
+
+    def on_fit_batch_start(self, batch, should_step):
+        """Make chance a function of seed, epoch and step alone.
+
+        A run that was killed then goes on exactly as if it had not been.
+        """
+        epoch = self.hparams.epoch_counter.current
+        place = (self.hparams.seed, epoch, self.step, get_rank() or 0)
+        seed = random.Random(repr(place)).getrandbits(32)
+        random.seed(seed)
+        torch.manual_seed(seed)
+
+    def on_stage_start(self, stage, epoch=None):
+        """Start fresh scores; let the encoder learn after the warm-up."""
+        if stage != sb.Stage.TRAIN:
+            self.cer = self.hparams.error_rate_computer()
+            self.wer = self.hparams.error_rate_computer()
+        elif "encoder" in self.optimizers_dict:
+            learns = epoch > self.hparams.warmup_epochs
+            for group in self.encoder_optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.requires_grad_(learns)
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Log an epoch, keep the best model, write the results."""
+        if stage == sb.Stage.TRAIN:
+            self.train_loss = stage_loss
+            return
+        stats = {
+            "loss": stage_loss,
+            "CER": self.cer.summarize("error_rate"),
+            "WER": self.wer.summarize("error_rate"),
+        }
+        if stage == sb.Stage.VALID:
+            self.end_epoch(epoch, stats)
+        else:
+            self.hparams.train_logger.log_stats(
+                {"best epoch": self.hparams.epoch_counter.best_limit},
+                test_stats=stats,
+            )
+            if if_main_process():
+                write_results(self.hparams, self.cer, self.wer)
+
+    def end_epoch(self, epoch, stats):
+        """Anneal, log, decide whether to stop, and save, in this order."""
+        schedules = {
+            "head": self.hparams.lr_annealing,
+            "encoder": self.hparams.encoder_lr_annealing,
+        }
+        for name, optimizer in self.optimizers_dict.items():
+            rate, new_rate = schedules[name](epoch)
+            update_learning_rate(optimizer, new_rate)
+        self.hparams.train_logger.log_stats(
+            {"epoch": epoch, "lr": self.hparams.lr_annealing(epoch)[0]},
+            train_stats={"loss": self.train_loss},
+            valid_stats=stats,
+        )
+        # Before saving: a resumed run has to know how long nothing got better.
+        self.hparams.epoch_counter.update_metric(stats["CER"])
+        self.checkpointer.save_and_keep_only(meta=stats, min_keys=["CER"])
+
+    def init_optimizers(self):
+        """One optimizer for the head, one for what trains of the encoder."""
+        model = self.hparams.model
+        self.optimizer = self.opt_class(model.ppg_head.parameters())
+        self.optimizers_dict = {"head": self.optimizer}
+        trainable = [p for p in model.encoder.parameters() if p.requires_grad]
+        if trainable:
+            self.encoder_optimizer = self.hparams.encoder_opt_class(trainable)
+            self.optimizers_dict["encoder"] = self.encoder_optimizer
+        for name, optimizer in self.optimizers_dict.items():
+            self.checkpointer.add_recoverable(f"{name}_opt", optimizer)
+
+
+def write_results(hparams, cer, wer):
+    """metrics.json, readings.txt and the bundle."""
+    folder = Path(hparams.output_folder)
+    metrics = {
+        "character_error_rate": cer.summarize("error_rate") / 100,
+        "word_error_rate": wer.summarize("error_rate") / 100,
+        "num_utterances": len(cer.scores),
+        "tokens": str(hparams.tokenizer),
+        "corpus": hparams.corpus,
+        "seed": hparams.seed,
+    }
+    with replacing(folder / "metrics.json") as partial:
+        partial.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
+    with replacing(folder / "readings.txt") as partial:
+        with open(partial, "w", encoding="utf-8") as fout:
+            wer.write_stats(fout)
+    save_bundle(
+        folder / "model",
+        hparams.model,
+        None,
+        reader_card(metrics),
+        tokens=hparams.tokenizer,
+    )
+
+
+def dataio_prep(hparams):
+    """Datasets of the three manifests, with tokens and audio.
+
+    Arguments
+    ---------
+    hparams : dict
+        Of the yaml; its tokenizer is fitted, and gets ``model`` and ``cache``.
+
+    Returns
+    -------
+    dict
+        "train", "valid" and "test" → DynamicItemDataset.
+    """
+    datasets = {
+        split: sb.dataio.dataset.DynamicItemDataset.from_json(
+            json_path=hparams[f"{split}_annotation"],
+            replacements={"data_root": hparams[f"{split}_folder"]},
+        )
+        for split in ("train", "valid", "test")
+    }
+    tokenizer = hparams["tokenizer"]
+    tokenizer.fit(e["wrd"] for e in datasets["train"].data.values())
+    check_tokens(tokenizer, hparams["save_folder"])
+    datasets = alignable(hparams, datasets)
+    hparams["model"] = Qieemo(
+        encoder=hparams["encoder"],
+        ppg_head=hparams["make_ppg_head"](
+            hparams["encoder"].d_model, len(tokenizer)
+        ),
+    )
+    hparams["cache"] = make_cache(hparams, datasets)
+    cached = hparams["cache"] is not None
+
+    @sb.utils.data_pipeline.takes("wav")
+    @sb.utils.data_pipeline.provides("frames" if cached else "sig")
+    def audio_pipeline(wav):
+        """16 kHz mono, or what the frozen encoder said of it, [T, 1, D]."""
+        return hparams["cache"].load(wav) if cached else read_audio(wav)
+
+    @sb.utils.data_pipeline.takes("wrd")
+    @sb.utils.data_pipeline.provides("token_list", "tokens")
+    def token_pipeline(wrd):
+        """Indices of the transcript's tokens."""
+        token_list = tokenizer.encode_as_ids(wrd)
+        yield token_list
+        yield torch.tensor(token_list)
+
+    for step in (audio_pipeline, token_pipeline):
+        sb.dataio.dataset.add_dynamic_item(list(datasets.values()), step)
+    outputs = ["id", "frames" if cached else "sig", "token_list", "tokens"]
+    sb.dataio.dataset.set_output_keys(list(datasets.values()), outputs)
+    # Neighbours of like length: evaluation spends little on padding.
+    for split in ("valid", "test"):
+        datasets[split] = datasets[split].filtered_sorted(sort_key="length")
+    return datasets
+
+
+def alignable(hparams, datasets):
+    """Datasets whose transcripts CTC can align; what cannot be is told."""
+    problems = {split: {} for split in datasets}
+    for split, dataset in datasets.items():
+        for utt_id, entry in dataset.data.items():
+            frames = num_frames(round(entry["length"] * SAMPLE_RATE))
+            problem = transcript_problem(
+                hparams["tokenizer"], entry["wrd"], frames
+            )
+            if problem:
+                problems[split][utt_id] = problem
+    told = [
+        f"  {split}, {utt_id}: {problem}"
+        for split, found in problems.items()
+        for utt_id, problem in found.items()
+    ]
+    if not told:
+        return datasets
+    heading = f"{len(told)} transcripts that CTC cannot align"
+    if not hparams["leave_out_unalignable"]:
+        raise CorpusError(
+            f"{heading}:\n" + "\n".join(told) + "\nMend the manifests, or set "
+            "leave_out_unalignable to True."
+        )
+    logger.warning("%s are left out:\n%s", heading, "\n".join(told))
+    return {
+        split: dataset.filtered_sorted(
+            key_test={"id": lambda utt_id, s=split: utt_id not in problems[s]}
+        )
+        for split, dataset in datasets.items()
+    }
+
+
+def make_cache(hparams, datasets):
+    """Compute a frozen encoder's last block, once for all epochs."""
+    model = hparams["model"]
+    if not (hparams["cache_folder"] and model.encoder.frozen):
+        return None
+    cache = EncoderCache(
+        hparams["cache_folder"],
+        model.encoder,
+        model.blocks,
+        hparams["cache_dtype"],
+    )
+    wavs = [
+        str(Path(hparams[f"{split}_folder"], entry["wav"]))
+        for split, dataset in datasets.items()
+        for entry in dataset.data.values()
+    ]
+    run_on_main(cache.fill, args=[wavs])
+    return cache
+
+
+def main(hparams, run_opts):
+    """Prepare, train, test."""
+    if not hparams["skip_prep"]:
+        # First: it needs data that may be missing, the other takes minutes.
+        if hparams["prepare_test"]:
+            run_on_main(hparams["prepare_test"])
+        run_on_main(hparams["prepare"])
+    # Where the Brain will be: the cache is filled before there is one.
+    hparams["encoder"].to(run_opts.get("device") or "cpu")
+    datasets = dataio_prep(hparams)
+    model = hparams["model"]
+    hparams["checkpointer"].add_recoverable("ppg_head", model.ppg_head)
+    if not model.encoder.frozen:
+        hparams["checkpointer"].add_recoverable("encoder", model.encoder)
+    brain = ReadingBrain(
+        modules={"reader": model},
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    sampler = DynamicBatchSampler(
+        datasets["train"],
+        length_func=lambda entry: entry["length"],
+        seed=hparams["seed"],
+        **hparams["dynamic_batch_sampler"],
+    )
+    brain.train_sampler = sampler
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs={
+            "batch_sampler": sampler,
+            "num_workers": hparams["num_workers"],
+        },
+        valid_loader_kwargs=hparams["test_dataloader_opts"],
+    )
+    brain.evaluate(
+        datasets["test"],
+        min_key="CER",
+        test_loader_kwargs=hparams["test_dataloader_opts"],
+    )
+
+
+# RECIPE BEGINS!
+if __name__ == "__main__":
+    # Reading command line arguments.
+    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+
+    # Initialize ddp (useful only for multi-GPU DDP training).
+    sb.utils.distributed.ddp_init_group(run_opts)
+
+    # Load hyperparameters file with command-line overrides.
+    try:
+        with open(hparams_file, encoding="utf-8") as fin:
+            hparams = load_hyperpyyaml(fin, overrides)
+    except BundleError as error:
+        sys.exit(f"\n{error}")
+
+    # Create experiment directory
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+    try:
+        main(hparams, run_opts)
+    except (CorpusError, AudioError, BundleError, TokenError) as error:
+        sys.exit(f"\n{error}")

@@ -1,0 +1,217 @@
+"""A checkpoint's own reading, in this house's tokens."""
+
+import checkpoints
+import pytest
+import torch
+from checkpoints import D_MODEL, ENGLISH
+from safetensors.torch import load_file, save_file
+from speechbrain.inference.classifiers import (
+    EncoderClassifier as SpeechBrainEncoderClassifier,
+)
+from transformers import Wav2Vec2FeatureExtractor
+
+from qieemo_sb.bundle import describe, save_bundle
+from qieemo_sb.encoders.pretrained import pretrained_encoder
+from qieemo_sb.inference import EncoderClassifier
+from qieemo_sb.lobes.cma import CMA
+from qieemo_sb.lobes.mixer import BlockMixer
+from qieemo_sb.lobes.mmf import MMF
+from qieemo_sb.lobes.ppg import PPGHead
+from qieemo_sb.lobes.pretrained_ppg import (
+    PretrainedPPGHead,
+    has_ctc_head,
+    pretrained_ppg_head,
+    tokens_of,
+)
+from qieemo_sb.reader import make_encoder, make_reader
+from qieemo_sb.tokens.base import TokenError
+from qieemo_sb.tokens.characters import Characters
+from qieemo_sb.trust import UntrustedYaml, load_trusted_yaml
+
+FAMILIES = ["wav2vec2-base", "wav2vec2-large", "hubert-large", "wavlm-base"]
+
+
+@pytest.fixture
+def save_ctc(tmp_path):
+    """Write a small model that reads, with its vocabulary."""
+
+    def save(variant="wav2vec2-base", tokens=ENGLISH, size=None, **options):
+        model = checkpoints.make_model(
+            variant, ctc=True, vocab_size=size or len(tokens)
+        )
+        folder = checkpoints.save(model, tmp_path)
+        checkpoints.save_vocabulary(tmp_path, tokens, **options)
+        return model, folder
+
+    return save
+
+
+def names(tokens):
+    return tokens.names
+
+
+@pytest.mark.parametrize("variant", [*FAMILIES, "wavlm-large", "data2vec"])
+def test_ppg_is_what_the_checkpoint_reads(sound, save_ctc, variant):
+    model, folder = save_ctc(variant)
+    signal = sound(16_000)
+    values = Wav2Vec2FeatureExtractor()(
+        signal.numpy(), sampling_rate=16_000, return_tensors="pt"
+    )["input_values"]
+    with torch.no_grad():
+        theirs = model(values).logits[0]  # [49, 32]
+    # Blank, space, apostrophe, a to z; begin, end and unknown left out.
+    rows = [ENGLISH.index(t) for t in ["<pad>", "|", *sorted(ENGLISH[5:])]]
+    expected = theirs[:, rows].log_softmax(dim=-1)
+    encoder = pretrained_encoder(folder)
+    encoded = encoder(signal[None], blocks=[3])
+    head = pretrained_ppg_head(folder)
+    ppg = head(encoded.hidden_states[3], encoded.lengths)
+    assert ppg.shape == (1, 50, 29)
+    assert torch.allclose(ppg[0, :49], expected, atol=1e-4)
+
+
+def test_english_letters_are_those_of_the_house(save_ctc):
+    _, folder = save_ctc()
+    assert pretrained_ppg_head(folder).n_tokens == 29
+    assert tokens_of(folder) == Characters()
+
+
+def test_blank_may_stand_anywhere(save_ctc):
+    # As fine-tuned models have it, with two rows that nobody uses.
+    tokens = ["b", "|", "a", "[UNK]", "[PAD]"]
+    model, folder = save_ctc(
+        tokens=tokens, size=7, pad_token="[PAD]", unk_token="[UNK]"
+    )
+    assert names(tokens_of(folder)) == ["<blank>", " ", "a", "b"]
+    weight = pretrained_ppg_head(folder).linear.weight
+    assert torch.equal(weight, model.lm_head.weight[[4, 1, 2, 0]])
+
+
+def test_case_stays_where_it_tells_tokens_apart(save_ctc):
+    _, folder = save_ctc(tokens=["<pad>", "s", "S", "T", "|"])
+    assert names(tokens_of(folder)) == ["<blank>", " ", "S", "T", "s"]
+
+
+def test_phones_of_several_letters(save_ctc):
+    tokens = ["<pad>", "<s>", "</s>", "<unk>", "tʃ", "ɑː", "n", "ə"]
+    _, folder = save_ctc(tokens=tokens)
+    assert names(tokens_of(folder)) == ["<blank>", "n", "tʃ", "ɑː", "ə"]
+
+
+def test_rows_are_distributions():
+    head = PretrainedPPGHead(d_model=8, n_tokens=5)
+    ppg = head(10 * torch.randn(2, 7, 8), torch.tensor([7, 3]))
+    assert torch.allclose(ppg.exp().sum(-1), torch.ones(2, 7))
+
+
+def test_it_does_not_train(save_ctc):
+    head = pretrained_ppg_head(save_ctc()[1])
+    x = torch.randn(1, 3, D_MODEL, requires_grad=True)
+    head.train()(x, torch.tensor([3]))[..., 0].sum().backward()
+    assert x.grad.abs().sum() > 0  # what is below it may
+    assert all(p.grad is None for p in head.parameters())
+
+
+# Checkpoints with none
+
+
+def test_own_head_where_there_is_one(save_ctc):
+    _, folder = save_ctc(tokens=["<pad>", "|", "a"])
+    assert has_ctc_head(folder)
+    encoder = make_encoder(folder)
+    reader = make_reader(encoder, encoder_source=folder)
+    assert isinstance(reader.ppg_head, PretrainedPPGHead)
+    assert reader.trained and reader.ppg_head.n_tokens == 3
+    assert reader.tokens.encode_as_ids("A b") == [2]
+
+
+def test_new_head_where_there_is_none(tmp_path):
+    model = checkpoints.make_model("wav2vec2-base")
+    folder = checkpoints.save(model, tmp_path)
+    assert not has_ctc_head(folder)
+    reader = make_reader(make_encoder(folder), encoder_source=folder)
+    assert isinstance(reader.ppg_head, PPGHead)
+    assert reader.ppg_head.n_tokens == len(reader.tokens) == 29
+    for load in (pretrained_ppg_head, tokens_of):
+        with pytest.raises(ValueError, match=r"no CTC.*\['Wav2Vec2Model'\]"):
+            load(folder)
+
+
+def test_phones_cannot_be_written_by_hand(save_ctc):
+    tokens = ["<pad>", "<s>", "</s>", "<unk>", "tʃ", "ɑː", "n", "ə"]
+    phones = tokens_of(save_ctc(tokens=tokens)[1])
+    assert phones.decode_ids([2, 4]) == "tʃə"
+    with pytest.raises(TokenError, match="no letters"):
+        phones.encode_as_ids("china")
+
+
+def test_missing_vocabulary(save_ctc, tmp_path):
+    _, folder = save_ctc()
+    (tmp_path / "vocab.json").unlink()
+    for load in (pretrained_ppg_head, tokens_of):
+        with pytest.raises(ValueError, match="no vocab.json that says"):
+            load(folder)
+
+
+def test_missing_blank(save_ctc):
+    _, folder = save_ctc(tokens=["a", "b", "|"])
+    with pytest.raises(ValueError, match="3 outputs.*the blank '<pad>'"):
+        pretrained_ppg_head(folder)
+
+
+def test_missing_weights(save_ctc, tmp_path):
+    _, folder = save_ctc()
+    path = tmp_path / "model.safetensors"
+    weights = load_file(path)
+    del weights["lm_head.weight"]
+    save_file(weights, path, {"format": "pt"})
+    with pytest.raises(ValueError, match="lacks the weights of its CTC head"):
+        pretrained_ppg_head(folder)
+
+
+def test_head_on_an_adapter(tmp_path):
+    model = checkpoints.make_model("wav2vec2-base", ctc=True, add_adapter=True)
+    folder = checkpoints.save(model, tmp_path)
+    checkpoints.save_vocabulary(tmp_path, ENGLISH)
+    with pytest.raises(ValueError, match="reads from an adapter"):
+        pretrained_ppg_head(folder)
+    assert pretrained_encoder(folder).n_blocks == 3  # the blocks are there
+
+
+# In a bundle
+
+
+@pytest.mark.parametrize("variant", ["wav2vec2-base", *FAMILIES[2:]])
+def test_round_trip(
+    sound, save_ctc, make_model, make_labels, tmp_path, variant
+):
+    _, source = save_ctc(variant, tokens=["<pad>", "|", "A", "B"])
+    both = (4, D_MODEL, 12)
+    model = make_model(
+        encoder=pretrained_encoder(source),
+        mixer=BlockMixer([1, 2], D_MODEL),
+        ppg_head=pretrained_ppg_head(source),
+        mmf=MMF(*both),
+        cma=CMA(*both, heads=2, ffn=16),
+    )
+    folder = save_bundle(
+        tmp_path / "b", model, make_labels(), "", tokens_of(source)
+    )
+    wavs = sound(16_000)[None]
+    expected = model(wavs).log_probs
+    ours = EncoderClassifier.from_hparams(folder)
+    answer = ours.classify_batch(wavs)[0]
+    assert torch.allclose(answer, expected, atol=1e-5)
+    assert names(ours.tokens) == ["<blank>", " ", "a", "b"]
+    theirs = SpeechBrainEncoderClassifier.from_hparams(source=str(folder))
+    assert torch.equal(theirs.classify_batch(wavs)[0], answer)
+
+
+def test_strangers_shape_cannot_reach_further(save_ctc, make_model):
+    encoder = pretrained_encoder(save_ctc()[1])
+    head = PretrainedPPGHead(D_MODEL, 29)
+    text = describe(make_model(encoder=encoder, ppg_head=head))
+    load_trusted_yaml(text, "here")
+    text = text.replace("family:", "_attn_implementation: x/y\n        family:")
+    with pytest.raises(UntrustedYaml, match="_attn_implementation"):
+        load_trusted_yaml(text, "stranger")

@@ -1,0 +1,169 @@
+"""The scripts that make the tables, run as a user runs them."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from runs import IEMOCAP, demo
+from standin import TRAIN, YAML
+
+from qieemo_sb.audio import read_audio
+from qieemo_sb.evidence.probing import read_fold
+from qieemo_sb.evidence.recipe import Recipe
+
+SMALL = [
+    "--encoder={dims: {d_model: 16, n_blocks: 2, n_heads: 2, ffn_dim: 16}}",
+    "--emotional_blocks=[1]",
+    "--speed_perturbation=False",
+]
+
+
+def load(script):
+    """A script of the recipe as a module."""
+    spec = importlib.util.spec_from_file_location(
+        script, IEMOCAP / f"{script}.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """A recipe whose train.py takes no time."""
+    (tmp_path / "recipe.yaml").write_text(YAML)
+    (tmp_path / "train.py").write_text(TRAIN)
+    (tmp_path / "grid.yaml").write_text(
+        "hparams: recipe.yaml\naxes: {size: {whole: {}, half: {width: 48}}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_two_folds_of_the_demo(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(IEMOCAP)
+    arguments = demo(corpus, tmp_path / "cv", epochs=1)
+    code = load("cross_validate").main([*arguments, *SMALL, "--folds=1,2"])
+    result = read(tmp_path / "cv/cv.json")
+    assert (code, result["failed"]) == (0, [])
+    assert result["title"] == "synthetic, demo.yaml"
+    assert str(tmp_path) not in json.dumps(result)
+    for metrics in result["runs"]:
+        folder = tmp_path / f"cv/fold_{metrics['fold']}/1986"
+        tested = read(folder / "test.json").values()
+        assert {entry["session"] for entry in tested} == {metrics["fold"]}
+        assert metrics.pop("minutes") > 0
+        assert metrics == read(folder / "metrics.json")
+        assert (folder / "model/model.safetensors").exists()
+    assert len(result["runs"]) == 2
+    pooled = result["summary"]["pooled"]
+    assert pooled["num_utterances"] == sum(
+        metrics["num_utterances"] for metrics in result["runs"]
+    )
+
+
+CHEAP = ["recipe.yaml", "--script=train.py", "--data_folder", "data"]
+
+
+def test_a_failure_is_the_exit_status(recipe, capsys):
+    main = load("cross_validate").main
+    (recipe / "broken").touch()
+    assert main([*CHEAP, "--folds", "2,3", "--seeds=1"]) == 1
+    printed = capsys.readouterr().out
+    assert "[1/2] fold 2, seed 1: FAILED" in printed
+    assert "this went wrong" in printed
+    (recipe / "broken").unlink()
+    assert main([*CHEAP, "--folds", "2,3", "--seeds=1"]) == 0
+    assert "[2/2] fold 3, seed 1: WA 0.500, UA 0.500 (was finished)" in (
+        capsys.readouterr().out
+    )
+    assert read(recipe / "results/x/cv/cv.json")["failed"] == []
+
+
+def test_what_cannot_be_run_is_said_without_a_traceback(recipe):
+    done = subprocess.run(
+        [sys.executable, IEMOCAP / "cross_validate.py", *CHEAP, "--folds=9"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stdout.strip() == (
+        "There is no fold 9: there are 1, 2, 3, 4, 5, 6."
+    )
+    assert not (recipe / "results").exists()
+
+
+def test_an_ablation(recipe, capsys, monkeypatch):
+    ablate = load("ablate")
+    monkeypatch.setattr(ablate, "TRAIN", recipe / "train.py")
+    options = ["--data_folder=data", "--folds=1,2", "--seeds=1,2"]
+    assert ablate.main(["grid.yaml", *options]) == 0
+    result = read(recipe / "results/x/ablation/ablation.json")
+    assert [row["name"] for row in result["rows"]] == ["default", "size: half"]
+    # A linear layer from two to three: 6 weights, 3 biases.
+    assert result["rows"][0]["parameters"] == {"trained": 9, "total": 9}
+    assert "| size: half |" in capsys.readouterr().out
+    (recipe / "broken").touch()
+    folder = f"--output_folder={recipe / 'other'}"
+    assert ablate.main(["grid.yaml", *options, folder]) == 1
+
+
+def test_probes_of_the_demo_and_what_is_kept_of_them(corpus, tmp_path):
+    load("probe_blocks").main(
+        [
+            str(IEMOCAP / "hparams/demo.yaml"),
+            f"--data_folder={corpus}",
+            f"--output_folder={tmp_path}",
+            "--make_corpus=null",
+            "--folds=1,5",
+            "--speaker_normalise",
+            *SMALL,
+        ]
+    )
+    result = read(tmp_path / "probe.json")
+    assert len(result["tables"]) == 2
+    for table in result["tables"].values():
+        assert list(table) == ["0", "1", "2", "all blocks"]
+        assert list(table["1"]["macro_f1"]["by_fold"]) == ["1", "5"]
+    parts = ("train", "valid", "test")
+    told = [set(read(tmp_path / f"fold_1/{part}.json")) for part in parts]
+    kept = list(tmp_path.glob("cache/*-pooled/*.npy"))
+    assert len(kept) == len(set.union(*told))
+
+
+def test_what_chooses_nothing_trains_on_all_that_is_not_tested(
+    corpus, tmp_path
+):
+    recipe = Recipe(
+        IEMOCAP / "hparams/demo.yaml",
+        [f"--data_folder={corpus}", "--make_corpus=null"],
+    )
+    train, test = read_fold(recipe, 3, tmp_path)
+    assert {u.session for u in train} == {1, 2, 4, 5}
+    assert {u.session for u in test} == {3}
+
+
+def test_functionals_have_the_command_line_and_metrics_of_train_py(
+    corpus, tmp_path, monkeypatch
+):
+    script = load("functionals")
+
+    def loudness(wavs, folder):
+        return [np.array([read_audio(wav).std()]) for wav in wavs]
+
+    monkeypatch.setattr(script, "functionals", loudness)
+    arguments = demo(corpus, tmp_path)[1:]
+    demo_yaml = IEMOCAP / "hparams/demo.yaml"
+    script.main(Recipe(demo_yaml, [*arguments, "--fold=2", "--seed=7"]))
+    metrics = read(tmp_path / "metrics.json")
+    assert (metrics["fold"], metrics["seed"]) == (2, 7)
+    assert metrics["num_utterances"] == len(read(tmp_path / "test.json"))
+    assert metrics["weighted_accuracy"] > 0.3  # raised and lowered voices

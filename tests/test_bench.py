@@ -1,0 +1,154 @@
+"""Each measurement runs and says what it promises; numbers are not judged."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+BENCH = Path(__file__).parents[1] / "bench"
+PEERS = ["qieemo-encoder", "speechbrain", "transformers"]
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory):
+    """Folder of a Whisper that is quick to run."""
+    folder = tmp_path_factory.mktemp("whisper")
+    config = WhisperConfig(
+        vocab_size=50,
+        d_model=16,
+        encoder_layers=3,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=8,
+        pad_token_id=0,
+        bos_token_id=0,
+        eos_token_id=0,
+        decoder_start_token_id=1,
+    )
+    WhisperModel(config).save_pretrained(folder)
+    WhisperFeatureExtractor(80).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """Import a file of bench/ by its name."""
+    monkeypatch.syspath_prepend(BENCH)
+    threads = torch.get_num_threads()
+    yield importlib.import_module
+    torch.set_num_threads(threads)
+    for path in BENCH.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+@pytest.fixture
+def run(bench, whisper, tmp_path):
+    """Run a measurement on two clips; what it says of them."""
+
+    def run_bench(name, *options):
+        path = tmp_path / "results.json"
+        common = {
+            "--whisper": whisper,
+            "--clips": 2,
+            "--repeats": 1,
+            "--threads": 1,
+            "--json": path,
+        }
+        arguments = [str(x) for pair in common.items() for x in pair]
+        bench(name).main([*arguments, *options])
+        written = json.loads(path.read_text())
+        assert written["about"]["threads"] == 1
+        return written["results"]
+
+    return run_bench
+
+
+def test_inference(run, capsys):
+    names = ["qieemo", *PEERS]
+    results = run("inference", "--skip-memory", "--only", *names)
+    assert list(results) == names
+    for result in results.values():
+        for batch in ("1", "16"):
+            summary = result[batch]
+            assert 0 < summary["least"] <= summary["median"] <= summary["most"]
+    printed = capsys.readouterr().out
+    assert "batch 16" in printed and "clips/s" in printed
+
+
+def test_memory_of_a_contestant(bench, whisper, capsys):
+    bench("inference").main(
+        ["--whisper", str(whisper), "--clips", "2", "--memory-of", "qieemo"]
+    )
+    memory = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(memory) == ["loaded", "batch 1", "batch 16"]
+
+
+def test_peers_that_are_not_installed_are_told(
+    bench, whisper, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    contestants = bench("contestants")
+    names = [contestant.name for contestant in contestants.CONTESTANTS]
+    assert contestants.enter(str(whisper), 1, names[4:]) == {}
+    printed = capsys.readouterr().out
+    assert all(f"{name} is left out" in printed for name in names[4:])
+
+
+def test_training(run):
+    results = run("training")
+    assert len(results) == 6
+    assert all(summary["median"] > 0 for summary in results.values())
+
+
+def test_limit(run):
+    rates = run("limit")["rates"]
+    assert list(rates)[:2] == ["MKL", "oneDNN"]
+    assert len(rates) == 6
+
+
+def test_operations_of_a_clip(bench):
+    dims = {"n_mels": 2, "d_model": 3, "n_blocks": 5, "ffn_dim": 7}
+    # 640 samples, 2 frames. Convolutions: 4 rows of 6 → 3, 2 of 9 → 3. A
+    # block: 4 times 3 → 3, 3 → 7 → 3, and all frames with all, twice.
+    convolutions = 2 * (4 * 6 * 3 + 2 * 9 * 3)
+    block = 2 * 2 * (4 * 9 + 2 * 21) + 2 * 2 * (2 * 2 * 3)
+    expected = convolutions + 5 * block
+    assert bench("limit").operations(dims, 640) == expected
+
+
+def test_growth(run):
+    options = ["--seconds", "31", "1", "--batches", "2", "1"]
+    results = run("growth", *options)
+    assert list(results["length"]) == ["1.0", "31.0"]
+    assert list(results["batch"]) == ["1", "2"]
+
+
+def test_startup(run):
+    results = run("startup")
+    assert list(results)[-2:] == ["second answer", "start to first answer"]
+
+
+# Clips
+
+
+def test_lengths_are_those_of_iemocap(bench):
+    lengths = bench("timing").iemocap_lengths(1_000)
+    assert sum(lengths) / 1_000 == pytest.approx(4.55, abs=0.05)
+    assert (lengths[499] + lengths[500]) / 2 == pytest.approx(3.58, abs=0.01)
+    assert lengths[950] == pytest.approx(11.1, abs=0.2)
+    assert max(lengths) <= 34.14
+
+
+def test_clips_are_cut_from_files(bench, write_wav, sound):
+    write_wav(sound(8_000, 1), name="a.wav")
+    folder = write_wav(sound(9_000, 2), name="b.wav").parent
+    clips = bench("timing").make_clips(2, folder, [1, 0.5])
+    assert sorted(len(clip) for clip in clips) == [8_000, 16_000]
+    again = bench("timing").make_clips(2, folder, [1, 0.5])
+    assert all(torch.equal(a, b) for a, b in zip(clips, again, strict=True))
