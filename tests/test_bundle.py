@@ -18,6 +18,7 @@ from qieemo_sb.bundle import (
     save_bundle,
 )
 from qieemo_sb.inference import EncoderClassifier
+from qieemo_sb.linear import speed_up
 from qieemo_sb.lobes.concatenation import Concatenation
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
@@ -112,12 +113,21 @@ def test_saving_leaves_the_model_as_it_was(bundle, make_labels, tmp_path):
 @torch.no_grad()
 def test_model_alone(bundle, sound):
     model, labels = load_model(bundle)
+    speed_up(model)  # as the classifier does
     wavs = sound(16_000)[None]
     assert torch.equal(
         model(wavs).log_probs, load(bundle).classify_batch(wavs)[0]
     )
     assert labels == ["neu", "hap", "ang", "sad"]
     assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_model_alone_of_stage_one(tmp_path, make_model):
+    parts = ("mixer", "mmf", "cma", "pooling", "classifier")
+    model = make_model(**dict.fromkeys(parts))
+    save_bundle(tmp_path / "m", model, None, "", Characters())
+    with pytest.raises(BundleError, match="knows no emotion"):
+        load_model(tmp_path / "m")
 
 
 # Files

@@ -41,7 +41,7 @@ def test_help_names_the_commands(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
     assert stop.value.code == 0
-    assert "{predict,export}" in capsys.readouterr().out
+    assert "{predict,export,plot}" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path, capsys):
@@ -58,6 +58,20 @@ def test_answer_of_a_bundle(bundle, wav, capsys):
     _, score, _, emotion = EncoderClassifier.from_hparams(bundle).classify_file(
         wav
     )
+    expected = f"{wav}\t{emotion[0]}\t{score.exp().item():.4f}\n"
+    assert capsys.readouterr().out == expected
+
+
+def test_long_files_are_never_whole(
+    bundle, write_wav, sound, capsys, monkeypatch
+):
+    wav = write_wav(sound(1_500_000))  # 93.75 s
+    _, score, _, emotion = EncoderClassifier.from_hparams(bundle).classify_file(
+        wav
+    )
+    for place in ("audio", "sound"):
+        monkeypatch.setattr(f"qieemo_sb.{place}.decode", pytest.fail)
+    assert main(["predict", str(bundle), str(wav)]) == 0
     expected = f"{wav}\t{emotion[0]}\t{score.exp().item():.4f}\n"
     assert capsys.readouterr().out == expected
 
@@ -153,7 +167,7 @@ def test_a_text_too_long_for_its_audio_is_told(
     text = ["--text", "much too long"]
     assert main(["plot", reading, wav, str(tmp_path / "a.png"), *text]) == 1
     assert (
-        "need 13 frames to be aligned; there are 5" in capsys.readouterr().err
+        "need 14 frames to be aligned; there are 5" in capsys.readouterr().err
     )
 
 

@@ -12,6 +12,7 @@ from qieemo_sb.lobes.concatenation import Concatenation
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.mmf import MMF
 from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
+from qieemo_sb.lobes.ppg import PPGHead
 
 CLOSE = 1e-4
 
@@ -66,8 +67,10 @@ def test_any_part_may_be_left_out(make_model, stir, sound, variant, samples):
         {"mixer": BlockMixer([2], 16)},
         {"mixer": BlockMixer([0, 3], 16)},
         {"mmf": Concatenation(29, 16, 12)},
+        {"ppg_head": PPGHead(16, 29, hidden=8, context=1)},
+        {"ppg_head": PPGHead(16, 29, hidden=8, context=7)},
     ],
-    ids=["one-block", "first-and-last", "named-join"],
+    ids=["one-block", "first-and-last", "named-join", "frame", "seven-frames"],
 )
 def test_other_parts(make_model, stir, sound, parts):
     model, signal = stir(make_model(**parts)), sound(16_000)
@@ -144,6 +147,10 @@ def test_int8_weights_take_a_quarter(make_model):
 # What cannot be exported
 
 
+class OtherHead(PPGHead):
+    pass
+
+
 class OtherMMF(MMF):
     pass
 
@@ -155,6 +162,7 @@ class OtherPooling(AttentiveStatisticsPooling):
 @pytest.mark.parametrize(
     "parts, name",
     [
+        ({"ppg_head": OtherHead(16, 29)}, "OtherHead"),
         ({"mmf": OtherMMF(29, 16, 12)}, "OtherMMF"),
         ({"pooling": OtherPooling(12)}, "OtherPooling"),
     ],
@@ -162,3 +170,10 @@ class OtherPooling(AttentiveStatisticsPooling):
 def test_part_without_an_onnx_form(make_model, parts, name):
     with pytest.raises(ExportError, match=f"{name} has no ONNX form yet"):
         build_onnx(make_model(**parts))
+
+
+def test_model_that_only_reads(make_model):
+    parts = ("mixer", "mmf", "cma", "pooling", "classifier")
+    reader = make_model(**dict.fromkeys(parts))
+    with pytest.raises(ExportError, match="only reads cannot be exported"):
+        build_onnx(reader)
