@@ -23,6 +23,8 @@ from qieemo_sb.tokens.base import Tokenizer
 from qieemo_sb.tokens.characters import Characters
 from qieemo_sb.tokens.load import load_tokenizer
 
+NEW_WIDTH = 256  # of a new PPG head's layers, at most
+
 
 @dataclasses.dataclass
 class Reader:
@@ -82,7 +84,9 @@ def make_reader(
         return Reader(head, tokens_of(str(encoder_source)), trained=True)
     if source is None:
         tokens = Characters()
-        head = PPGHead(encoder.d_model, len(tokens))
+        # No wider than the encoder: beside a small one it would cost the most.
+        width = min(NEW_WIDTH, encoder.d_model)
+        head = PPGHead(encoder.d_model, len(tokens), hidden=width)
         return Reader(head, tokens, trained=False)
     hparams = load_bundle(source)
     model, tokens = hparams["model"], hparams["tokens"]
