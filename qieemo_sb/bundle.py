@@ -54,6 +54,7 @@ PARTS = (
     "ppg_head",
     "mmf",
     "cma",
+    "block_statistics",
     "pooling",
     "classifier",
 )

@@ -12,12 +12,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
 from qieemo_sb.frames import WINDOW_FRAMES, frame_windows
+from qieemo_sb.lobes.block_statistics import BlockStatistics
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.cma import CMA
 from qieemo_sb.lobes.concatenation import Concatenation
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.mmf import MMF
-from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
+from qieemo_sb.lobes.pooling import StatisticsPooling
 from qieemo_sb.lobes.ppg import PPGHead
 from qieemo_sb.rebuild import Rebuildable
 
@@ -62,7 +63,7 @@ class Qieemo(Rebuildable):
     ---------
     encoder : SpeechEncoder
         The ASR backbone.
-    pooling : AttentiveStatisticsPooling, AveragePooling or None
+    pooling : StatisticsPooling, AveragePooling or None
         Frames [B, T, H] → [B, E]; None: a model that only reads.
     classifier : Classifier or None
         [B, E] → [B, C]; None as ``pooling``.
@@ -74,6 +75,8 @@ class Qieemo(Rebuildable):
         Fusion of the streams; None: plain concatenation.
     cma : CMA or None
         Attention across frames; None: none.
+    block_statistics : BlockStatistics or None
+        Statistics of blocks beside the pooled frames; None: none.
 
     Raises
     ------
@@ -90,7 +93,7 @@ class Qieemo(Rebuildable):
     ...     ppg_head=PPGHead(d_model=8, n_tokens=5),
     ...     mmf=MMF(n_tokens=5, d_model=8, width=6),
     ...     cma=CMA(n_tokens=5, d_model=8, width=6, heads=2),
-    ...     pooling=AttentiveStatisticsPooling(width=6),
+    ...     pooling=StatisticsPooling(width=6),
     ...     classifier=Classifier(width=12, n_classes=4),
     ... ).eval()
     >>> out = model(torch.randn(2, 16_000), torch.tensor([1.0, 0.5]))
@@ -103,12 +106,13 @@ class Qieemo(Rebuildable):
     def __init__(
         self,
         encoder: SpeechEncoder,
-        pooling: AttentiveStatisticsPooling | None = None,
+        pooling: StatisticsPooling | None = None,
         classifier: Classifier | None = None,
         mixer: BlockMixer | None = None,
         ppg_head: PPGHead | None = None,
         mmf: MMF | None = None,
         cma: CMA | None = None,
+        block_statistics: BlockStatistics | None = None,
     ):
         super().__init__()
         self.encoder = encoder
@@ -116,6 +120,7 @@ class Qieemo(Rebuildable):
         self.ppg_head = ppg_head
         self.cma = cma
         self.pooling = pooling
+        self.block_statistics = block_statistics
         self.classifier = classifier
         self._check_streams(mmf)
         if mmf is None and pooling is not None:
@@ -126,6 +131,8 @@ class Qieemo(Rebuildable):
     def blocks(self) -> list[int]:
         """Blocks of the encoder that the model reads, sorted."""
         blocks = set(self.mixer.blocks if self.mixer else [])
+        statistics = self.block_statistics
+        blocks |= set(statistics.blocks if statistics else [])
         blocks |= {self.encoder.n_blocks} if self.ppg_head else set()
         return sorted(blocks)
 
@@ -180,10 +187,10 @@ class Qieemo(Rebuildable):
         if self.pooling is None:
             return QieemoOutput(None, None, fused.get("ppg"), None, lengths)
         counts = [len(frame_windows(t)) for t in lengths.tolist()]
-        embedding = self.pooling.join(statistics, counts)
+        embedding = self._join(statistics, counts)
         moments = None
         if frame_wise and not self.training:
-            moments = self._classify_frames(fused["frames"], lengths)
+            moments = self._classify_frames(fused, lengths)
         return QieemoOutput(
             log_probs=self.classifier(embedding),
             embedding=embedding,
@@ -213,22 +220,24 @@ class Qieemo(Rebuildable):
         read, statistics = self._reader(frame_wise=False)
         for wav in windows:
             self.encoder.map_windows(read, wav[None], None, self.blocks)
-        return self.pooling.join(statistics, [len(statistics)])
+        return self._join(statistics, [len(statistics)])
 
     def _reader(self, frame_wise):
         """Make a function for ``map_windows``, and the list that it fills.
 
         The function gives frame-wise results if they are wanted; the list
-        gets the pooling's statistics of each window.
+        gets each window's statistics, a list with those of each pooling.
         """
         statistics = []
 
         def read(windows):
             fused = self._fuse(windows)
-            if self.pooling is not None:
-                statistics.append(
-                    self.pooling.statistics(fused["frames"], windows.lengths)
-                )
+            statistics.append(
+                [
+                    pooling.statistics(fused[name], windows.lengths)
+                    for name, pooling in self._poolings.items()
+                ]
+            )
             return fused if frame_wise else {}
 
         return read, statistics
@@ -247,12 +256,38 @@ class Qieemo(Rebuildable):
         frames = self.mmf(ppg, emotional, lengths)
         if self.cma is not None:
             frames = self.cma(frames, ppg, emotional, lengths)
-        return fused | {"frames": frames}
+        fused["frames"] = frames
+        if self.block_statistics is not None:
+            fused["blocks"] = self.block_statistics.frames(hidden)
+        return fused
 
-    def _classify_frames(self, frames, lengths):
+    @property
+    def _poolings(self):
+        """What is pooled, by its name in the result of ``_fuse``."""
+        parts = {"frames": self.pooling, "blocks": self.block_statistics}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _join(self, statistics, counts):
+        """Windows' statistics → embedding [B, E]; see ``pooling.join``."""
+        joined = [
+            pooling.join([own[i] for own in statistics], counts)
+            for i, pooling in enumerate(self._poolings.values())
+        ]
+        return torch.cat(joined, dim=-1)
+
+    def _classify_frames(self, fused, lengths):
         """Frames [B, T, H] → emotions [B, T, C] of the second around each."""
-        around = self.pooling.around(frames, lengths, MOMENT)
-        return torch.cat([self.classifier(part) for part in around], dim=1)
+        around = [
+            pooling.around(fused[name], lengths, MOMENT)
+            for name, pooling in self._poolings.items()
+        ]
+        return torch.cat(
+            [
+                self.classifier(torch.cat(parts, dim=-1))
+                for parts in zip(*around, strict=True)
+            ],
+            dim=1,
+        )
 
     def _check_streams(self, mmf):
         """Raise ValueError for parts that do not fit together."""
@@ -272,8 +307,15 @@ class Qieemo(Rebuildable):
             self._check("ppg_head", self.ppg_head, d_model=self.encoder.d_model)
         if self.pooling is None:
             return
-        size = self.pooling.embedding_width
+        size = sum(part.embedding_width for part in self._poolings.values())
         self._check("classifier", self.classifier, width=size)
+        if self.block_statistics is not None:
+            self.encoder.check_blocks(self.block_statistics.blocks)
+            self._check(
+                "block_statistics",
+                self.block_statistics,
+                d_model=self.encoder.d_model,
+            )
         for name, part in (("mmf", mmf), ("cma", self.cma)):
             if part is not None:
                 self._check(
@@ -291,18 +333,18 @@ class Qieemo(Rebuildable):
                 "Qieemo: give both pooling and classifier, or neither for a "
                 "model that only reads."
             )
-        beyond = (self.mixer, mmf, self.cma)
+        beyond = (self.mixer, mmf, self.cma, self.block_statistics)
         if self.pooling is None and any(part is not None for part in beyond):
             raise ValueError(
-                "Qieemo without pooling and classifier only reads: mixer, mmf "
-                "and cma must be null too."
+                "Qieemo without pooling and classifier only reads: mixer, "
+                "mmf, cma and block_statistics must be null too."
             )
 
     @staticmethod
     def _check(name, part, **expected):
         """Raise ValueError if a part was made for another shape."""
         for argument, size in expected.items():
-            found = part.config.get(argument, size)
+            found = vars(part).get(argument, part.config.get(argument, size))
             if found != size:
                 raise ValueError(
                     f"Qieemo: {name} has {argument} {found} where {size} is "

@@ -85,8 +85,10 @@ def make_reader(
     if source is None:
         tokens = Characters()
         # No wider than the encoder: beside a small one it would cost the most.
+        # Without neighbours: to read needs them, emotions alone teach no
+        # reading, and training would take several times as long.
         width = min(NEW_WIDTH, encoder.d_model)
-        head = PPGHead(encoder.d_model, len(tokens), hidden=width)
+        head = PPGHead(encoder.d_model, len(tokens), hidden=width, context=1)
         return Reader(head, tokens, trained=False)
     hparams = load_bundle(source)
     model, tokens = hparams["model"], hparams["tokens"]

@@ -9,12 +9,16 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 from qieemo_sb.bundle import save_bundle
 from qieemo_sb.encoders.whisper import WhisperEncoder
 from qieemo_sb.lobes.average import AveragePooling
+from qieemo_sb.lobes.block_statistics import BlockStatistics
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.cma import CMA
 from qieemo_sb.lobes.cma_first import CMAFirst
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.mmf import MMF
-from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
+from qieemo_sb.lobes.pooling import (
+    AttentiveStatisticsPooling,
+    StatisticsPooling,
+)
 from qieemo_sb.lobes.ppg import PPGHead
 from qieemo_sb.lobes.projection import Projection
 from qieemo_sb.lobes.weighted_sum import WeightedSum
@@ -95,7 +99,10 @@ def make_model(make_encoder):
             "pooling": AttentiveStatisticsPooling(WIDTH, hidden=8),
             "classifier": Classifier(2 * WIDTH, N_CLASSES),
         }
-        return Qieemo(**{**defaults, **parts}).eval()
+        model = Qieemo(**{**defaults, **parts}).eval()
+        if model.classifier is not None:  # a new one is all zeros
+            torch.nn.init.normal_(model.classifier.linear.weight, std=0.3)
+        return model
 
     return make
 
@@ -117,6 +124,15 @@ def baseline():
     }
 
 
+def statistics():
+    """Plain statistics of two blocks beside the pooled frames."""
+    return {
+        "pooling": StatisticsPooling(WIDTH),
+        "block_statistics": BlockStatistics([0, 2], D_MODEL),
+        "classifier": Classifier(2 * WIDTH + 4 * D_MODEL, N_CLASSES),
+    }
+
+
 # What can be left out of a Qieemo, or stand in its place, by name.
 VARIANTS = {
     "whole": dict,
@@ -127,6 +143,7 @@ VARIANTS = {
     "emotional-alone": lambda: {"ppg_head": None, "mmf": None, "cma": None},
     "cma-first": cma_first,
     "baseline": baseline,
+    "statistics": statistics,
 }
 
 

@@ -29,7 +29,7 @@ def test_shapes(model, sound, pad):
     out = model(*pad([sound(16_000), sound(8_160)]))
     assert out.lengths.tolist() == [50, 26]
     assert out.log_probs.shape == (2, 4)
-    assert out.embedding.shape == (2, model.pooling.embedding_width)
+    assert out.embedding.shape == (2, model.classifier.width)
     assert out.frame_log_probs.shape == (2, 50, 4)
     if model.ppg_head is None:
         assert out.ppg is None

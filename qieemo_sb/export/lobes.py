@@ -5,6 +5,7 @@ Authors
 """
 
 import numpy as np
+from onnx import TensorProto
 
 from qieemo_sb.export.graph import (
     Graph,
@@ -18,15 +19,21 @@ from qieemo_sb.export.graph import (
     real,
 )
 from qieemo_sb.lobes.average import AveragePooling
+from qieemo_sb.lobes.block_statistics import BlockStatistics
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.cma import CMA, CrossAttention
 from qieemo_sb.lobes.cma_first import CMAFirst
 from qieemo_sb.lobes.concatenation import Concatenation
-from qieemo_sb.lobes.mixer import EPSILON, BlockMixer
+from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.mmf import MMF
-from qieemo_sb.lobes.pooling import VARIANCE_FLOOR, AttentiveStatisticsPooling
+from qieemo_sb.lobes.pooling import (
+    VARIANCE_FLOOR,
+    AttentiveStatisticsPooling,
+    StatisticsPooling,
+)
 from qieemo_sb.lobes.ppg import Neighbours, PPGHead
 from qieemo_sb.lobes.projection import Projection
+from qieemo_sb.lobes.standard import EPSILON, Standard
 from qieemo_sb.lobes.weighted_sum import WeightedSum
 
 
@@ -57,8 +64,8 @@ def _around(graph: Graph, layer: Neighbours, x: str) -> str:
 def mixer(graph: Graph, lobe: BlockMixer, hidden: dict[int, str]) -> str:
     """Blocks [T, D] → their mix [T, D]."""
     weights = array(lobe.weights())[:, None]
-    scales = weights / np.sqrt(array(lobe.variance) + EPSILON)  # [K, D]
-    mixed = graph.constant(-(scales * array(lobe.mean)).sum(axis=0))
+    scales = weights * _scales(lobe.standard)  # [K, D]
+    mixed = graph.constant(-(scales * array(lobe.standard.mean)).sum(axis=0))
     for block, scale in zip(lobe.blocks, scales, strict=True):
         mixed = graph("Add", mixed, graph("Mul", hidden[block], scale))
     return mixed
@@ -141,19 +148,61 @@ def _cross_attention(
     return linear(graph, attended, lobe.out)
 
 
-def pooling(graph: Graph, lobe: AttentiveStatisticsPooling, frames: str) -> str:
+def attentive_pooling(
+    graph: Graph, lobe: AttentiveStatisticsPooling, frames: str
+) -> str:
     """Frames [T, H] → embedding [1, 2 H]."""
     inner, _, outer = lobe.attention
     scores = linear(graph, frames, inner)
     scores = linear(graph, graph("Tanh", scores), outer)  # [T, 1]
     weights = graph("Softmax", scores, axis=0)
+    return _vector(graph, *_moments(graph, frames, weights))
+
+
+def pooling(graph: Graph, lobe: StatisticsPooling, frames: str) -> str:
+    """Frames [T, H] → embedding [1, 2 H]."""
+    return _vector(graph, *_moments(graph, frames))
+
+
+def block_moments(
+    graph: Graph, lobe: BlockStatistics, hidden: dict[int, str]
+) -> dict[str, str]:
+    """Blocks [T, D] of a window → what ``join_moments`` needs of it."""
+    blocks = [hidden[block] for block in lobe.blocks]
+    frames = graph("Concat", *blocks, axis=-1)
+    mean, variance = _moments(graph, frames)
+    size = graph("Cast", graph("Shape", frames, end=1), to=TensorProto.FLOAT)
+    return {
+        "block_means": mean,  # [1, K D]
+        "block_variances": variance,
+        "block_sizes": graph("Unsqueeze", size, integers(0)),  # [1, 1]
+    }
+
+
+def join_moments(graph: Graph, moments: dict[str, str]) -> str:
+    """Moments of W windows [W, *] → embedding [1, 2 K D] of all frames."""
+    means, sizes = moments["block_means"], moments["block_sizes"]
+    weights = graph("Div", sizes, graph("ReduceSum", sizes, integers(0)))
+    mean, between = _moments(graph, means, weights)
+    within = graph("Mul", weights, moments["block_variances"])
+    within = graph("ReduceSum", within, integers(0))
+    return _vector(graph, mean, graph("Add", within, between))
+
+
+def _moments(graph, frames, weights=None):
+    """Frames [T, H], weights [T, 1] → mean and variance [1, H]."""
 
     def average(x):
+        if weights is None:
+            return graph("ReduceMean", x, integers(0))
         return graph("ReduceSum", graph("Mul", weights, x), integers(0))
 
-    mean = average(frames)  # [1, H]
+    mean = average(frames)
     centred = graph("Sub", frames, mean)
-    variance = average(graph("Mul", centred, centred))
+    return mean, average(graph("Mul", centred, centred))
+
+
+def _vector(graph, mean, variance):
     deviation = graph("Sqrt", graph("Add", variance, real(VARIANCE_FLOOR)))
     return graph("Concat", mean, deviation, axis=-1)
 
@@ -165,8 +214,14 @@ def average_pooling(graph: Graph, lobe: AveragePooling, frames: str) -> str:
 
 def classifier(graph: Graph, lobe: Classifier, embedding: str) -> str:
     """Embedding [1, E] → log-probabilities [1, C]."""
-    logits = linear(graph, norm(graph, embedding, lobe.norm), lobe.linear)
+    centred = graph("Sub", embedding, array(lobe.standard.mean))
+    x = graph("Mul", centred, _scales(lobe.standard))
+    logits = linear(graph, x, lobe.linear)
     return graph("LogSoftmax", logits, axis=-1)
+
+
+def _scales(standard: Standard) -> np.ndarray:
+    return 1 / np.sqrt(array(standard.variance) + EPSILON)
 
 
 # A lobe's class → its function. Of the same kind, all take the same values.
@@ -180,7 +235,8 @@ FUSIONS = {
 }
 ATTENTIONS = {CMA: cma}
 POOLINGS = {
-    AttentiveStatisticsPooling: pooling,
+    AttentiveStatisticsPooling: attentive_pooling,
+    StatisticsPooling: pooling,
     AveragePooling: average_pooling,
 }
 CLASSIFIERS = {Classifier: classifier}

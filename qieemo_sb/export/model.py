@@ -66,12 +66,13 @@ def build_onnx(model: Qieemo, int8: bool = False) -> onnx.ModelProto:
     graph = Graph("clip")
     streams = _loop(graph, model, int8)
     embedding = _write(lobes.POOLINGS, graph, model.pooling, streams["frames"])
+    if model.block_statistics is not None:
+        own = lobes.join_moments(graph, streams)
+        embedding = graph("Concat", embedding, own, axis=-1)
     answer = _write(lobes.CLASSIFIERS, graph, model.classifier, embedding)
     outputs = [
         _output(graph, "log_probs", answer, [1, model.classifier.n_classes]),
-        _output(
-            graph, "embedding", embedding, [1, model.classifier.config["width"]]
-        ),
+        _output(graph, "embedding", embedding, [1, model.classifier.width]),
     ]
     if "ppg" in streams:
         ppg = graph("Unsqueeze", streams["ppg"], integers(0))
@@ -95,7 +96,7 @@ def build_onnx(model: Qieemo, int8: bool = False) -> onnx.ModelProto:
 
 
 def _loop(graph, model, int8):
-    """Loop over the windows of ``wav`` → {"frames": [T, H], "ppg": [T, V]}."""
+    """Loop over the windows of ``wav`` → {"frames": [T, H], …}."""
     samples = graph("Slice", graph("Shape", "wav"), integers(1), integers(2))
     mel_frames = graph("Div", samples, integers(MEL_HOP))
     frames = graph("Add", mel_frames, integers(1))
@@ -157,7 +158,7 @@ def _body(graph, results):
 
 
 def _fuse(graph, model, wav):
-    """One window [S] → {"frames": [T, H], "ppg": [T, V]}; see ``Qieemo``."""
+    """One window [S] → {"frames": [T, H], …}; see ``Qieemo``."""
     last = max(model.blocks)
     hidden = _write(ENCODERS, graph, model.encoder, wav, last)
     streams, ppg, emotional = {}, None, None
@@ -171,6 +172,8 @@ def _fuse(graph, model, wav):
         frames = _write(
             lobes.ATTENTIONS, graph, model.cma, frames, ppg, emotional
         )
+    if model.block_statistics is not None:
+        streams |= lobes.block_moments(graph, model.block_statistics, hidden)
     return {"frames": frames, **streams}
 
 

@@ -4,18 +4,28 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
+from collections.abc import Sequence
+
 import torch
 
+from qieemo_sb.lobes.standard import Standard
 from qieemo_sb.rebuild import Rebuildable
+
+MEMORY = 1000  # vectors that the running statistics look back on
 
 
 class Classifier(Rebuildable):
-    """LayerNorm → dropout → linear → log-softmax.
+    """Standardised vector → dropout → linear → log-softmax.
+
+    Each number of the vector is brought to mean zero and variance one over
+    the training data, as the mixer does with channels: means and deviations
+    of channels differ in scale.
 
     Arguments
     ---------
-    width : int
-        E, the size of the pooled vector.
+    width : int or sequence of int
+        E, the size of the pooled vector; or the sizes of the vectors that it
+        is joined of.
     n_classes : int
         C.
     dropout : float
@@ -28,12 +38,22 @@ class Classifier(Rebuildable):
     tensor([1., 1.], grad_fn=<RoundBackward1>)
     """
 
-    def __init__(self, width: int, n_classes: int, dropout: float = 0.3):
+    def __init__(
+        self,
+        width: int | Sequence[int],
+        n_classes: int,
+        dropout: float = 0.3,
+    ):
         super().__init__()
+        self.width = width if isinstance(width, int) else sum(width)
         self.n_classes = n_classes
-        self.norm = torch.nn.LayerNorm(width)
+        self.standard = Standard(self.width, memory=MEMORY)
         self.dropout = torch.nn.Dropout(dropout)
-        self.linear = torch.nn.Linear(width, n_classes)
+        self.linear = torch.nn.Linear(self.width, n_classes)
+        # The numbers may be thousands, and as many random weights a bias to
+        # grow out of: training from zero stays near the smallest that fit.
+        torch.nn.init.zeros_(self.linear.weight)
+        torch.nn.init.zeros_(self.linear.bias)
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
         """Classify.
@@ -41,12 +61,14 @@ class Classifier(Rebuildable):
         Arguments
         ---------
         embedding : torch.Tensor
-            [..., E].
+            [..., E]. In training, those vectors enter the statistics.
 
         Returns
         -------
         torch.Tensor
             [..., C] log-probabilities, float32.
         """
-        logits = self.linear(self.dropout(self.norm(embedding)))
+        if self.training:
+            self.standard.update(embedding.detach().flatten(0, -2))
+        logits = self.linear(self.dropout(self.standard(embedding)))
         return logits.float().log_softmax(dim=-1)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 
 from qieemo_sb.frames import frame_mask
+from qieemo_sb.lobes.standard import EPSILON, Standard
 from qieemo_sb.rebuild import Rebuildable
 
 MEMORY = 50_000  # frames that the running statistics look back on: 1000 s
-EPSILON = 1e-5
 
 
 class BlockMixer(Rebuildable):
@@ -50,10 +50,7 @@ class BlockMixer(Rebuildable):
         self.d_model = d_model
         if len(self.blocks) > 1:
             self.logits = torch.nn.Parameter(torch.zeros(len(self.blocks)))
-        # In float, as all of a bundle's weights are: exact up to 2 ** 24.
-        self.register_buffer("count", torch.zeros(()))
-        self.register_buffer("mean", torch.zeros(len(self.blocks), d_model))
-        self.register_buffer("variance", torch.ones(len(self.blocks), d_model))
+        self.standard = Standard(len(self.blocks), d_model, memory=MEMORY)
 
     def weights(self) -> torch.Tensor:
         """[K] weights of the blocks; they add up to one."""
@@ -80,28 +77,14 @@ class BlockMixer(Rebuildable):
         """
         blocks = [hidden_states[k] for k in self.blocks]
         if self.training:
-            self._update(blocks, lengths)
-        weights = self.weights().to(blocks[0].device)
-        mixed = self.mean.new_zeros(())
-        for weight, x, mean, variance in zip(
-            weights, blocks, self.mean, self.variance, strict=True
+            mask = frame_mask(lengths, blocks[0].shape[1])
+            own = torch.stack([x[mask] for x in blocks], dim=1)  # [ΣT, K, D]
+            self.standard.update(own)
+        weights = self.weights().to(blocks[0].device).unsqueeze(1)
+        scales = weights * (self.standard.variance + EPSILON).rsqrt()
+        mixed = self.standard.mean.new_zeros(())
+        for x, mean, scale in zip(
+            blocks, self.standard.mean, scales, strict=True
         ):
-            scale = weight / (variance + EPSILON).sqrt()
             mixed = torch.addcmul(mixed, x - mean, scale)
         return mixed
-
-    @torch.no_grad()
-    def _update(self, blocks, lengths):
-        """Merge a batch into the statistics (Chan et al., 1979)."""
-        mask = frame_mask(lengths, blocks[0].shape[1])
-        frames = torch.stack([x[mask].float() for x in blocks])  # [K, ΣT, D]
-        size = frames.shape[1]
-        share = size / (self.count + size)
-        mean = frames.mean(dim=1)
-        shift = mean - self.mean
-        # torch's own var takes several times as long.
-        variance = (frames - mean.unsqueeze(1)).square_().mean(dim=1)
-        self.variance += share * (variance - self.variance)
-        self.variance += share * (1 - share) * shift.square()
-        self.mean += share * shift
-        self.count.copy_((self.count + size).clamp(max=MEMORY))

@@ -1,4 +1,4 @@
-"""Masked attentive statistics pooling: frames → one vector an utterance.
+"""Masked statistics pooling, plain or attentive: frames → one vector.
 
 Authors
  * The Qieemo-SB authors 2026
@@ -41,41 +41,28 @@ def moving_mean(x: torch.Tensor, span: int) -> torch.Tensor:
     return mean.transpose(1, 2)
 
 
-class AttentiveStatisticsPooling(Rebuildable):
-    r"""Attention-weighted mean and standard deviation of each channel.
+class StatisticsPooling(Rebuildable):
+    r"""Mean and standard deviation of each channel over an utterance's frames.
 
-    .. math::
-
-        \alpha_t &= \mathrm{softmax}_t(v^\top \tanh(W z_t + b)) \\
-        \mu &= \sum_t \alpha_t z_t, \quad
-        \sigma = \sqrt{\sum_t \alpha_t (z_t - \mu)^2 + \epsilon}
-
-    after Okabe et al., arXiv 1803.10963. Frames past an utterance's end have
-    weight zero. Computed in float32.
+    Frames past an utterance's end do not count. Computed in float32.
 
     Arguments
     ---------
     width : int
         H of the frames; the vector has E = 2 H.
-    hidden : int
-        Inner width of the attention.
 
     Example
     -------
-    >>> pool = AttentiveStatisticsPooling(width=6, hidden=4)
-    >>> pool(torch.randn(2, 7, 6), torch.tensor([7, 3])).shape
-    torch.Size([2, 12])
+    >>> pool = StatisticsPooling(width=1)
+    >>> frames = torch.tensor([[[1.0], [3.0], [9.0]]])
+    >>> pool(frames, torch.tensor([2])).round(decimals=3)
+    tensor([[2., 1.]])
     """
 
-    def __init__(self, width: int, hidden: int = 64):
+    def __init__(self, width: int):
         super().__init__()
         self.width = width
         self.embedding_width = 2 * width
-        self.attention = torch.nn.Sequential(
-            torch.nn.Linear(width, hidden),
-            torch.nn.Tanh(),
-            torch.nn.Linear(hidden, 1),
-        )
 
     def forward(
         self, frames: torch.Tensor, lengths: torch.Tensor
@@ -120,7 +107,7 @@ class AttentiveStatisticsPooling(Rebuildable):
         with torch.autocast(frames.device.type, enabled=False):
             frames = frames.float()
             mask = frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
-            scores = self.attention(frames).masked_fill(~mask, -torch.inf)
+            scores = self._scores(frames).masked_fill(~mask, -torch.inf)
             weights = scores.softmax(dim=1)  # [N, T, 1]
             mean = (weights * frames).sum(dim=1)
             centred = frames - mean.unsqueeze(1)
@@ -159,7 +146,7 @@ class AttentiveStatisticsPooling(Rebuildable):
     def around(
         self, frames: torch.Tensor, lengths: torch.Tensor, span: int
     ) -> Iterator[torch.Tensor]:
-        """Pool ``span`` frames around every frame, with the same attention.
+        """Pool ``span`` frames around every frame, with the same weights.
 
         What ``forward`` would give for that stretch of speech alone, at every
         frame: the statistics behind frame-wise emotions.
@@ -203,7 +190,7 @@ class AttentiveStatisticsPooling(Rebuildable):
     def _relative_weights(self, frames, lengths):
         """[B, T, 1] weights; an utterance's greatest is one."""
         scores = [
-            self.attention(part.float())
+            self._scores(part.float())
             for part in frames.split(WINDOW_FRAMES, dim=1)
         ]
         mask = frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
@@ -211,6 +198,48 @@ class AttentiveStatisticsPooling(Rebuildable):
         # The best score of the utterance cancels in the ratios of _moving.
         weights = (scores - scores.amax(dim=1, keepdim=True)).exp()
         return weights.clamp(min=VARIANCE_FLOOR) * mask
+
+    def _scores(self, frames):
+        """[B, T, 1] logarithms of weights, but for a constant."""
+        return frames.new_zeros(*frames.shape[:-1], 1)
+
+
+class AttentiveStatisticsPooling(StatisticsPooling):
+    r"""Attention-weighted mean and standard deviation of each channel.
+
+    .. math::
+
+        \alpha_t &= \mathrm{softmax}_t(v^\top \tanh(W z_t + b)) \\
+        \mu &= \sum_t \alpha_t z_t, \quad
+        \sigma = \sqrt{\sum_t \alpha_t (z_t - \mu)^2 + \epsilon}
+
+    after Okabe et al., arXiv 1803.10963. Frames past an utterance's end have
+    weight zero. Computed in float32.
+
+    Arguments
+    ---------
+    width : int
+        H of the frames; the vector has E = 2 H.
+    hidden : int
+        Inner width of the attention.
+
+    Example
+    -------
+    >>> pool = AttentiveStatisticsPooling(width=6, hidden=4)
+    >>> pool(torch.randn(2, 7, 6), torch.tensor([7, 3])).shape
+    torch.Size([2, 12])
+    """
+
+    def __init__(self, width: int, hidden: int = 64):
+        super().__init__(width)
+        self.attention = torch.nn.Sequential(
+            torch.nn.Linear(width, hidden),
+            torch.nn.Tanh(),
+            torch.nn.Linear(hidden, 1),
+        )
+
+    def _scores(self, frames):
+        return self.attention(frames)
 
 
 def _vector(mean, variance):

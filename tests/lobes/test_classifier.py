@@ -1,5 +1,6 @@
 """The emotion classifier."""
 
+import copy
 import math
 
 import pytest
@@ -11,7 +12,14 @@ from qieemo_sb.lobes.classifier import Classifier
 @pytest.fixture
 def classifier():
     torch.manual_seed(0)
-    return Classifier(width=6, n_classes=3).eval()
+    classifier = Classifier(width=6, n_classes=3).eval()
+    torch.nn.init.normal_(classifier.linear.weight)
+    return classifier
+
+
+def test_new_it_has_no_opinion():
+    probs = Classifier(width=6, n_classes=4).eval()(torch.randn(2, 6)).exp()
+    assert torch.allclose(probs, torch.full((2, 4), 0.25))
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 7), ()])
@@ -22,18 +30,23 @@ def test_any_axes_before_the_last(classifier, shape):
 
 
 def test_worked_by_hand():
-    classifier = Classifier(width=2, n_classes=2).eval()
+    classifier = Classifier(width=2, n_classes=2, dropout=0.0)
     classifier.linear.weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     classifier.linear.bias.data.zero_()
-    # (4, 0) is normed to (1, -1), and softmax(1, -1) = sigmoid(±2).
+    classifier(torch.tensor([[2.0, 10.0], [6.0, 30.0]]))  # training's vectors
+    # Means 4 and 20, deviations 2 and 10: (6, 10) is standardised to (1, -1),
+    # and softmax(1, -1) = sigmoid(±2).
     expected = [1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))]
-    probs = classifier(torch.tensor([4.0, 0.0])).exp().tolist()
+    probs = classifier.eval()(torch.tensor([6.0, 10.0])).exp().tolist()
     assert probs == pytest.approx(expected, abs=1e-4)
 
 
-def test_scale_of_the_embedding_does_not_matter(classifier):
-    x = torch.randn(2, 6)
-    assert torch.allclose(classifier(x), classifier(100 * x), atol=1e-4)
+def test_scale_of_a_number_does_not_matter(classifier):
+    x, scale = torch.randn(9, 6), torch.tensor([1.0, 100, 0.1, 3, 7, 0.5])
+    other = copy.deepcopy(classifier)
+    classifier.train()(x), other.train()(x * scale)
+    found, scaled = classifier.eval()(x), other.eval()(x * scale)
+    assert torch.allclose(found, scaled, atol=1e-2)
 
 
 def test_rows_stand_alone(classifier):

@@ -80,12 +80,14 @@ def test_statistics_are_those_of_all_frames_heard():
     lengths = [torch.tensor(x) for x in ([7, 3], [1, 1], [4, 7], [2, 5])]
     batches = [(make_hidden(i), x) for i, x in enumerate(lengths)]
     heard(mixer, batches=batches)
-    assert mixer.count == 30
+    assert mixer.standard.count == 30
     for row, block in enumerate((1, 3)):
         frames = own_frames(batches, block)
         variance = frames.var(dim=0, unbiased=False)
-        assert torch.allclose(mixer.mean[row], frames.mean(dim=0), rtol=1e-4)
-        assert torch.allclose(mixer.variance[row], variance, rtol=1e-4)
+        assert torch.allclose(
+            mixer.standard.mean[row], frames.mean(dim=0), rtol=1e-4
+        )
+        assert torch.allclose(mixer.standard.variance[row], variance, rtol=1e-4)
 
 
 def test_training_frames_come_out_standardised():
@@ -111,8 +113,8 @@ def test_frames_past_the_end_are_not_heard(hidden):
     heard(clean, batches=[(hidden, LENGTHS)])
     hidden[1][1, 3:] = 1e6
     heard(dirty, batches=[(hidden, LENGTHS)])
-    assert torch.equal(clean.mean, dirty.mean)
-    assert torch.equal(clean.variance, dirty.variance)
+    assert torch.equal(clean.standard.mean, dirty.standard.mean)
+    assert torch.equal(clean.standard.variance, dirty.standard.variance)
 
 
 def test_recent_frames_replace_old_ones(monkeypatch):
@@ -121,9 +123,9 @@ def test_recent_frames_replace_old_ones(monkeypatch):
     old = [({1: torch.full((2, 7, 4), 100.0)}, torch.tensor([7, 7]))] * 10
     new = [({1: torch.zeros(2, 7, 4)}, torch.tensor([7, 7]))] * 40
     heard(mixer, batches=old)
-    assert mixer.count == 20
+    assert mixer.standard.count == 20
     heard(mixer, batches=new)
-    assert mixer.mean.abs().max() < 1e-3
+    assert mixer.standard.mean.abs().max() < 1e-3
 
 
 def test_in_use_nothing_is_learnt(hidden):

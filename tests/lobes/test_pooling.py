@@ -1,14 +1,19 @@
-"""Attentive statistics, masked."""
+"""Statistics of frames, plain and attentive, masked."""
 
 import pytest
 import torch
 
-from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
+from qieemo_sb.lobes.pooling import (
+    AttentiveStatisticsPooling,
+    StatisticsPooling,
+)
 
 
-@pytest.fixture
-def pool():
+@pytest.fixture(params=["attentive", "plain"])
+def pool(request):
     torch.manual_seed(0)
+    if request.param == "plain":
+        return StatisticsPooling(width=6)
     return AttentiveStatisticsPooling(width=6, hidden=4)
 
 
@@ -18,11 +23,8 @@ def around(pool, frames, lengths, span):
 
 @pytest.fixture
 def even():
-    """Pooling whose attention is zero: every frame weighs the same."""
-    pool = AttentiveStatisticsPooling(width=2, hidden=3)
-    for parameter in pool.parameters():
-        parameter.data.zero_()
-    return pool
+    """Pooling whose frames all weigh the same."""
+    return StatisticsPooling(width=2)
 
 
 def test_shape(pool):
@@ -90,7 +92,9 @@ def test_one_frame_has_no_deviation(pool):
     assert torch.isfinite(frames.grad).all()
 
 
-def test_every_parameter_learns(pool):
+def test_every_parameter_learns():
+    torch.manual_seed(0)
+    pool = AttentiveStatisticsPooling(width=6, hidden=4)
     pool(torch.randn(2, 9, 6), torch.tensor([9, 4])).sum().backward()
     for name, parameter in pool.named_parameters():
         # A bias on every score cancels in the softmax.
