@@ -24,18 +24,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
-from ruamel.yaml import YAML
-from speechbrain.dataio.sampler import DynamicBatchSampler
-from speechbrain.nnet.schedulers import update_learning_rate
-from speechbrain.utils.distributed import (
-    get_rank,
-    if_main_process,
-    run_on_main,
-)
-
 from qieemo_sb import plots
 from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.augment import random_crop
@@ -52,6 +42,12 @@ from qieemo_sb.frames import (
 from qieemo_sb.reader import check_tokens
 from qieemo_sb.scoring import Scores, write_metrics, write_predictions
 from qieemo_sb.tokens.base import TokenError, transcript_problem
+from ruamel.yaml import YAML
+
+import speechbrain as sb
+from speechbrain.dataio.sampler import DynamicBatchSampler
+from speechbrain.nnet.schedulers import update_learning_rate
+from speechbrain.utils.distributed import get_rank, if_main_process, run_on_main
 
 LABEL_FILE = "label_encoder.txt"
 

@@ -25,32 +25,24 @@ import random
 import sys
 from pathlib import Path
 
-import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml
-from speechbrain.dataio.sampler import DynamicBatchSampler
-from speechbrain.nnet.schedulers import update_learning_rate
-from speechbrain.utils.distributed import (
-    get_rank,
-    if_main_process,
-    run_on_main,
-)
-
 from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.card import reader_card
 from qieemo_sb.corpora.utterance import CorpusError
 from qieemo_sb.encoders.cache import EncoderCache
 from qieemo_sb.files import replacing
-from qieemo_sb.frames import (
-    SAMPLE_RATE,
-    absolute_lengths,
-    num_frames,
-)
+from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.model import Qieemo
 from qieemo_sb.reader import check_tokens
 from qieemo_sb.tokens.base import TokenError, transcript_problem
+
+import speechbrain as sb
+from speechbrain.dataio.sampler import DynamicBatchSampler
+from speechbrain.nnet.schedulers import update_learning_rate
+from speechbrain.utils.distributed import get_rank, if_main_process, run_on_main
 
 logger = logging.getLogger(__name__)
 
