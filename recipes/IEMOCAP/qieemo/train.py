@@ -313,7 +313,7 @@ def check_transcripts(tokens, datasets):
     problems = []
     for dataset in datasets:
         for utt_id, entry in dataset.data.items():
-            frames = num_frames(round(entry["length"] * SAMPLE_RATE))
+            frames = num_frames(round(float(entry["length"]) * SAMPLE_RATE))
             problem = transcript_problem(tokens, entry.get("wrd"), frames)
             if problem:
                 problems.append(f"  {utt_id}: {problem}")
@@ -359,7 +359,7 @@ def make_cache(hparams, datasets):
         hparams["cache_dtype"],
     )
     wavs = [
-        str(Path(hparams["data_folder"], entry["wav"]))
+        entry["wav"]
         for dataset in datasets.values()
         for entry in dataset.data.values()
     ]
@@ -414,7 +414,7 @@ def main(hparams, run_opts):
     )
     sampler = DynamicBatchSampler(
         datasets["train"],
-        length_func=lambda entry: entry["length"],
+        length_func=lambda entry: float(entry["length"]),
         seed=hparams["seed"],
         **hparams["dynamic_batch_sampler"],
     )

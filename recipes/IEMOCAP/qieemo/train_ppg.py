@@ -239,7 +239,7 @@ def alignable(hparams, datasets):
     problems = {split: {} for split in datasets}
     for split, dataset in datasets.items():
         for utt_id, entry in dataset.data.items():
-            frames = num_frames(round(entry["length"] * SAMPLE_RATE))
+            frames = num_frames(round(float(entry["length"]) * SAMPLE_RATE))
             problem = transcript_problem(
                 hparams["tokenizer"], entry["wrd"], frames
             )
@@ -279,8 +279,8 @@ def make_cache(hparams, datasets):
         hparams["cache_dtype"],
     )
     wavs = [
-        str(Path(hparams[f"{split}_folder"], entry["wav"]))
-        for split, dataset in datasets.items()
+        entry["wav"]
+        for dataset in datasets.values()
         for entry in dataset.data.values()
     ]
     run_on_main(cache.fill, args=[wavs])
@@ -310,7 +310,7 @@ def main(hparams, run_opts):
     )
     sampler = DynamicBatchSampler(
         datasets["train"],
-        length_func=lambda entry: entry["length"],
+        length_func=lambda entry: float(entry["length"]),
         seed=hparams["seed"],
         **hparams["dynamic_batch_sampler"],
     )
