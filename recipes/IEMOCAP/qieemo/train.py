@@ -47,7 +47,13 @@ from ruamel.yaml import YAML
 import speechbrain as sb
 from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.nnet.schedulers import update_learning_rate
-from speechbrain.utils.distributed import get_rank, if_main_process, run_on_main
+from speechbrain.utils.distributed import (
+    ddp_broadcast,
+    get_rank,
+    if_main_process,
+    infer_device,
+    run_on_main,
+)
 
 LABEL_FILE = "label_encoder.txt"
 
@@ -121,10 +127,18 @@ class EmotionBrain(sb.Brain):
             "WA": 100 * summary["weighted_accuracy"],
             "UA": 100 * summary["unweighted_accuracy"],
         }
+        # Every process tests everything; all must decide alike when to stop.
+        stats = ddp_broadcast(stats)
         if stage == sb.Stage.VALID:
             self._end_epoch(epoch, stats)
         else:
             self._end_test(summary, stats)
+
+    def _compile(self):
+        """Compile what gains by it, not every module as SpeechBrain does."""
+        if self.compile:
+            encoder = self.hparams.model.encoder
+            encoder.compile_blocks(mode=self.compile_mode)
 
     def init_optimizers(self):
         """One optimizer for the lobes, one for what trains of the encoder."""
@@ -303,8 +317,9 @@ def check_reader(hparams):
             "trains: set freeze_ppg to False, or ctc_weight to 0."
         )
     reads = weight > 0 or hparams["reader"].trained
-    if reads and if_main_process():
-        check_tokens(hparams["reader"].tokens, hparams["save_folder"])
+    if reads:
+        tokens, folder = hparams["reader"].tokens, hparams["save_folder"]
+        run_on_main(check_tokens, args=[tokens, folder])
     return reads
 
 
@@ -330,20 +345,25 @@ def make_label_encoder(hparams):
     encoder = sb.dataio.encoder.CategoricalEncoder()
     encoder.update_from_iterable(hparams["emotions"], sequence_input=False)
     encoder.expect_len(len(hparams["emotions"]))
-    path = Path(hparams["save_folder"]) / LABEL_FILE
-    if path.exists():
-        before = sb.dataio.encoder.CategoricalEncoder()
-        before.load(path)
-        if before.lab2ind != encoder.lab2ind:
-            raise CorpusError(
-                f"The checkpoints in {path.parent} know the emotions "
-                f"{list(before.lab2ind)}, the yaml asks for "
-                f"{hparams['emotions']}. Choose another output_folder."
-            )
-    elif if_main_process():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        encoder.save(path)
+    run_on_main(keep_labels, args=[encoder, Path(hparams["save_folder"])])
     return encoder
+
+
+def keep_labels(encoder, folder):
+    """Save the emotions' indices, or compare them with those saved before."""
+    path = folder / LABEL_FILE
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        encoder.save(path)
+        return
+    before = sb.dataio.encoder.CategoricalEncoder()
+    before.load(path)
+    if before.lab2ind != encoder.lab2ind:
+        raise CorpusError(
+            f"The checkpoints in {folder} know the emotions "
+            f"{list(before.lab2ind)}, the yaml asks for "
+            f"{list(encoder.lab2ind)}. Choose another output_folder."
+        )
 
 
 def make_cache(hparams, datasets):
@@ -389,6 +409,8 @@ def stop_without_data(hparams_file, overrides):
 
 def main(hparams, run_opts):
     """Prepare, train, test."""
+    if run_opts["jit"] or run_opts["jit_module_keys"]:
+        sys.exit("\n--jit: TorchScript cannot compile Qieemo; use --compile.")
     if not hparams["skip_prep"]:
         if hparams.get("make_corpus"):
             run_on_main(hparams["make_corpus"])
@@ -396,7 +418,7 @@ def main(hparams, run_opts):
     if hparams["spec_augmentation"]:
         hparams["model"].encoder.spec_augment = hparams["spec_augment"]
     # Where the Brain will be: the cache is filled before there is one.
-    hparams["model"].to(run_opts.get("device") or "cpu")
+    hparams["model"].to(run_opts["device"] or infer_device())
     datasets = dataio_prep(hparams)
     hparams["class_weights"] = class_weights(hparams, datasets["train"])
 

@@ -42,7 +42,13 @@ from qieemo_sb.tokens.base import TokenError, transcript_problem
 import speechbrain as sb
 from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.nnet.schedulers import update_learning_rate
-from speechbrain.utils.distributed import get_rank, if_main_process, run_on_main
+from speechbrain.utils.distributed import (
+    ddp_broadcast,
+    get_rank,
+    if_main_process,
+    infer_device,
+    run_on_main,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +117,8 @@ class ReadingBrain(sb.Brain):
             "CER": self.cer.summarize("error_rate"),
             "WER": self.wer.summarize("error_rate"),
         }
+        # Every process tests everything; all must decide alike when to stop.
+        stats = ddp_broadcast(stats)
         if stage == sb.Stage.VALID:
             self.end_epoch(epoch, stats)
         else:
@@ -138,6 +146,12 @@ class ReadingBrain(sb.Brain):
         # Before saving: a resumed run has to know how long nothing got better.
         self.hparams.epoch_counter.update_metric(stats["CER"])
         self.checkpointer.save_and_keep_only(meta=stats, min_keys=["CER"])
+
+    def _compile(self):
+        """Compile what gains by it, not every module as SpeechBrain does."""
+        if self.compile:
+            encoder = self.hparams.model.encoder
+            encoder.compile_blocks(mode=self.compile_mode)
 
     def init_optimizers(self):
         """One optimizer for the head, one for what trains of the encoder."""
@@ -199,7 +213,7 @@ def dataio_prep(hparams):
     }
     tokenizer = hparams["tokenizer"]
     tokenizer.fit(e["wrd"] for e in datasets["train"].data.values())
-    check_tokens(tokenizer, hparams["save_folder"])
+    run_on_main(check_tokens, args=[tokenizer, hparams["save_folder"]])
     datasets = alignable(hparams, datasets)
     hparams["model"] = Qieemo(
         encoder=hparams["encoder"],
@@ -289,13 +303,15 @@ def make_cache(hparams, datasets):
 
 def main(hparams, run_opts):
     """Prepare, train, test."""
+    if run_opts["jit"] or run_opts["jit_module_keys"]:
+        sys.exit("\n--jit: TorchScript cannot compile Qieemo; use --compile.")
     if not hparams["skip_prep"]:
         # First: it needs data that may be missing, the other takes minutes.
         if hparams["prepare_test"]:
             run_on_main(hparams["prepare_test"])
         run_on_main(hparams["prepare"])
     # Where the Brain will be: the cache is filled before there is one.
-    hparams["encoder"].to(run_opts.get("device") or "cpu")
+    hparams["encoder"].to(run_opts["device"] or infer_device())
     datasets = dataio_prep(hparams)
     model = hparams["model"]
     hparams["checkpointer"].add_recoverable("ppg_head", model.ppg_head)
@@ -308,6 +324,9 @@ def main(hparams, run_opts):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
+    if hparams["warmup_epochs"] and not model.encoder.frozen:
+        # Until then DDP must not wait for the encoder's gradients.
+        brain.find_unused_parameters = True
     sampler = DynamicBatchSampler(
         datasets["train"],
         length_func=lambda entry: float(entry["length"]),
