@@ -162,6 +162,7 @@ def plan_rows(
     output_folder: Path,
     folds: Sequence[int] | None,
     seeds: Sequence[int],
+    names: Sequence[str] | None = None,
 ) -> list[tuple[Row, dict[str, int] | None, list[Run]]]:
     """Plan all rows before any is run: a misfit shows at once.
 
@@ -177,6 +178,8 @@ def plan_rows(
         Gets a folder a row.
     folds, seeds
         See ``crossval.plan``.
+    names : sequence of str or None
+        Of the rows that are wanted; None: all.
 
     Returns
     -------
@@ -186,9 +189,16 @@ def plan_rows(
     Raises
     ------
     EvidenceError
-        Names the row that cannot be run.
+        Names the row that cannot be run, or that the grid does not have.
     """
     hparams, rows = read_grid(path)
+    if names is not None:
+        known = {row.name: row for row in rows}
+        if unknown := [name for name in names if name not in known]:
+            raise EvidenceError(
+                f"{path} has no row {unknown}: it has {list(known)}."
+            )
+        rows = [row for row in rows if row.name in names]
     planned = []
     for row in rows:
         try:

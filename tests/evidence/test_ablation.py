@@ -83,7 +83,7 @@ def ablate(grid, monkeypatch):
     monkeypatch.setattr(crossval.plots, "cross_validation", lambda *a, **k: 0)
     monkeypatch.setattr(crossval.plots, "comparison", lambda *a, **k: 0)
 
-    def run(*arguments, folds=(1, 2)):
+    def run(*arguments, folds=(1, 2), names=None):
         lines = []
         planned = plan_rows(
             Path("train.py"),
@@ -92,6 +92,7 @@ def ablate(grid, monkeypatch):
             Path("out"),
             folds,
             (1, 3),
+            names,
         )
         result = ablation.ablate(planned, Path("out"), report=lines.append)
         return result, lines
@@ -101,6 +102,14 @@ def ablate(grid, monkeypatch):
 
 def calls(row):
     return len(list(Path("out", row).glob("fold_*/*/calls.txt")))
+
+
+def test_some_rows_alone_are_run_in_the_grids_order(ablate):
+    result, _ = ablate(folds=[1], names=["another script", "width: half"])
+    names = [row["name"] for row in result["rows"]]
+    assert names == ["width: half", "another script"]
+    with pytest.raises(EvidenceError, match="no row \\['half'\\]: it has"):
+        ablate(folds=[1], names=["half"])
 
 
 def test_every_row_is_cross_validated_with_its_options(ablate):

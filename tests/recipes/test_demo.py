@@ -2,12 +2,10 @@
 
 import csv
 import json
-import signal
-import time
 
 import pytest
 import torch
-from runs import IEMOCAP, demo, start, train
+from runs import IEMOCAP, demo, start, stop_in_epoch_two, train
 from speechbrain.inference.classifiers import (
     EncoderClassifier as SpeechBrainEncoderClassifier,
 )
@@ -126,26 +124,12 @@ def test_a_finished_run_is_not_trained_again(run, corpus):
     assert (run / "metrics.json").read_text() == before
 
 
-def kill_in_epoch_two(arguments, output):
-    """Start a run and kill it once epoch 1 is saved and epoch 2 goes on."""
-    process = start(IEMOCAP, *arguments)
-    log = output / "train_log.txt"
-    while not (log.exists() and list(output.glob("save/CKPT*/CKPT.yaml"))):
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert not (output / "metrics.json").exists()
-
-
 @pytest.mark.parametrize("options", [[], ["--ckpt_interval_steps=2"]])
 def test_a_killed_run_ends_as_if_it_had_not_been(
     run, corpus, tmp_path, options
 ):
     arguments = demo(corpus, tmp_path / "killed") + options
-    kill_in_epoch_two(arguments, tmp_path / "killed")
+    stop_in_epoch_two(start(IEMOCAP, *arguments), tmp_path / "killed")
     code, printed = train(IEMOCAP, *arguments)
     assert code == 0, printed
     assert "Going into epoch 1" not in printed

@@ -1,6 +1,7 @@
 """One's own corpus as a CSV, on a frozen encoder whose outputs are kept."""
 
 import json
+import os
 
 from runs import IEMOCAP, train
 
@@ -10,7 +11,7 @@ LABELS = ["calm", "upset", "glad"]
 def arguments(corpus, table, whisper, folder):
     return [
         "hparams/manifest.yaml",
-        f"--data_folder={corpus}",
+        f"--data_folder={os.path.relpath(corpus, IEMOCAP)}",
         f"--csv_file={table}",
         f"--whisper_source={whisper}",
         f"--output_folder={folder / 'run'}",

@@ -6,8 +6,9 @@ To use it, do the following (every option of train.py may follow):
 
 The table is ablation.json, ablation.md and ablation.png in the output folder,
 renewed after every row; each row's own is in its folder, as cross_validate.py
-leaves it. What is finished is not run again. A grid of one's own is a yaml:
-see hparams/ablation.yaml.
+leaves it. What is finished is not run again; `--row NAME`, which may be given
+several times, takes some rows only. A grid of one's own is a yaml with
+["hparams"], ["axes"] and ["rows"]: see hparams/ablation.yaml.
 
 Authors
  * The Qieemo-SB authors 2026
@@ -28,12 +29,24 @@ def main(arguments):
     """Run what is not finished → exit status, 1 if a run has failed."""
     parser = command.make_parser(__doc__.split("\n")[0], "yaml of the grid")
     command.add_run_options(parser)
+    parser.add_argument(
+        "--row",
+        action="append",
+        metavar="NAME",
+        help="as the table names it, e.g. 'fusion: MMF' (all)",
+    )
     options, rest = parser.parse_known_args(arguments)
     hparams, _ = ablation.read_grid(options.hparams)
     recipe = Recipe(hparams, rest)
     folder = options.output_folder or recipe.folder("ablation")
     planned = ablation.plan_rows(
-        TRAIN, options.hparams, rest, folder, options.folds, options.seeds
+        TRAIN,
+        options.hparams,
+        rest,
+        folder,
+        options.folds,
+        options.seeds,
+        options.row,
     )
     about = {
         "title": f"{recipe.tree['corpus']}, {options.hparams.name}",

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from qieemo_sb.audio import AudioError
 from qieemo_sb.corpora.utterance import CorpusError
 from qieemo_sb.evidence.functionals import functionals, svm

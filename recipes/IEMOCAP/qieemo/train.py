@@ -24,18 +24,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
-from ruamel.yaml import YAML
-from speechbrain.dataio.sampler import DynamicBatchSampler
-from speechbrain.nnet.schedulers import update_learning_rate
-from speechbrain.utils.distributed import (
-    get_rank,
-    if_main_process,
-    run_on_main,
-)
-
 from qieemo_sb import plots
 from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.augment import random_crop
@@ -52,6 +42,18 @@ from qieemo_sb.frames import (
 from qieemo_sb.reader import check_tokens
 from qieemo_sb.scoring import Scores, write_metrics, write_predictions
 from qieemo_sb.tokens.base import TokenError, transcript_problem
+from ruamel.yaml import YAML
+
+import speechbrain as sb
+from speechbrain.dataio.sampler import DynamicBatchSampler
+from speechbrain.nnet.schedulers import update_learning_rate
+from speechbrain.utils.distributed import (
+    ddp_broadcast,
+    get_rank,
+    if_main_process,
+    infer_device,
+    run_on_main,
+)
 
 LABEL_FILE = "label_encoder.txt"
 
@@ -125,10 +127,18 @@ class EmotionBrain(sb.Brain):
             "WA": 100 * summary["weighted_accuracy"],
             "UA": 100 * summary["unweighted_accuracy"],
         }
+        # Every process tests everything; all must decide alike when to stop.
+        stats = ddp_broadcast(stats)
         if stage == sb.Stage.VALID:
             self._end_epoch(epoch, stats)
         else:
             self._end_test(summary, stats)
+
+    def _compile(self):
+        """Compile what gains by it, not every module as SpeechBrain does."""
+        if self.compile:
+            encoder = self.hparams.model.encoder
+            encoder.compile_blocks(mode=self.compile_mode)
 
     def init_optimizers(self):
         """One optimizer for the lobes, one for what trains of the encoder."""
@@ -307,8 +317,9 @@ def check_reader(hparams):
             "trains: set freeze_ppg to False, or ctc_weight to 0."
         )
     reads = weight > 0 or hparams["reader"].trained
-    if reads and if_main_process():
-        check_tokens(hparams["reader"].tokens, hparams["save_folder"])
+    if reads:
+        tokens, folder = hparams["reader"].tokens, hparams["save_folder"]
+        run_on_main(check_tokens, args=[tokens, folder])
     return reads
 
 
@@ -317,7 +328,7 @@ def check_transcripts(tokens, datasets):
     problems = []
     for dataset in datasets:
         for utt_id, entry in dataset.data.items():
-            frames = num_frames(round(entry["length"] * SAMPLE_RATE))
+            frames = num_frames(round(float(entry["length"]) * SAMPLE_RATE))
             problem = transcript_problem(tokens, entry.get("wrd"), frames)
             if problem:
                 problems.append(f"  {utt_id}: {problem}")
@@ -334,20 +345,25 @@ def make_label_encoder(hparams):
     encoder = sb.dataio.encoder.CategoricalEncoder()
     encoder.update_from_iterable(hparams["emotions"], sequence_input=False)
     encoder.expect_len(len(hparams["emotions"]))
-    path = Path(hparams["save_folder"]) / LABEL_FILE
-    if path.exists():
-        before = sb.dataio.encoder.CategoricalEncoder()
-        before.load(path)
-        if before.lab2ind != encoder.lab2ind:
-            raise CorpusError(
-                f"The checkpoints in {path.parent} know the emotions "
-                f"{list(before.lab2ind)}, the yaml asks for "
-                f"{hparams['emotions']}. Choose another output_folder."
-            )
-    elif if_main_process():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        encoder.save(path)
+    run_on_main(keep_labels, args=[encoder, Path(hparams["save_folder"])])
     return encoder
+
+
+def keep_labels(encoder, folder):
+    """Save the emotions' indices, or compare them with those saved before."""
+    path = folder / LABEL_FILE
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        encoder.save(path)
+        return
+    before = sb.dataio.encoder.CategoricalEncoder()
+    before.load(path)
+    if before.lab2ind != encoder.lab2ind:
+        raise CorpusError(
+            f"The checkpoints in {folder} know the emotions "
+            f"{list(before.lab2ind)}, the yaml asks for "
+            f"{list(encoder.lab2ind)}. Choose another output_folder."
+        )
 
 
 def make_cache(hparams, datasets):
@@ -363,7 +379,7 @@ def make_cache(hparams, datasets):
         hparams["cache_dtype"],
     )
     wavs = [
-        str(Path(hparams["data_folder"], entry["wav"]))
+        entry["wav"]
         for dataset in datasets.values()
         for entry in dataset.data.values()
     ]
@@ -393,6 +409,8 @@ def stop_without_data(hparams_file, overrides):
 
 def main(hparams, run_opts):
     """Prepare, train, test."""
+    if run_opts["jit"] or run_opts["jit_module_keys"]:
+        sys.exit("\n--jit: TorchScript cannot compile Qieemo; use --compile.")
     if not hparams["skip_prep"]:
         if hparams.get("make_corpus"):
             run_on_main(hparams["make_corpus"])
@@ -400,7 +418,7 @@ def main(hparams, run_opts):
     if hparams["spec_augmentation"]:
         hparams["model"].encoder.spec_augment = hparams["spec_augment"]
     # Where the Brain will be: the cache is filled before there is one.
-    hparams["model"].to(run_opts.get("device") or "cpu")
+    hparams["model"].to(run_opts["device"] or infer_device())
     datasets = dataio_prep(hparams)
     hparams["class_weights"] = class_weights(hparams, datasets["train"])
 
@@ -418,7 +436,7 @@ def main(hparams, run_opts):
     )
     sampler = DynamicBatchSampler(
         datasets["train"],
-        length_func=lambda entry: entry["length"],
+        length_func=lambda entry: float(entry["length"]),
         seed=hparams["seed"],
         **hparams["dynamic_batch_sampler"],
     )

@@ -25,32 +25,30 @@ import random
 import sys
 from pathlib import Path
 
-import speechbrain as sb
 import torch
 from hyperpyyaml import load_hyperpyyaml
-from speechbrain.dataio.sampler import DynamicBatchSampler
-from speechbrain.nnet.schedulers import update_learning_rate
-from speechbrain.utils.distributed import (
-    get_rank,
-    if_main_process,
-    run_on_main,
-)
-
 from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.card import reader_card
 from qieemo_sb.corpora.utterance import CorpusError
 from qieemo_sb.encoders.cache import EncoderCache
 from qieemo_sb.files import replacing
-from qieemo_sb.frames import (
-    SAMPLE_RATE,
-    absolute_lengths,
-    num_frames,
-)
+from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.model import Qieemo
 from qieemo_sb.reader import check_tokens
 from qieemo_sb.tokens.base import TokenError, transcript_problem
+
+import speechbrain as sb
+from speechbrain.dataio.sampler import DynamicBatchSampler
+from speechbrain.nnet.schedulers import update_learning_rate
+from speechbrain.utils.distributed import (
+    ddp_broadcast,
+    get_rank,
+    if_main_process,
+    infer_device,
+    run_on_main,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +117,8 @@ class ReadingBrain(sb.Brain):
             "CER": self.cer.summarize("error_rate"),
             "WER": self.wer.summarize("error_rate"),
         }
+        # Every process tests everything; all must decide alike when to stop.
+        stats = ddp_broadcast(stats)
         if stage == sb.Stage.VALID:
             self.end_epoch(epoch, stats)
         else:
@@ -146,6 +146,12 @@ class ReadingBrain(sb.Brain):
         # Before saving: a resumed run has to know how long nothing got better.
         self.hparams.epoch_counter.update_metric(stats["CER"])
         self.checkpointer.save_and_keep_only(meta=stats, min_keys=["CER"])
+
+    def _compile(self):
+        """Compile what gains by it, not every module as SpeechBrain does."""
+        if self.compile:
+            encoder = self.hparams.model.encoder
+            encoder.compile_blocks(mode=self.compile_mode)
 
     def init_optimizers(self):
         """One optimizer for the head, one for what trains of the encoder."""
@@ -207,7 +213,7 @@ def dataio_prep(hparams):
     }
     tokenizer = hparams["tokenizer"]
     tokenizer.fit(e["wrd"] for e in datasets["train"].data.values())
-    check_tokens(tokenizer, hparams["save_folder"])
+    run_on_main(check_tokens, args=[tokenizer, hparams["save_folder"]])
     datasets = alignable(hparams, datasets)
     hparams["model"] = Qieemo(
         encoder=hparams["encoder"],
@@ -247,7 +253,7 @@ def alignable(hparams, datasets):
     problems = {split: {} for split in datasets}
     for split, dataset in datasets.items():
         for utt_id, entry in dataset.data.items():
-            frames = num_frames(round(entry["length"] * SAMPLE_RATE))
+            frames = num_frames(round(float(entry["length"]) * SAMPLE_RATE))
             problem = transcript_problem(
                 hparams["tokenizer"], entry["wrd"], frames
             )
@@ -287,8 +293,8 @@ def make_cache(hparams, datasets):
         hparams["cache_dtype"],
     )
     wavs = [
-        str(Path(hparams[f"{split}_folder"], entry["wav"]))
-        for split, dataset in datasets.items()
+        entry["wav"]
+        for dataset in datasets.values()
         for entry in dataset.data.values()
     ]
     run_on_main(cache.fill, args=[wavs])
@@ -297,13 +303,15 @@ def make_cache(hparams, datasets):
 
 def main(hparams, run_opts):
     """Prepare, train, test."""
+    if run_opts["jit"] or run_opts["jit_module_keys"]:
+        sys.exit("\n--jit: TorchScript cannot compile Qieemo; use --compile.")
     if not hparams["skip_prep"]:
         # First: it needs data that may be missing, the other takes minutes.
         if hparams["prepare_test"]:
             run_on_main(hparams["prepare_test"])
         run_on_main(hparams["prepare"])
     # Where the Brain will be: the cache is filled before there is one.
-    hparams["encoder"].to(run_opts.get("device") or "cpu")
+    hparams["encoder"].to(run_opts["device"] or infer_device())
     datasets = dataio_prep(hparams)
     model = hparams["model"]
     hparams["checkpointer"].add_recoverable("ppg_head", model.ppg_head)
@@ -316,9 +324,12 @@ def main(hparams, run_opts):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
+    if hparams["warmup_epochs"] and not model.encoder.frozen:
+        # Until then DDP must not wait for the encoder's gradients.
+        brain.find_unused_parameters = True
     sampler = DynamicBatchSampler(
         datasets["train"],
-        length_func=lambda entry: entry["length"],
+        length_func=lambda entry: float(entry["length"]),
         seed=hparams["seed"],
         **hparams["dynamic_batch_sampler"],
     )
