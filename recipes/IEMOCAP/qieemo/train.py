@@ -73,9 +73,11 @@ class EmotionBrain(sb.Brain):
             rate = SAMPLE_RATE if cache is None else SAMPLE_RATE / FRAME_HOP
             size = round(self.hparams.crop_seconds * rate)
             x, lengths = random_crop(x, lengths, size)
-        if cache is None:
-            return self.modules.qieemo(x, lengths / x.shape[1])
-        return self.modules.qieemo(encoded=cache.output(x, lengths))
+        said = {"wavs": x, "wav_lens": lengths / x.shape[1]}
+        if cache is not None:
+            said = {"encoded": cache.output(x, lengths)}
+        frame_wise = self.hparams.ctc_weight > 0  # only the PPG's loss asks
+        return self.modules.qieemo(**said, frame_wise=frame_wise)
 
     def compute_objectives(self, predictions, batch, stage):
         """Emotion loss, plus the CTC loss of the PPG if it has a weight."""
