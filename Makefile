@@ -33,8 +33,10 @@ demo: $(STAMP)
 	cd $(RECIPE) && $(RUN) train.py hparams/demo.yaml
 	cd $(RECIPE) && $(RUN) classify.py results/demo
 
+# A worker a core, each with one thread; a file's tests stay together.
+test: export OMP_NUM_THREADS := 1
 test: lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(CORES) --dist loadfile
 
 lint: $(STAMP)
 	$(RUN) -m ruff check .

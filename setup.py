@@ -55,6 +55,7 @@ RAY = ["ray>=2.40"]  # --ray of cross_validate.py and ablate.py
 
 DEV = [
     "pytest>=8.2",
+    "pytest-xdist>=3.6",
     "ruff==0.17.6",  # pinned: another release formats and lints otherwise
 ]
 

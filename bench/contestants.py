@@ -1,6 +1,7 @@
 """Ours and its peers on the same Whisper: samples in memory → an answer.
 
 qieemo               the whole of Qieemo
+qieemo-onnx*         the whole of it as exported, run by onnxruntime
 qieemo-encoder       our encoder, an average over frames, a linear layer
 speechbrain          SpeechBrain's Whisper lobe, an average, a layer
 transformers         transformers' audio-classification pipeline
@@ -39,6 +40,7 @@ from qieemo_sb.frames import (
 )
 from qieemo_sb.inference import EncoderClassifier
 from qieemo_sb.linear import speed_up
+from qieemo_sb.lobes.block_statistics import BlockStatistics
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.cma import CMA
 from qieemo_sb.lobes.mixer import BlockMixer
@@ -55,15 +57,20 @@ def make_model(whisper, trainable_above=None):
     """A Qieemo as the recipe builds it, untrained."""
     encoder = WhisperEncoder(source=whisper, trainable_above=trainable_above)
     last = encoder.n_blocks
+    blocks = list(range(2, last)) or [1]
+    statistics = BlockStatistics(blocks, encoder.d_model)
     shape = {"n_tokens": N_TOKENS, "d_model": encoder.d_model, "width": WIDTH}
     return Qieemo(
         encoder=encoder,
-        mixer=BlockMixer(list(range(2, last)) or [1], encoder.d_model),
-        ppg_head=PPGHead(encoder.d_model, N_TOKENS),
+        mixer=BlockMixer(blocks, encoder.d_model),
+        ppg_head=PPGHead(encoder.d_model, N_TOKENS, context=1),
         mmf=MMF(**shape),
         cma=CMA(**shape),
         pooling=AttentiveStatisticsPooling(WIDTH),
-        classifier=Classifier(2 * WIDTH, len(EMOTIONS)),
+        block_statistics=statistics,
+        classifier=Classifier(
+            [2 * WIDTH, statistics.embedding_width], len(EMOTIONS)
+        ),
     )
 
 
@@ -88,6 +95,40 @@ class OurModel:
 
     def __call__(self, clips):
         return self.classifier.classify_batch(*pad(clips))[2]
+
+
+class Exported:
+    """The whole of Qieemo, exported; a batch is answered clip by clip."""
+
+    int8 = False
+
+    def __init__(self, whisper, threads):
+        from qieemo_sb.export.folder import export_onnx
+        from qieemo_sb.onnx_classifier import OnnxClassifier
+
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = save_model(whisper, Path(folder) / "bundle")
+            exported = Path(folder) / "exported"
+            export_onnx(bundle, exported, int8=self.int8)
+            self.classifier = OnnxClassifier.from_folder(exported, threads)
+
+    def __call__(self, clips):
+        return [
+            self.classifier.classify_batch(clip[None].numpy())[2]
+            for clip in clips
+        ]
+
+
+class Int8(Exported):
+    """The same with linear layers in int8."""
+
+    name, int8 = "qieemo-onnx-int8", True
+
+
+class Float32(Exported):
+    """The same in float32."""
+
+    name = "qieemo-onnx"
 
 
 class OurEncoder:
@@ -210,6 +251,8 @@ def ctranslate2(compute_type, padded):
 
 CONTESTANTS = [
     OurModel,
+    Float32,
+    Int8,
     OurEncoder,
     SpeechBrainLobe,
     TransformersPipeline,
