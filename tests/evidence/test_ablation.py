@@ -191,32 +191,22 @@ def test_our_grid_starts_from_the_corpus_own_yaml(corpus):
     folder = RECIPES / corpus / "qieemo/hparams"
     hparams, rows = read_grid(folder / "ablation.yaml")
     assert hparams == folder / "qieemo.yaml"
-    assert len(rows) == 14
+    assert len(rows) == 15
 
 
-ATTENTIVE = "AttentiveStatisticsPooling"
-LINEAR = ("WeightedSum", None, "Projection", None, "AveragePooling")
+ATTENTIVE, STATISTICS = "AttentiveStatisticsPooling", "BlockStatistics"
+BOTH, ENDS = ("BlockMixer", "PPGHead"), (ATTENTIVE, STATISTICS)
+LINEAR = ("WeightedSum", None, "Projection", None, "AveragePooling", None)
 MODELS = {
-    "default": ("BlockMixer", "PPGHead", "MMF", "CMA", ATTENTIVE),
-    "stream: emotional": ("BlockMixer", None, "Concatenation", None, ATTENTIVE),
-    "stream: PPG": (None, "PPGHead", "Concatenation", None, ATTENTIVE),
-    "fusion: concatenation": (
-        "BlockMixer",
-        "PPGHead",
-        "Concatenation",
-        None,
-        ATTENTIVE,
-    ),
-    "fusion: MMF": ("BlockMixer", "PPGHead", "MMF", None, ATTENTIVE),
-    "fusion: CMA": ("BlockMixer", "PPGHead", "Concatenation", "CMA", ATTENTIVE),
-    "fusion: CMA, then MMF": (
-        "BlockMixer",
-        "PPGHead",
-        "CMAFirst",
-        None,
-        ATTENTIVE,
-    ),
-    "head: average": ("BlockMixer", "PPGHead", "MMF", "CMA", "AveragePooling"),
+    "default": (*BOTH, "MMF", "CMA", *ENDS),
+    "stream: emotional": ("BlockMixer", None, "Concatenation", None, *ENDS),
+    "stream: PPG": (None, "PPGHead", "Concatenation", None, ATTENTIVE, None),
+    "fusion: concatenation": (*BOTH, "Concatenation", None, *ENDS),
+    "fusion: MMF": (*BOTH, "MMF", None, *ENDS),
+    "fusion: CMA": (*BOTH, "Concatenation", "CMA", *ENDS),
+    "fusion: CMA, then MMF": (*BOTH, "CMAFirst", None, *ENDS),
+    "head: average": (*BOTH, "MMF", "CMA", "AveragePooling", STATISTICS),
+    "statistics of blocks: none": (*BOTH, "MMF", "CMA", ATTENTIVE, None),
     "last block, average, linear": LINEAR,
     "weighted sum of blocks, average, linear": LINEAR,
 }
@@ -247,6 +237,7 @@ def model():
 def test_a_row_of_our_grid_has_the_parts_that_it_names(model, name):
     model = model(name)
     parts = ("mixer", "ppg_head", "mmf", "cma", "pooling")
+    parts += ("block_statistics",)
     kinds = [type(getattr(model, part)).__name__ for part in parts]
     assert kinds == [str(kind) if kind else "NoneType" for kind in MODELS[name]]
 
