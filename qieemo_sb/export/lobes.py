@@ -20,7 +20,7 @@ from qieemo_sb.export.graph import (
 )
 from qieemo_sb.lobes.average import AveragePooling
 from qieemo_sb.lobes.block_statistics import BlockStatistics
-from qieemo_sb.lobes.classifier import Classifier
+from qieemo_sb.lobes.classifier import LIMIT, Classifier
 from qieemo_sb.lobes.cma import CMA, CrossAttention
 from qieemo_sb.lobes.cma_first import CMAFirst
 from qieemo_sb.lobes.concatenation import Concatenation
@@ -216,6 +216,7 @@ def classifier(graph: Graph, lobe: Classifier, embedding: str) -> str:
     """Embedding [1, E] → log-probabilities [1, C]."""
     centred = graph("Sub", embedding, array(lobe.standard.mean))
     x = graph("Mul", centred, _scales(lobe.standard))
+    x = graph("Clip", x, real(-LIMIT), real(LIMIT))
     logits = linear(graph, x, lobe.linear)
     return graph("LogSoftmax", logits, axis=-1)
 

@@ -12,14 +12,15 @@ from qieemo_sb.lobes.standard import Standard
 from qieemo_sb.rebuild import Rebuildable
 
 MEMORY = 1000  # vectors that the running statistics look back on
+LIMIT = 5.0  # deviations: what training never heard is not to decide alone
 
 
 class Classifier(Rebuildable):
     """Standardised vector → dropout → linear → log-softmax.
 
     Each number of the vector is brought to mean zero and variance one over
-    the training data, as the mixer does with channels: means and deviations
-    of channels differ in scale.
+    the training data, as the mixer does with channels, and kept within five
+    deviations: means and deviations of channels differ in scale.
 
     Arguments
     ---------
@@ -70,5 +71,6 @@ class Classifier(Rebuildable):
         """
         if self.training:
             self.standard.update(embedding.detach().flatten(0, -2))
-        logits = self.linear(self.dropout(self.standard(embedding)))
+        x = self.standard(embedding).clamp(-LIMIT, LIMIT)
+        logits = self.linear(self.dropout(x))
         return logits.float().log_softmax(dim=-1)

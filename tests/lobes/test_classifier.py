@@ -41,6 +41,15 @@ def test_worked_by_hand():
     assert probs == pytest.approx(expected, abs=1e-4)
 
 
+def test_what_training_never_heard_does_not_decide_alone(classifier):
+    # Fresh, the vector is standardised already; five deviations are the most.
+    x = torch.zeros(6)
+    x[0] = 5.0
+    at_limit = classifier(x)
+    x[0] = 1e6
+    assert torch.allclose(classifier(x), at_limit, atol=1e-3)
+
+
 def test_scale_of_a_number_does_not_matter(classifier):
     x, scale = torch.randn(9, 6), torch.tensor([1.0, 100, 0.1, 3, 7, 0.5])
     other = copy.deepcopy(classifier)
