@@ -1,0 +1,42 @@
+"""Checkpoints that count once they are whole.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+from pathlib import Path
+
+from speechbrain.utils import checkpoints
+
+PART = "part"  # what the file that makes a folder a checkpoint ends in, so far
+
+
+class Checkpointer(checkpoints.Checkpointer):
+    """SpeechBrain's, safe against a kill while it saves.
+
+    A folder is a checkpoint as soon as its CKPT.yaml is there, which
+    SpeechBrain writes first: a run that was killed while it saved could not be
+    resumed. Here that file gets its name last.
+
+    Arguments
+    ---------
+    checkpoints_dir : str
+        Where the checkpoints go.
+    **options
+        See ``speechbrain.utils.checkpoints.Checkpointer``.
+    """
+
+    def __init__(self, checkpoints_dir: str, **options):
+        super().__init__(checkpoints_dir, **options)
+
+    def save_checkpoint(self, *args, **kwargs) -> checkpoints.Checkpoint | None:
+        """Save what is recoverable; see ``speechbrain``'s."""
+        saved = super().save_checkpoint(*args, **kwargs)
+        if saved is not None:
+            meta = Path(saved.path) / checkpoints.METAFNAME
+            meta.with_suffix(f".{PART}").replace(meta)
+        return saved
+
+    def _save_checkpoint_metafile(self, fpath, *args, **kwargs):
+        part = Path(fpath).with_suffix(f".{PART}")
+        return super()._save_checkpoint_metafile(part, *args, **kwargs)
