@@ -17,17 +17,7 @@ class Checkpointer(checkpoints.Checkpointer):
     A folder is a checkpoint as soon as its CKPT.yaml is there, which
     SpeechBrain writes first: a run that was killed while it saved could not be
     resumed. Here that file gets its name last.
-
-    Arguments
-    ---------
-    checkpoints_dir : str
-        Where the checkpoints go.
-    **options
-        See ``speechbrain.utils.checkpoints.Checkpointer``.
     """
-
-    def __init__(self, checkpoints_dir: str, **options):
-        super().__init__(checkpoints_dir, **options)
 
     def save_checkpoint(self, *args, **kwargs) -> checkpoints.Checkpoint | None:
         """Save what is recoverable; see ``speechbrain``'s."""

@@ -70,7 +70,7 @@ class Classifier(Rebuildable):
             [..., C] log-probabilities, float32.
         """
         if self.training:
-            self.standard.update(embedding.detach().flatten(0, -2))
+            self.standard.update(embedding.detach().reshape(-1, self.width))
         x = self.standard(embedding).clamp(-LIMIT, LIMIT)
         logits = self.linear(self.dropout(x))
         return logits.float().log_softmax(dim=-1)

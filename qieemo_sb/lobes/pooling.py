@@ -42,7 +42,7 @@ def moving_mean(x: torch.Tensor, span: int) -> torch.Tensor:
 
 
 class StatisticsPooling(Rebuildable):
-    r"""Mean and standard deviation of each channel over an utterance's frames.
+    """Mean and standard deviation of each channel over an utterance's frames.
 
     Frames past an utterance's end do not count. Computed in float32.
 
@@ -81,7 +81,7 @@ class StatisticsPooling(Rebuildable):
         torch.Tensor
             [B, 2 H]: means, then standard deviations.
         """
-        return _vector(*self.statistics(frames, lengths)[:2])
+        return self._vector(*self.statistics(frames, lengths)[:2])
 
     def statistics(
         self, frames: torch.Tensor, lengths: torch.Tensor
@@ -141,7 +141,7 @@ class StatisticsPooling(Rebuildable):
             split = (x.split(counts) for x in (means, variances, scores))
             joined = [_join(*windows) for windows in zip(*split, strict=True)]
             means, variances = map(torch.stack, zip(*joined, strict=True))
-        return _vector(means, variances)
+        return self._vector(means, variances)
 
     def around(
         self, frames: torch.Tensor, lengths: torch.Tensor, span: int
@@ -182,9 +182,10 @@ class StatisticsPooling(Rebuildable):
             end = start + WINDOW_FRAMES
             stretch = slice(first, end + span // 2)
             with torch.autocast(frames.device.type, enabled=False):
-                pooled = _moving(
+                mean, variance = _moving(
                     frames[:, stretch].float(), weights[:, stretch], span
                 )
+                pooled = self._vector(mean, variance)
             yield pooled[:, start - first : end - first]
 
     def _relative_weights(self, frames, lengths):
@@ -198,6 +199,11 @@ class StatisticsPooling(Rebuildable):
         # The best score of the utterance cancels in the ratios of _moving.
         weights = (scores - scores.amax(dim=1, keepdim=True)).exp()
         return weights.clamp(min=VARIANCE_FLOOR) * mask
+
+    def _vector(self, mean, variance):
+        """Statistics [..., H] each → [..., 2 H]."""
+        deviation = (variance + VARIANCE_FLOOR).sqrt()
+        return torch.cat([mean, deviation], dim=-1)
 
     def _scores(self, frames):
         """[B, T, 1] logarithms of weights, but for a constant."""
@@ -242,11 +248,6 @@ class AttentiveStatisticsPooling(StatisticsPooling):
         return self.attention(frames)
 
 
-def _vector(mean, variance):
-    """Statistics [..., H] each → [..., 2 H]."""
-    return torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=-1)
-
-
 def _join(means, variances, scores):
     """Statistics of W windows [W, *] → mean and variance [H] of all frames."""
     weights = scores.softmax(dim=0)  # [W, 1]
@@ -256,7 +257,7 @@ def _join(means, variances, scores):
 
 
 def _moving(frames, weights, span):
-    """Statistics [B, T, 2 H] of ``span`` weighted frames around each frame."""
+    """Mean, variance [B, T, H] of ``span`` weighted frames around each."""
     # A difference of squares loses what lies far from zero: centre first.
     heavy = weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
     centre = (weights * frames).sum(dim=1, keepdim=True) / heavy
@@ -265,4 +266,4 @@ def _moving(frames, weights, span):
     mean = moving_mean(weights * frames, span) / total
     square = moving_mean(weights * frames.square(), span) / total
     variance = (square - mean.square()).clamp(min=0.0)
-    return _vector(mean + centre, variance)
+    return mean + centre, variance

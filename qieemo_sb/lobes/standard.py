@@ -12,9 +12,8 @@ EPSILON = 1e-5
 class Standard(torch.nn.Module):
     """Running mean and variance of each channel.
 
-    Unlike a batch norm's, an answer never depends on the batch, in training
-    neither: a batch changes the statistics, and then all are standardised
-    with those.
+    Unlike a batch norm's, they are the same in training and in use: vectors
+    are standardised by all that was heard lately, not by their batch alone.
 
     Arguments
     ---------
