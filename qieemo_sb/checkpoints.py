@@ -7,6 +7,7 @@ Authors
 from pathlib import Path
 
 from speechbrain.utils import checkpoints
+from speechbrain.utils.distributed import main_process_only
 
 PART = "part"  # what the file that makes a folder a checkpoint ends in, so far
 
@@ -19,12 +20,15 @@ class Checkpointer(checkpoints.Checkpointer):
     resumed. Here that file gets its name last.
     """
 
-    def save_checkpoint(self, *args, **kwargs) -> checkpoints.Checkpoint | None:
+    # The other processes wait for all of it: a list of checkpoints that they
+    # make before the name is there would differ from this process's list, and
+    # each would wait for something else for ever.
+    @main_process_only
+    def save_checkpoint(self, *args, **kwargs) -> checkpoints.Checkpoint:
         """Save what is recoverable; see ``speechbrain``'s."""
         saved = super().save_checkpoint(*args, **kwargs)
-        if saved is not None:
-            meta = Path(saved.path) / checkpoints.METAFNAME
-            meta.with_suffix(f".{PART}").replace(meta)
+        meta = Path(saved.path) / checkpoints.METAFNAME
+        meta.with_suffix(f".{PART}").replace(meta)
         return saved
 
     def _save_checkpoint_metafile(self, fpath, *args, **kwargs):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from speechbrain.utils import distributed
 
 from qieemo_sb.checkpoints import Checkpointer
 
@@ -37,3 +38,16 @@ def test_one_that_was_interrupted_is_passed_over(checkpointer, layer):
         checkpointer.save_checkpoint(meta={"step": 2})
     assert [c.meta["step"] for c in checkpointer.list_checkpoints()] == [1]
     assert checkpointer.recover_if_possible().meta["step"] == 1
+
+
+def test_other_processes_hear_of_it_once_it_is_whole(checkpointer, monkeypatch):
+    seen = []
+
+    def broadcast(result):
+        if not distributed.MAIN_PROC_ONLY:  # as SpeechBrain's: not within
+            seen.append(len(checkpointer.list_checkpoints()))
+        return result
+
+    monkeypatch.setattr(distributed, "ddp_broadcast", broadcast)
+    checkpointer.save_checkpoint()
+    assert seen == [1]

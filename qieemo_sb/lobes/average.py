@@ -19,6 +19,7 @@ class AveragePooling(StatisticsPooling):
 
     Example
     -------
+    >>> import torch
     >>> pool = AveragePooling(width=6)
     >>> pool(torch.randn(2, 7, 6), torch.tensor([7, 3])).shape
     torch.Size([2, 6])
