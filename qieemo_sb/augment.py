@@ -35,9 +35,27 @@ def random_crop(
     (torch.Size([2, 3]), tensor([3, 2]))
     """
     size = min(size, x.shape[1])
-    room = (lengths - size).clamp(min=0) + 1
-    starts = (torch.rand(len(x)) * room.cpu()).long().tolist()
+    starts = crop_starts(lengths, size)
     rows = [
         row[start : start + size] for row, start in zip(x, starts, strict=True)
     ]
     return torch.stack(rows), lengths.clamp(max=size)
+
+
+def crop_starts(lengths: torch.Tensor, size: int) -> list[int]:
+    """Where random stretches begin; 0 for what is not longer than they.
+
+    Arguments
+    ---------
+    lengths : torch.Tensor
+        [B] absolute lengths.
+    size : int
+        Of a stretch.
+
+    Returns
+    -------
+    list of int
+        B places, each equally likely.
+    """
+    room = (lengths.cpu() - size).clamp(min=0) + 1
+    return (torch.rand(len(lengths)) * room).long().tolist()

@@ -29,7 +29,7 @@ SpeechBrain's own `EncoderClassifier` loads it in the same way.
 
 On {num_utterances} held-out utterances of {corpus}, fold {fold}, seed {seed}.
 The checkpoint was chosen on validation data; the test data was read once.
-
+{protocol}
 | WA | UA | weighted F1 | macro F1 |
 |---|---|---|---|
 | {weighted_accuracy:.4f} | {unweighted_accuracy:.4f} | {weighted_f1:.4f} \
@@ -43,6 +43,12 @@ It names one of {n_labels} emotions for whatever it hears, speech or not, and
 knows the speakers, the language and the recording conditions of its training
 data only. How people sound is not how they feel: no decision about a person
 should rest on it. The training data's licence may restrict use.
+"""
+
+ADAPTED = """\
+Each speaker was adapted to, by all of their test clips, without labels: see
+`EncoderClassifier.classify_conversation` and `adapt`. A speaker unheard of
+before: WA {unheard:.4f}.
 """
 
 READER_CARD = """\
@@ -114,7 +120,12 @@ def model_card(facts: Mapping) -> str:
         for i, (label, row) in enumerate(zip(labels, matrix, strict=True))
         if sum(row)
     ]
+    protocol = ""
+    if "adaptation" in facts:  # its curve begins with no clip at all
+        unheard = facts["adaptation"]["weighted_accuracy"][0]
+        protocol = ADAPTED.format(unheard=unheard)
     return CARD.format(
+        protocol=protocol,
         emotions=", ".join(labels),
         n_labels=len(labels),
         recalls=", ".join(recalls),

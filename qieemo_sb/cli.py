@@ -39,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict.add_argument(
         "--device", default="cpu", help="e.g. cuda; an export runs on the cpu"
     )
+    predict.add_argument(
+        "--same-speaker",
+        action="store_true",
+        help="one person says all files: adapt to their voice first",
+    )
     export = commands.add_parser(
         "export",
         help="write a trained model in a form that needs no torch to run",
@@ -68,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _export(options.model, options.folder, options.int8)
     if options.command == "plot":
         return _plot(options.model, options.wav, options.image, options.text)
+    if options.same_speaker:
+        return _converse(options.model, options.wavs, options.device)
     return _predict(options.model, options.wavs, options.device)
 
 
@@ -108,6 +115,36 @@ def _predict(model, wavs, device):
             failed = 1
         else:
             print(f"{wav}\t{emotion}\t{probability:.4f}")
+    return failed
+
+
+def _converse(model, wavs, device):
+    """Classify files of one speaker, adapted to them."""
+    from qieemo_sb.folder import GRAPH, BundleError
+    from qieemo_sb.sound import AudioError
+
+    try:
+        if (Path(model) / GRAPH).exists():
+            raise BundleError(
+                f"{model} is an export, which cannot adapt to a speaker: give "
+                "the model that it was made of, or leave --same-speaker out."
+            )
+        from qieemo_sb.inference import EncoderClassifier
+
+        classifier = EncoderClassifier.from_hparams(
+            model, run_opts={"device": device}
+        )
+        answers = classifier.classify_conversation(wavs, ["one"] * len(wavs))
+    except (ValueError, ImportError) as error:
+        return _fail(error)
+    failed = 0
+    for wav, answer in zip(wavs, answers, strict=True):
+        if isinstance(answer, AudioError):
+            print(answer, file=sys.stderr)
+            failed = 1
+        else:
+            _, score, _, emotion = answer
+            print(f"{wav}\t{emotion[0]}\t{score.exp().item():.4f}")
     return failed
 
 

@@ -6,7 +6,7 @@ Authors
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 from speechbrain.utils.run_opts import RunOptions
 from torch.nn.utils.rnn import pad_sequence
 
+from qieemo_sb.adaptation import adapted
 from qieemo_sb.audio import (
     AudioError,
     audio_seconds,
@@ -35,6 +36,7 @@ from qieemo_sb.frames import (
 )
 from qieemo_sb.linear import speed_up
 from qieemo_sb.lobes.ppg import greedy
+from qieemo_sb.lobes.standard import Moments
 from qieemo_sb.model import Qieemo, QieemoOutput
 from qieemo_sb.tokens.base import Tokenizer
 
@@ -250,7 +252,10 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         return self._run(wavs, wav_lens, frame_wise=False).embedding
 
     def classify_batch(
-        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
+        self,
+        wavs: torch.Tensor,
+        wav_lens: torch.Tensor | None = None,
+        speaker: Moments | None = None,
     ) -> Answer:
         """Emotions of a batch; no answer depends on the other utterances.
 
@@ -260,6 +265,8 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             [B, S] or [S] at 16 kHz.
         wav_lens : torch.Tensor or None
             [B] relative lengths; None: every row is full.
+        speaker : Moments or None
+            Who says all of them, as ``adapt`` gives; None: not known.
 
         Returns
         -------
@@ -279,17 +286,19 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         BundleError
             The model only reads.
         """
-        self.labels  # noqa: B018, raises where there is nothing to say
-        out = self._run(wavs, wav_lens, frame_wise=False)
-        return self._answer(out.log_probs)
+        return self._classify(self.encode_batch(wavs, wav_lens), speaker)
 
-    def classify_file(self, path: str | Path, **kwargs) -> Answer:
+    def classify_file(
+        self, path: str | Path, speaker: Moments | None = None, **kwargs
+    ) -> Answer:
         """Emotion of an audio file of any rate, channels and length.
 
         Arguments
         ---------
         path : str or Path
             A local file, or a web address.
+        speaker : Moments or None
+            As in ``classify_batch``.
         **kwargs
             As of ``load_audio``, e.g. ``savedir``.
 
@@ -304,18 +313,13 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             Missing, empty, corrupt, too short, or NaN or infinite samples;
             names the file.
         """
-        self.labels  # noqa: B018, raises where there is nothing to say
-        windows = read_windows(_local(path, **kwargs))
-        with torch.no_grad(), self.inference_ctx:
-            embedding = self.mods.qieemo.embed_windows(
-                window.to(self.device) for window in windows
-            )
-            return self._answer(self.mods.classifier(embedding))
+        return self._classify(self._embed_file(path, **kwargs), speaker)
 
     def classify_files(
         self,
         paths: Iterable[str | Path],
         max_batch_seconds: float = 60.0,
+        speaker: Moments | None = None,
     ) -> Iterator[Answer | AudioError]:
         """Emotions of many audio files, in batches of like length.
 
@@ -335,15 +339,105 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         max_batch_seconds : float
             Most audio in a batch. On a processor 60 is near the best, on a
             GPU as much as its memory takes.
+        speaker : Moments or None
+            As in ``classify_batch``.
 
         Yields
         ------
         tuple or AudioError
             What ``classify_file`` returns or raises for each file, in order.
         """
-        paths = iter(paths)
-        while some := list(itertools.islice(paths, FILES_AT_ONCE)):
-            yield from self._classify_some(some, max_batch_seconds)
+        for heard in self._embed_files(paths, max_batch_seconds):
+            broken = isinstance(heard, AudioError)
+            yield heard if broken else self._classify(heard, speaker)
+
+    def adapt(
+        self, paths: Iterable[str | Path], max_batch_seconds: float = 60.0
+    ) -> Moments:
+        """Learn what is usual for a speaker, from clips without labels.
+
+        A voice that is always loud is not always angry. ::
+
+            ann = classifier.adapt(["ann/1.wav", "ann/2.wav", "ann/3.wav"])
+            classifier.classify_file("ann/4.wav", speaker=ann)
+
+        The clips should hold the emotions that the speaker's speech holds:
+        of calm ones alone, it learns that calm is usual. A model that was
+        trained with ``adapt_speakers`` gains most.
+
+        Arguments
+        ---------
+        paths : iterable of (str or Path)
+            The speaker's audio files, one or more; ten do most of it.
+        max_batch_seconds : float
+            As in ``classify_files``.
+
+        Returns
+        -------
+        Moments
+            For ``classify_file``, ``_files`` and ``_batch``.
+
+        Raises
+        ------
+        AudioError
+            A file cannot be used; names it.
+        ValueError
+            There is no file.
+        """
+        heard = list(self._embed_files(paths, max_batch_seconds))
+        for vector in heard:
+            if isinstance(vector, AudioError):
+                raise vector
+        if not heard:
+            raise ValueError("adapt needs at least one audio file.")
+        return self._adapted(heard)
+
+    def classify_conversation(
+        self,
+        paths: Iterable[str | Path],
+        speakers: Sequence[str],
+        max_batch_seconds: float = 60.0,
+    ) -> list[Answer | AudioError]:
+        """Emotions of all turns of a conversation, or of a whole corpus.
+
+        Each speaker is adapted to by all of their turns, and no answer
+        depends on what the others say.
+
+        Arguments
+        ---------
+        paths : iterable of (str or Path)
+            N audio files, a turn each.
+        speakers : sequence of str
+            N names: who says each turn.
+        max_batch_seconds : float
+            As in ``classify_files``.
+
+        Returns
+        -------
+        list of (tuple or AudioError)
+            What ``classify_file`` returns or raises for each turn, in order.
+
+        Raises
+        ------
+        ValueError
+            There are more or fewer names than files.
+        """
+        paths = list(paths)
+        if len(paths) != len(speakers):
+            raise ValueError(
+                f"{len(paths)} files, but {len(speakers)} speakers: "
+                "classify_conversation needs a name for each."
+            )
+        answers = list(self._embed_files(paths, max_batch_seconds))
+        turns = {}
+        for i, heard in enumerate(answers):
+            if not isinstance(heard, AudioError):
+                turns.setdefault(speakers[i], []).append(i)
+        for own in turns.values():
+            speaker = self._adapted([answers[i] for i in own])
+            for i in own:
+                answers[i] = self._classify(answers[i], speaker)
+        return answers
 
     @property
     def tokens(self) -> Tokenizer:
@@ -473,45 +567,64 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         with self.inference_ctx:
             return self.mods.qieemo(wavs, wav_lens, frame_wise=frame_wise)
 
-    def _answer(self, log_probs):
-        """What classify_batch returns for log-probabilities [B, C]."""
+    def _classify(self, embedding, speaker=None):
+        """Answer for vectors [B, E]."""
         labels = self.labels
+        with torch.no_grad(), self.inference_ctx:
+            log_probs = self.mods.classifier(embedding, speaker)
         score, index = log_probs.max(dim=-1)
         return log_probs, score, index, [labels[i] for i in index.tolist()]
 
-    def _classify_some(self, paths, max_batch_seconds):
-        """Answers or errors for some files, in order."""
-        answers, short = {}, []
+    def _adapted(self, vectors):
+        """Moments of a speaker who was heard in vectors [1, E]."""
+        prior = self.mods.classifier.standard.moments
+        return adapted(prior, Moments.of(torch.cat(vectors)))
+
+    def _embed_file(self, path, **kwargs):
+        """Vector [1, E] of a file of any length."""
+        self.labels  # noqa: B018, raises where there is nothing to pool
+        windows = read_windows(_local(path, **kwargs))
+        with torch.no_grad(), self.inference_ctx:
+            return self.mods.qieemo.embed_windows(
+                window.to(self.device) for window in windows
+            )
+
+    def _embed_files(self, paths, max_batch_seconds):
+        """Yield a vector [1, E] or an AudioError for each file, in order."""
+        paths = iter(paths)
+        while some := list(itertools.islice(paths, FILES_AT_ONCE)):
+            yield from self._embed_some(some, max_batch_seconds)
+
+    def _embed_some(self, paths, max_batch_seconds):
+        """Vectors or errors for some files, in order."""
+        vectors, short = {}, []
         for i, path in enumerate(paths):
             if (audio_seconds(path) or 0) > WINDOW_SAMPLES / SAMPLE_RATE:
-                answers[i] = self._answer_or_error(path)
+                vectors[i] = self._vector_or_error(path)
             else:
                 short.append(i)
         names = [paths[i] for i in short]
         for batch in file_batches(names, max_batch_seconds):
             batch = [(short[i], signal) for i, signal in batch]
             good = {i: x for i, x in batch if not isinstance(x, AudioError)}
-            answers.update(batch)
-            answers.update(self._classify_signals(good))
-        return [answers[i] for i in range(len(paths))]
+            vectors.update(batch)
+            vectors.update(self._embed_signals(good))
+        return [vectors[i] for i in range(len(paths))]
 
-    def _answer_or_error(self, path):
+    def _vector_or_error(self, path):
         try:
-            return self.classify_file(path)
+            return self._embed_file(path)
         except AudioError as error:
             return error
 
-    def _classify_signals(self, signals):
-        """{i: [S]} → {i: answer}."""
+    def _embed_signals(self, signals):
+        """{i: [S]} → {i: [1, E]}."""
         if not signals:
             return {}
         lengths = torch.tensor([len(signal) for signal in signals.values()])
         wavs = pad_sequence(list(signals.values()), batch_first=True)
-        out = self._run(wavs, lengths / wavs.shape[1], frame_wise=False)
-        rows = out.log_probs.split(1)
-        return {
-            i: self._answer(row) for i, row in zip(signals, rows, strict=True)
-        }
+        rows = self.encode_batch(wavs, lengths / wavs.shape[1]).split(1)
+        return dict(zip(signals, rows, strict=True))
 
 
 def _local(path, savedir=None):

@@ -124,29 +124,32 @@ def cross_validation(
     _save(figure, path)
 
 
-def blocks(
+def steps(
     scores: Mapping[str, Mapping[str, Sequence[float]]],
     path: str | os.PathLike,
     title: str | None = None,
+    axis: str = "block",
 ) -> None:
-    """Draw the scores of probes, block by block.
+    """Draw scores step by step: of blocks, or of clips that were heard.
 
-    A line joins the means over folds of single blocks; a dot is a fold. Sets
-    of blocks, whose names are no numbers, stand at the right by themselves.
+    A line joins the means over folds of what is called by a number; a dot is
+    a fold. Sets of blocks, whose names are none, stand by themselves.
 
     Arguments
     ---------
     scores : mapping
-        Name of the score → name of the block or set → a value a fold.
+        Name of the score → number, or name of the set → a value a fold.
     path : path-like
         The image; its suffix says the format.
     title : str
         Stands on top.
+    axis : str
+        What the numbers are.
 
     Example
     -------
-    >>> path = getfixture("tmp_path") / "probe.png"
-    >>> blocks({"WA": {"0": [0.5, 0.6], "1": [0.7, 0.8]}}, path)
+    >>> path = getfixture("tmp_path") / "steps.png"
+    >>> steps({"WA": {"0": [0.5, 0.6], "1": [0.7, 0.8]}}, path)
     >>> path.read_bytes()[1:4]
     b'PNG'
     """
@@ -171,7 +174,7 @@ def blocks(
     _name_columns(
         axes,
         [_wrap(name) for name in names],
-        "block; mean ± sample deviation over folds",
+        f"{axis}; mean ± sample deviation over folds",
     )
     _draw_legend(axes)
     if title:

@@ -45,3 +45,11 @@ def test_a_fact_that_is_missing_is_no_blank():
     facts = {k: v for k, v in FACTS.items() if k != "seed"}
     with pytest.raises(KeyError, match="seed"):
         model_card(facts)
+
+
+def test_adaptation_is_told():
+    curve = {"clips": [0, 60], "weighted_accuracy": [0.5, 0.75]}
+    assert "adapted" not in model_card(FACTS)
+    card = model_card({**FACTS, "adaptation": curve})
+    assert "Each speaker was adapted to" in card
+    assert "A speaker unheard of\nbefore: WA 0.5000." in card

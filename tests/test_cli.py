@@ -76,6 +76,28 @@ def test_long_files_are_never_whole(
     assert capsys.readouterr().out == expected
 
 
+def test_files_of_one_speaker(bundle, write_wav, sound, tmp_path, capsys):
+    wavs = [write_wav(sound(8_000, i), name=f"{i}.wav") for i in range(3)]
+    missing = tmp_path / "missing.wav"
+    command = ["predict", "--same-speaker", str(bundle)]
+    assert main([*command, *map(str, wavs), str(missing)]) == 1
+    answers = EncoderClassifier.from_hparams(bundle).classify_conversation(
+        wavs, ["one"] * 3
+    )
+    lines = [
+        f"{wav}\t{emotion[0]}\t{score.exp().item():.4f}\n"
+        for wav, (_, score, _, emotion) in zip(wavs, answers, strict=True)
+    ]
+    told = capsys.readouterr()
+    assert told.out == "".join(lines)
+    assert "missing.wav" in told.err
+
+
+def test_an_export_does_not_adapt(export, wav, capsys):
+    assert main(["predict", "--same-speaker", str(export), str(wav)]) == 1
+    assert "cannot adapt" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_answer_of_an_export(bundle, export, write_wav, capsys, rate):
     wav = write_wav(np.random.default_rng(0).uniform(-1, 1, rate), rate)

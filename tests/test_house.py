@@ -15,6 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 STACK = [
     "encoders",
     "lobes",
+    "adaptation",
     "model",
     "bundle",
     "reader",

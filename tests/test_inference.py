@@ -13,10 +13,12 @@ from speechbrain.inference.classifiers import (
 from torch import nn
 
 import qieemo_sb
+from qieemo_sb.adaptation import adapted
 from qieemo_sb.audio import AudioError
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.inference import EncoderClassifier
 from qieemo_sb.linear import Linear
+from qieemo_sb.lobes.standard import Moments
 from qieemo_sb.model import Qieemo, QieemoOutput
 from qieemo_sb.tokens.characters import Characters
 
@@ -251,6 +253,80 @@ def test_answers_come_while_files_are_still_named(ours, write_wav, monkeypatch):
     answers = ours.classify_files(named)
     assert len(next(answers)) == 4
     assert list(named) == [path, "never named"]
+
+
+@pytest.fixture
+def turns(write_wav, sound):
+    """Three files of ann's, two of bob's."""
+    names = ["ann", "bob", "ann", "ann", "bob"]
+    wavs = [
+        write_wav(sound(6_000 + 1_000 * i, i, 0.02 * (i + 1)), name=f"{i}.wav")
+        for i in range(5)
+    ]
+    return wavs, names
+
+
+def test_adapted_to_a_speaker(ours, turns):
+    wavs, _ = turns
+    vectors = torch.cat(
+        [ours.encode_batch(ours.load_audio(wav)) for wav in wavs[:3]]
+    )
+    own = Moments.of(vectors)
+    prior = ours.mods.classifier.standard.moments
+    speaker = ours.adapt(wavs[:3])
+    assert torch.allclose(speaker.mean, adapted(prior, own).mean, atol=1e-5)
+    unknown, known = (
+        ours.classify_file(wavs[4]),
+        ours.classify_file(wavs[4], speaker=speaker),
+    )
+    assert not torch.allclose(unknown[0], known[0])
+    sound = ours.load_audio(wavs[4])
+    for found in (
+        ours.classify_batch(sound, speaker=speaker),
+        *ours.classify_files([wavs[4]], speaker=speaker),
+    ):
+        assert torch.allclose(found[0], known[0], atol=1e-5)
+
+
+def test_a_conversation_adapts_to_each_speaker(ours, turns):
+    wavs, names = turns
+    found = ours.classify_conversation(wavs, names)
+    for name in ("ann", "bob"):
+        own = [w for w, n in zip(wavs, names, strict=True) if n == name]
+        speaker = ours.adapt(own)
+        for wav in own:
+            expected = ours.classify_file(wav, speaker=speaker)
+            answer = found[wavs.index(wav)]
+            assert torch.allclose(answer[0], expected[0], atol=1e-5)
+            assert answer[3] == expected[3]
+
+
+def test_what_others_say_does_not_matter(ours, turns):
+    wavs, names = turns
+    found = ours.classify_conversation(wavs, names)
+    alone = ours.classify_conversation(wavs[1::3], names[1::3])  # bob's
+    for a, b in zip(found[1::3], alone, strict=True):
+        assert torch.allclose(a[0], b[0], atol=1e-5)
+
+
+def test_a_bad_turn_is_told_and_does_not_count(ours, turns, tmp_path):
+    wavs, names = turns
+    bad = tmp_path / "missing.wav"
+    found = ours.classify_conversation([bad, *wavs], ["ann", *names])
+    assert isinstance(found[0], AudioError) and "missing.wav" in str(found[0])
+    expected = ours.classify_conversation(wavs, names)
+    for a, b in zip(found[1:], expected, strict=True):
+        assert torch.allclose(a[0], b[0], atol=1e-5)
+
+
+def test_what_cannot_be_adapted_to(ours, turns, tmp_path):
+    wavs, names = turns
+    with pytest.raises(AudioError, match="missing.wav"):
+        ours.adapt([wavs[0], tmp_path / "missing.wav"])
+    with pytest.raises(ValueError, match="at least one"):
+        ours.adapt([])
+    with pytest.raises(ValueError, match="5 files, but 4 speakers"):
+        ours.classify_conversation(wavs, names[1:])
 
 
 def test_no_files(ours):

@@ -172,7 +172,7 @@ def test_a_column_a_fold_and_one_for_their_mean(monkeypatch):
 def test_blocks_are_joined_and_sets_stand_apart(monkeypatch):
     figures = drawn(monkeypatch)
     values = {"0": [0.5, 0.7], "1": [0.7, 0.8], "all blocks": [0.8, 0.9]}
-    plots.blocks({"WA": values}, "x.png")
+    plots.steps({"WA": values}, "x.png")
     line = figures[0].axes[0].lines[0]
     assert line.get_xydata().tolist() == pytest.approx(
         np.array([[0, 0.6], [1, 0.75]])

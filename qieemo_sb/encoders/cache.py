@@ -13,7 +13,7 @@ Authors
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from qieemo_sb.audio import AudioError
+from qieemo_sb.augment import crop_starts
 from qieemo_sb.batches import file_batches
 from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
 from qieemo_sb.files import identity, replacing
@@ -121,6 +122,39 @@ class EncoderCache:
         """What the encoder said of a file, [T, K, D] float32."""
         stored = np.load(self._path(wav), mmap_mode="r")
         return torch.from_numpy(stored.astype(np.float32))
+
+    def load_batch(
+        self, wavs: Sequence[str | Path], size: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the encoder said of some files, or of a stretch of each.
+
+        Arguments
+        ---------
+        wavs : sequence of (str or Path)
+            B audio files.
+        size : int or None
+            Frames of a random stretch, which alone is read; None: all.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, K, D] float32.
+        torch.Tensor
+            [B] frames of each.
+        """
+        stored = [np.load(self._path(wav), mmap_mode="r") for wav in wavs]
+        lengths = torch.tensor([len(x) for x in stored])
+        starts = [0] * len(wavs)
+        if size is not None:
+            starts = crop_starts(lengths, size)
+            lengths = lengths.clamp(max=size)
+        rows = [
+            torch.from_numpy(x[start : start + length].astype(np.float32))
+            for x, start, length in zip(
+                stored, starts, lengths.tolist(), strict=True
+            )
+        ]
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths
 
     def output(
         self, frames: torch.Tensor, lengths: torch.Tensor

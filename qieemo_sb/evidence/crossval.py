@@ -27,12 +27,15 @@ from pathlib import Path
 from typing import Any
 
 from qieemo_sb import plots
+from qieemo_sb.adaptation import HEARD
 from qieemo_sb.corpora.utterance import read_json, write_json
 from qieemo_sb.evidence.aggregate import (
     METRICS,
     aggregate,
     cell,
     markdown_table,
+    plus_minus,
+    spread,
     to_json,
 )
 from qieemo_sb.evidence.recipe import (
@@ -343,7 +346,8 @@ def summarise(
     dict
         ``planned`` runs, ``runs`` with what each measured and its minutes,
         ``failed`` ones with their last lines, and ``summary`` (None while no
-        run has succeeded; see ``aggregate``).
+        run has succeeded; see ``aggregate``). ``adaptation``: for runs with
+        ``adapt_speakers``, clips heard before → ``spread`` of WA; else None.
     """
     outcomes = sorted(outcomes, key=lambda o: (o.run.fold, o.run.seed))
     good = [o for o in outcomes if o.metrics is not None]
@@ -356,10 +360,26 @@ def summarise(
             if o.metrics is None
         ],
         "summary": aggregate([o.metrics for o in good]) if good else None,
+        "adaptation": _adaptation([o.metrics for o in good]),
         "runs": [
             {**o.metrics, "minutes": round(o.seconds / 60, 2)} for o in good
         ],
     }
+
+
+def _adaptation(measured):
+    """Clips of a speaker that were heard before → spread of WA, or None."""
+    if not measured or "adaptation" not in measured[0]:
+        return None
+    values = {}
+    for run in measured:
+        curve = run["adaptation"]
+        for clips, accuracy in zip(
+            curve["clips"], curve["weighted_accuracy"], strict=True
+        ):
+            place = run["fold"], run["seed"], accuracy
+            values.setdefault(clips, []).append(place)
+    return {clips: spread(found) for clips, found in values.items()}
 
 
 def write_tables(result: dict[str, Any], folder: str | Path) -> None:
@@ -380,6 +400,8 @@ def write_tables(result: dict[str, Any], folder: str | Path) -> None:
 def draw(result: dict[str, Any], path: str | Path) -> None:
     """Draw the scores of the folds and the confusions of all runs.
 
+    Beside it, ``adaptation.png`` of runs that adapted to speakers.
+
     Arguments
     ---------
     result : dict
@@ -399,6 +421,13 @@ def draw(result: dict[str, Any], path: str | Path) -> None:
         path,
         title=result.get("title"),
     )
+    if result["adaptation"]:
+        scores = {
+            str(clips): list(found["by_fold"].values())
+            for clips, found in result["adaptation"].items()
+        }
+        place = Path(path).with_name("adaptation.png")
+        plots.steps({"WA": scores}, place, result.get("title"), HEARD)
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -425,6 +454,8 @@ def describe(result: dict[str, Any]) -> str:
         parts.append(f"Failed: {where}:\n\n```\n{failure['console']}\n```\n")
     if result["summary"] is not None:
         parts += [_overall_table(result), _fold_table(result)]
+        if result["adaptation"]:
+            parts.append(_adaptation_table(result["adaptation"]))
         parts.append(_confusion_table(result["summary"]["pooled"]))
     return "\n".join(parts)
 
@@ -466,6 +497,17 @@ def _fold_table(result):
         )
     head = ["fold", *METRICS.values(), "utterances", "seeds", "minutes a run"]
     return markdown_table(head, rows)
+
+
+def _adaptation_table(adaptation):
+    """A column for so many clips of the speaker that were heard before."""
+    head = [HEARD, *adaptation]
+    row = ["WA", *(plus_minus(found) for found in adaptation.values())]
+    return (
+        f"{markdown_table(head, [row])}\nThe scores above are of speakers who "
+        "were adapted to by all of their test clips, without labels; here, by "
+        "so many others of them, drawn at random.\n"
+    )
 
 
 def _confusion_table(pooled):

@@ -422,7 +422,7 @@ def write_probe(result: Mapping, folder: str | Path) -> None:
             for metric, name in SHOWN.items()
         }
         title = f"{result['title']}\n{protocol}"
-        plots.blocks(scores, folder / names[protocol], title)
+        plots.steps(scores, folder / names[protocol], title)
 
 
 def class_indices(

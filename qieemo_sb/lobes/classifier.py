@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from qieemo_sb.lobes.standard import Standard
+from qieemo_sb.lobes.standard import Moments, Standard
 from qieemo_sb.rebuild import Rebuildable
 
 MEMORY = 1000  # vectors that the running statistics look back on
@@ -20,7 +20,8 @@ class Classifier(Rebuildable):
 
     Each number of the vector is brought to mean zero and variance one over
     the training data, as the mixer does with channels, and kept within five
-    deviations: means and deviations of channels differ in scale.
+    deviations: means and deviations of channels differ in scale. Adapted to a
+    speaker, it takes the speaker's own mean and variance.
 
     Arguments
     ---------
@@ -56,21 +57,30 @@ class Classifier(Rebuildable):
         torch.nn.init.zeros_(self.linear.weight)
         torch.nn.init.zeros_(self.linear.bias)
 
-    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, embedding: torch.Tensor, speaker: Moments | None = None
+    ) -> torch.Tensor:
         """Classify.
 
         Arguments
         ---------
         embedding : torch.Tensor
-            [..., E]. In training, those vectors enter the statistics.
+            [..., E].
+        speaker : Moments or None
+            Of ``adaptation.adapted``: for one speaker [E], or for each
+            embedding its own [..., E]. None: those of the training data,
+            which in training take these vectors in.
 
         Returns
         -------
         torch.Tensor
             [..., C] log-probabilities, float32.
         """
-        if self.training:
-            self.standard.update(embedding.detach().reshape(-1, self.width))
-        x = self.standard(embedding).clamp(-LIMIT, LIMIT)
+        if speaker is None:
+            speaker = self.standard.moments
+            if self.training:
+                rows = embedding.detach().reshape(-1, self.width)
+                self.standard.update(rows)
+        x = speaker.standardise(embedding).clamp(-LIMIT, LIMIT)
         logits = self.linear(self.dropout(x))
         return logits.float().log_softmax(dim=-1)

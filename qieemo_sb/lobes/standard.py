@@ -4,9 +4,58 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
+from __future__ import annotations
+
+from typing import NamedTuple
+
 import torch
 
 EPSILON = 1e-5
+
+
+class Moments(NamedTuple):
+    """Mean and variance of each channel over some vectors.
+
+    Arguments
+    ---------
+    count : torch.Tensor
+        How many vectors: a scalar, or of a shape that broadcasts with the
+        next two.
+    mean, variance : torch.Tensor
+        [..., *shape].
+
+    Example
+    -------
+    >>> moments = Moments.of(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    >>> moments.mean, moments.variance
+    (tensor([2., 5.]), tensor([1., 0.]))
+    """
+
+    count: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+
+    @classmethod
+    def of(cls, x: torch.Tensor) -> Moments:
+        """Count, mean and variance of vectors [N, *shape], in float32."""
+        x = x.float()
+        mean = x.mean(dim=0)
+        # torch's own var takes several times as long.
+        variance = (x - mean).square_().mean(dim=0)
+        return cls(torch.tensor(float(len(x))).to(x.device), mean, variance)
+
+    def merge(self, other: Moments) -> Moments:
+        """Moments of the vectors of both (Chan et al., 1979)."""
+        count = self.count + other.count
+        share = other.count / count
+        shift = other.mean - self.mean
+        variance = self.variance + share * (other.variance - self.variance)
+        variance = variance + share * (1 - share) * shift.square()
+        return Moments(count, self.mean + share * shift, variance)
+
+    def standardise(self, x: torch.Tensor) -> torch.Tensor:
+        """Vectors [..., *shape] → the same, by mean and deviation."""
+        return (x - self.mean) * (self.variance + EPSILON).rsqrt()
 
 
 class Standard(torch.nn.Module):
@@ -38,21 +87,19 @@ class Standard(torch.nn.Module):
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("variance", torch.ones(shape))
 
+    @property
+    def moments(self) -> Moments:
+        """What has been heard, the buffers themselves."""
+        return Moments(self.count, self.mean, self.variance)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Standardise vectors [..., *shape], whatever the mode."""
-        return (x - self.mean) * (self.variance + EPSILON).rsqrt()
+        return self.moments.standardise(x)
 
     @torch.no_grad()
     def update(self, x: torch.Tensor) -> None:
-        """Merge vectors [N, *shape] into the statistics (Chan et al., 1979)."""
-        x = x.float()
-        size = len(x)
-        share = size / (self.count + size)
-        mean = x.mean(dim=0)
-        shift = mean - self.mean
-        # torch's own var takes several times as long.
-        variance = (x - mean).square_().mean(dim=0)
-        self.variance += share * (variance - self.variance)
-        self.variance += share * (1 - share) * shift.square()
-        self.mean += share * shift
-        self.count.copy_((self.count + size).clamp(max=self.memory))
+        """Merge vectors [N, *shape] into the statistics."""
+        merged = self.moments.merge(Moments.of(x))
+        self.count.copy_(merged.count.clamp(max=self.memory))
+        self.mean.copy_(merged.mean)
+        self.variance.copy_(merged.variance)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from qieemo_sb.audio import AudioError, read_audio
+from qieemo_sb.augment import random_crop
 from qieemo_sb.encoders.cache import EncoderCache
 
 
@@ -62,6 +63,29 @@ def test_blocks_come_in_the_order_asked_for(make_cache, wavs):
     fill(cache, wavs[:1])
     expected = alone(cache.encoder, wavs[0], [3, 1])
     assert torch.equal(cache.load(wavs[0]), expected)
+
+
+def test_a_batch_is_each_file_and_how_long_it_is(make_cache, wavs):
+    cache = make_cache()
+    fill(cache, wavs)
+    frames, lengths = cache.load_batch(wavs)
+    assert lengths.tolist() == [len(cache.load(wav)) for wav in wavs]
+    for row, length, wav in zip(frames, lengths, wavs, strict=True):
+        assert torch.equal(row[:length], cache.load(wav))
+        assert not row[length:].any()
+
+
+@pytest.mark.parametrize("size", [7, 40, 5_000])
+def test_a_stretch_is_the_one_that_would_be_cut_out(make_cache, wavs, size):
+    cache = make_cache()
+    fill(cache, wavs)
+    torch.manual_seed(3)
+    expected, expected_lengths = random_crop(*cache.load_batch(wavs), size)
+    torch.manual_seed(3)
+    frames, lengths = cache.load_batch(wavs, size)
+    assert torch.equal(lengths, expected_lengths)
+    for row, other, length in zip(frames, expected, lengths, strict=True):
+        assert torch.equal(row[:length], other[:length])
 
 
 def test_half_precision_keeps_three_digits(make_cache, wavs):

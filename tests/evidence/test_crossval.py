@@ -135,6 +135,17 @@ def test_the_table_is_left_as_json_markdown_and_picture(validate):
     ]
 
 
+def test_adaptation_is_added_up_and_drawn_as_a_picture(validate):
+    result, _ = validate("--adapt_speakers=True")
+    assert {
+        clips: found["by_fold"] for clips, found in result["adaptation"].items()
+    } == {0: {1: 1 / 8, 2: 2 / 8, 3: 3 / 8}, 60: {1: 0.25, 2: 0.5, 3: 0.75}}
+    # Sample deviations of 1, 2, 3 eighths and quarters.
+    line = "| WA | 0.250 ± 0.125 | 0.500 ± 0.250 |"
+    assert line in Path("out/cv.md").read_text()
+    assert Path("out/adaptation.png").read_bytes()[1:4] == b"PNG"
+
+
 def test_a_line_a_run_with_its_scores(validate):
     _, lines = validate(folds=[1], seeds=[1, 3])
     assert lines[0].startswith("[1/2] fold 1, seed 1: WA 0.250, UA 0.250 (")

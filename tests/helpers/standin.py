@@ -6,6 +6,7 @@ __set_seed: !apply:speechbrain.utils.seed_everything [!ref <seed>]
 corpus: RAVDESS
 data_folder: null
 fold: 1
+adapt_speakers: False
 emotions: [calm, upset]
 output_folder: !ref results/x/fold_<fold>/<seed>
 save_folder: !ref <output_folder>/save
@@ -46,5 +47,9 @@ metrics = {
     "confusion_matrix": confusion,
     "corpus": "RAVDESS", "fold": fold, "seed": seed,
 }
+if "adapt_speakers" in options:
+    metrics["adaptation"] = {
+        "clips": [0, 60], "weighted_accuracy": [fold / 8, fold / 4]
+    }
 (folder / "metrics.json").write_text(json.dumps(metrics))
 """

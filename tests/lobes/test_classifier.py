@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from qieemo_sb.lobes.classifier import Classifier
+from qieemo_sb.lobes.standard import Moments
 
 
 @pytest.fixture
@@ -82,3 +83,33 @@ def test_dropout_is_for_training(classifier):
 def test_every_parameter_learns(classifier):
     classifier(torch.randn(2, 6))[:, 0].sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in classifier.parameters())
+
+
+def moments(*vectors):
+    return Moments.of(torch.tensor(vectors))
+
+
+def test_a_speakers_own_moments_take_the_place_of_the_training_datas():
+    classifier = Classifier(width=1, n_classes=2, dropout=0.0)
+    classifier.linear.weight.data = torch.tensor([[1.0], [0.0]])
+    classifier.linear.bias.data.zero_()
+    speaker = moments([10.0], [14.0])  # mean 12, deviation 2
+    # (15 - 12) / 2 = 1.5
+    probs = classifier.eval()(torch.tensor([15.0]), speaker).exp()
+    assert probs[0].item() == pytest.approx(1 / (1 + math.exp(-1.5)), abs=1e-4)
+
+
+def test_each_row_by_its_own_speaker(classifier):
+    x = torch.randn(2, 6)
+    speakers = [Moments.of(torch.randn(4, 6)) for _ in x]
+    count, mean, variance = map(torch.stack, zip(*speakers, strict=True))
+    together = classifier(x, Moments(count[:, None], mean, variance))
+    for row, speaker, found in zip(x, speakers, together, strict=True):
+        assert torch.allclose(classifier(row, speaker), found, atol=1e-6)
+
+
+def test_adapted_vectors_are_not_taken_for_the_training_datas(classifier):
+    before = classifier.standard.mean.clone()
+    x = 5 + torch.randn(4, 6)
+    classifier.train()(x, Moments.of(x))
+    assert torch.equal(classifier.standard.mean, before)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qieemo_sb.lobes.standard import Standard
+from qieemo_sb.lobes.standard import Moments, Standard
 
 
 @pytest.fixture
@@ -40,3 +40,13 @@ def test_a_constant_channel_stays_finite(standard):
 def test_statistics_are_no_parameters(standard):
     assert list(standard.parameters()) == []
     assert set(standard.state_dict()) == {"count", "mean", "variance"}
+
+
+def test_moments_of_parts_merge_to_those_of_the_whole():
+    x = 5 + 3 * torch.randn(40, 2, 3)
+    merged = Moments.of(x[:3])
+    for part in x[3:].split([1, 20, 16]):
+        merged = merged.merge(Moments.of(part))
+    assert merged.count == 40
+    assert torch.allclose(merged.mean, x.mean(0), rtol=1e-4)
+    assert torch.allclose(merged.variance, x.var(0, correction=0), rtol=1e-4)

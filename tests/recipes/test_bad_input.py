@@ -97,6 +97,20 @@ def test_emotions_that_the_checkpoints_do_not_have(corpus, tmp_path):
     assert "neu" in printed
 
 
+def test_nobody_to_adapt_to(corpus, tmp_path):
+    prepare_iemocap(
+        corpus, tmp_path, expected_counts=corpus / "expected_counts.json"
+    )
+    manifest = tmp_path / "test.json"
+    entries = json.loads(manifest.read_text())
+    first = min(entries)
+    entries[first]["spk_id"] = ""
+    manifest.write_text(json.dumps(entries))
+    options = ["--skip_prep=True", "--adapt_speakers=True"]
+    printed = refused(IEMOCAP, *demo(corpus, tmp_path), *options)
+    assert f"test: {first} has no speaker" in printed
+
+
 def test_a_missing_transcript_where_ctc_is_on(corpus, tmp_path):
     prepare_iemocap(
         corpus, tmp_path, expected_counts=corpus / "expected_counts.json"

@@ -27,6 +27,7 @@ from pathlib import Path
 import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from qieemo_sb import plots
+from qieemo_sb.adaptation import HEARD, Heard, TrainingSpeakers, adapted
 from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.augment import random_crop
 from qieemo_sb.bundle import BundleError, save_bundle
@@ -40,12 +41,12 @@ from qieemo_sb.frames import (
     num_frames,
 )
 from qieemo_sb.reader import check_tokens
+from qieemo_sb.sampler import length_sampler
 from qieemo_sb.scoring import Scores, write_metrics, write_predictions
 from qieemo_sb.tokens.base import TokenError, transcript_problem
 from ruamel.yaml import YAML
 
 import speechbrain as sb
-from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.nnet.schedulers import update_learning_rate
 from speechbrain.utils.distributed import (
     ddp_broadcast,
@@ -64,30 +65,41 @@ class EmotionBrain(sb.Brain):
     def compute_forward(self, batch, stage):
         """Waveforms, or what a frozen encoder said of them → QieemoOutput."""
         batch = batch.to(self.device)
-        cache, training = self.hparams.cache, stage == sb.Stage.TRAIN
-        x, relative = batch.sig if cache is None else batch.frames
-        if training and self.hparams.speed_perturbation:
-            x, relative = self.hparams.wav_augment(x, relative)
-        lengths = absolute_lengths(relative, x.shape[1])
-        if training and self.hparams.crop_seconds:
-            rate = SAMPLE_RATE if cache is None else SAMPLE_RATE / FRAME_HOP
-            size = round(self.hparams.crop_seconds * rate)
-            x, lengths = random_crop(x, lengths, size)
-        said = {"wavs": x, "wav_lens": lengths / x.shape[1]}
-        if cache is not None:
-            said = {"encoded": cache.output(x, lengths)}
-        frame_wise = self.hparams.ctc_weight > 0  # only the PPG's loss asks
+        read = self._read if self.hparams.cache is None else self._remember
+        # Only the PPG's loss asks for what is said frame by frame.
+        frame_wise = self.hparams.ctc_weight > 0
+        said = read(batch, stage == sb.Stage.TRAIN)
         return self.modules.qieemo(**said, frame_wise=frame_wise)
+
+    def _read(self, batch, training):
+        """Audio, augmented and cropped in training."""
+        wavs, relative = batch.sig
+        if training and self.hparams.speed_perturbation:
+            wavs, relative = self.hparams.wav_augment(wavs, relative)
+        if training and self.hparams.crop_seconds:
+            lengths = absolute_lengths(relative, wavs.shape[1])
+            size = round(self.hparams.crop_seconds * SAMPLE_RATE)
+            wavs, lengths = random_crop(wavs, lengths, size)
+            relative = lengths / wavs.shape[1]
+        return {"wavs": wavs, "wav_lens": relative}
+
+    def _remember(self, batch, training):
+        """What the frozen encoder said, in training of a crop."""
+        size = None
+        if training and self.hparams.crop_seconds:
+            size = round(self.hparams.crop_seconds * SAMPLE_RATE / FRAME_HOP)
+        cache = self.hparams.cache
+        frames, lengths = cache.load_batch(batch.wav, size)
+        frames, lengths = frames.to(self.device), lengths.to(self.device)
+        return {"encoded": cache.output(frames, lengths)}
 
     def compute_objectives(self, predictions, batch, stage):
         """Emotion loss, plus the CTC loss of the PPG if it has a weight."""
         targets = batch.emo_encoded.data.squeeze(1)
-        loss = sb.nnet.losses.nll_loss(
-            predictions.log_probs,
-            targets,
-            weight=self.hparams.class_weights.to(self.device),
-            label_smoothing=self.hparams.label_smoothing,
-        )
+        log_probs = predictions.log_probs
+        if self.hparams.speakers is not None:
+            log_probs = self._hear(predictions, batch, targets, stage)
+        loss = self._emotion_loss(log_probs, targets)
         if self.hparams.ctc_weight > 0:
             tokens, token_lens = batch.tokens
             ppg = predictions.ppg
@@ -99,8 +111,37 @@ class EmotionBrain(sb.Brain):
                 blank_index=0,
             )
         if stage != sb.Stage.TRAIN:
-            self.scores.append(batch.id, predictions.log_probs, targets)
+            self.scores.append(batch.id, log_probs, targets)
         return loss
+
+    def _emotion_loss(self, log_probs, targets):
+        return sb.nnet.losses.nll_loss(
+            log_probs,
+            targets,
+            weight=self.hparams.class_weights.to(self.device),
+            label_smoothing=self.hparams.label_smoothing,
+        )
+
+    def _hear(self, predictions, batch, targets, stage):
+        """Log-probabilities, in training adapted to who speaks.
+
+        A test first has to hear everything that a speaker says: what it
+        answers here is replaced by ``_score_adapted``.
+        """
+        embedding = predictions.embedding
+        if stage != sb.Stage.TRAIN:
+            self.heard.append(batch.id, batch.spk_id, embedding, targets)
+            return predictions.log_probs
+        classifier = self.hparams.model.classifier
+        own = self.hparams.speakers(batch.spk_id, embedding)
+        return classifier(embedding, adapted(classifier.standard.moments, own))
+
+    def _score_adapted(self):
+        """Score what was heard, each speaker adapted to → loss."""
+        self.scores, heard = Scores(), self.heard
+        log_probs = heard.log_probs(self.hparams.model.classifier)
+        self.scores.append(heard.ids, log_probs, heard.targets)
+        return self._emotion_loss(log_probs, heard.targets).item()
 
     def on_fit_batch_start(self, batch, should_step):
         """Make chance a function of seed, epoch and step alone.
@@ -116,13 +157,15 @@ class EmotionBrain(sb.Brain):
     def on_stage_start(self, stage, epoch=None):
         """Start a fresh score sheet."""
         if stage != sb.Stage.TRAIN:
-            self.scores = Scores()
+            self.scores, self.heard = Scores(), Heard()
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Log an epoch, keep the best model, write the results."""
         if stage == sb.Stage.TRAIN:
             self.train_loss = stage_loss
             return
+        if self.hparams.speakers is not None:
+            stage_loss = self._score_adapted()
         summary = self.scores.summary(self.hparams.emotions)
         stats = {
             "loss": stage_loss,
@@ -180,6 +223,9 @@ class EmotionBrain(sb.Brain):
             test_stats=stats,
         )
         if if_main_process():
+            if self.hparams.speakers is not None:
+                classifier = self.hparams.model.classifier
+                summary["adaptation"] = self.heard.curve(classifier)
             write_results(self.hparams, self.scores, summary)
 
 
@@ -199,6 +245,11 @@ def write_results(hparams, scores, summary):
         folder / "confusion.png",
         title="{corpus}, fold {fold}, seed {seed}".format(**facts),
     )
+    if "adaptation" in summary:
+        curve = summary["adaptation"]
+        pairs = zip(curve["clips"], curve["weighted_accuracy"], strict=True)
+        scores = {str(clips): [accuracy] for clips, accuracy in pairs}
+        plots.steps({"WA": scores}, folder / "adaptation.png", axis=HEARD)
     save_bundle(
         folder / "model",
         hparams.model,
@@ -214,7 +265,8 @@ def dataio_prep(hparams):
     Arguments
     ---------
     hparams : dict
-        Of the yaml; gets ``label_encoder``, ``reads`` and ``cache``.
+        Of the yaml; gets ``label_encoder``, ``reads``, ``speakers`` and
+        ``cache``.
 
     Returns
     -------
@@ -231,12 +283,10 @@ def dataio_prep(hparams):
     check_labels(hparams, datasets)
     hparams["label_encoder"] = make_label_encoder(hparams)
     hparams["reads"] = check_reader(hparams)
+    hparams["speakers"] = make_speakers(hparams, datasets)
     hparams["cache"] = make_cache(hparams, datasets)
     outputs = add_pipelines(hparams, list(datasets.values()))
     sb.dataio.dataset.set_output_keys(list(datasets.values()), outputs)
-    # Neighbours of like length: evaluation spends little on padding.
-    for split in ("valid", "test"):
-        datasets[split] = datasets[split].filtered_sorted(sort_key="length")
     return datasets
 
 
@@ -248,12 +298,6 @@ def add_pipelines(hparams, datasets):
     def audio_pipeline(wav):
         """Read a file as 16 kHz mono."""
         return read_audio(wav)
-
-    @sb.utils.data_pipeline.takes("wav")
-    @sb.utils.data_pipeline.provides("frames")
-    def frames_pipeline(wav):
-        """What the frozen encoder said of a file, [T, K, D]."""
-        return hparams["cache"].load(wav)
 
     @sb.utils.data_pipeline.takes("emo")
     @sb.utils.data_pipeline.provides("emo_encoded")
@@ -267,10 +311,14 @@ def add_pipelines(hparams, datasets):
         """Indices of the transcript's tokens."""
         return torch.tensor(hparams["reader"].tokens.encode_as_ids(wrd))
 
-    steps = [label_pipeline]
-    cached = hparams["cache"] is not None
-    steps.append(frames_pipeline if cached else audio_pipeline)
-    outputs = ["id", "emo_encoded", "frames" if cached else "sig"]
+    steps, outputs = [label_pipeline], ["id", "emo_encoded"]
+    if hparams["cache"] is None:
+        steps.append(audio_pipeline)
+        outputs.append("sig")
+    else:
+        outputs.append("wav")  # what the encoder said of it is read by need
+    if hparams["adapt_speakers"]:
+        outputs.append("spk_id")
     if hparams["ctc_weight"] > 0:
         if hparams["crop_seconds"]:
             raise CorpusError(
@@ -368,6 +416,21 @@ def keep_labels(encoder, folder):
         )
 
 
+def make_speakers(hparams, datasets):
+    """What is usual for each training speaker; None without adaptation."""
+    if not hparams["adapt_speakers"]:
+        return None
+    for split, dataset in datasets.items():
+        for utt_id, entry in dataset.data.items():
+            if not entry.get("spk_id"):
+                raise CorpusError(
+                    f"{split}: {utt_id} has no speaker to adapt to. Give "
+                    "every utterance a spk_id, or set adapt_speakers to False."
+                )
+    names = [entry["spk_id"] for entry in datasets["train"].data.values()]
+    return TrainingSpeakers(names, hparams["model"].classifier.width)
+
+
 def make_cache(hparams, datasets):
     """Compute a frozen encoder's outputs, once for all epochs and folds."""
     model = hparams["model"]
@@ -429,6 +492,10 @@ def main(hparams, run_opts):
         encoder = hparams["model"].encoder
         hparams["checkpointer"].add_recoverable("encoder", encoder)
 
+    if hparams["speakers"] is not None:
+        hparams["speakers"].to(run_opts["device"] or infer_device())
+        hparams["checkpointer"].add_recoverable("speakers", hparams["speakers"])
+
     brain = EmotionBrain(
         modules=hparams["modules"],
         opt_class=hparams["opt_class"],
@@ -436,27 +503,28 @@ def main(hparams, run_opts):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    sampler = DynamicBatchSampler(
-        datasets["train"],
-        length_func=lambda entry: float(entry["length"]),
-        seed=hparams["seed"],
-        **hparams["dynamic_batch_sampler"],
-    )
-    brain.train_sampler = sampler
+    settings = hparams["dynamic_batch_sampler"]
+    loaders = {
+        split: {
+            "batch_sampler": length_sampler(
+                dataset, settings, hparams["seed"], training=split == "train"
+            ),
+            "num_workers": hparams["num_workers"] if split == "train" else 0,
+        }
+        for split, dataset in datasets.items()
+    }
+    brain.train_sampler = loaders["train"]["batch_sampler"]
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
         datasets["valid"],
-        train_loader_kwargs={
-            "batch_sampler": sampler,
-            "num_workers": hparams["num_workers"],
-        },
-        valid_loader_kwargs=hparams["test_dataloader_opts"],
+        train_loader_kwargs=loaders["train"],
+        valid_loader_kwargs=loaders["valid"],
     )
     brain.evaluate(
         datasets["test"],
         max_key="UA",
-        test_loader_kwargs=hparams["test_dataloader_opts"],
+        test_loader_kwargs=loaders["test"],
     )
 
 

@@ -37,10 +37,10 @@ from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.model import Qieemo
 from qieemo_sb.reader import check_tokens
+from qieemo_sb.sampler import length_sampler
 from qieemo_sb.tokens.base import TokenError, transcript_problem
 
 import speechbrain as sb
-from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.nnet.schedulers import update_learning_rate
 from speechbrain.utils.distributed import (
     ddp_broadcast,
@@ -242,9 +242,6 @@ def dataio_prep(hparams):
         sb.dataio.dataset.add_dynamic_item(list(datasets.values()), step)
     outputs = ["id", "frames" if cached else "sig", "token_list", "tokens"]
     sb.dataio.dataset.set_output_keys(list(datasets.values()), outputs)
-    # Neighbours of like length: evaluation spends little on padding.
-    for split in ("valid", "test"):
-        datasets[split] = datasets[split].filtered_sorted(sort_key="length")
     return datasets
 
 
@@ -327,27 +324,28 @@ def main(hparams, run_opts):
     if hparams["warmup_epochs"] and not model.encoder.frozen:
         # Until then DDP must not wait for the encoder's gradients.
         brain.find_unused_parameters = True
-    sampler = DynamicBatchSampler(
-        datasets["train"],
-        length_func=lambda entry: float(entry["length"]),
-        seed=hparams["seed"],
-        **hparams["dynamic_batch_sampler"],
-    )
-    brain.train_sampler = sampler
+    settings = hparams["dynamic_batch_sampler"]
+    loaders = {
+        split: {
+            "batch_sampler": length_sampler(
+                dataset, settings, hparams["seed"], training=split == "train"
+            ),
+            "num_workers": hparams["num_workers"] if split == "train" else 0,
+        }
+        for split, dataset in datasets.items()
+    }
+    brain.train_sampler = loaders["train"]["batch_sampler"]
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
         datasets["valid"],
-        train_loader_kwargs={
-            "batch_sampler": sampler,
-            "num_workers": hparams["num_workers"],
-        },
-        valid_loader_kwargs=hparams["test_dataloader_opts"],
+        train_loader_kwargs=loaders["train"],
+        valid_loader_kwargs=loaders["valid"],
     )
     brain.evaluate(
         datasets["test"],
         min_key="CER",
-        test_loader_kwargs=hparams["test_dataloader_opts"],
+        test_loader_kwargs=loaders["test"],
     )
 
 

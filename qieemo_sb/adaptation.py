@@ -1,0 +1,235 @@
+"""Speaker adaptation: what is usual for a speaker, from clips without labels.
+
+A voice that is always loud and high is not always angry. What a speaker's
+pooled vectors have in common is taken off before the classifier: each number
+is standardised by mean and variance of that speaker's own clips instead of
+the training data's. Those of few clips are uncertain, so the training data's
+count as ``PRIOR_CLIPS`` further clips. In training as in use.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from qieemo_sb.lobes.classifier import Classifier
+from qieemo_sb.lobes.standard import Moments, Standard
+
+PRIOR_CLIPS = 5.0
+HEARD = "clips of the speaker that were heard before"
+CLIPS = (0, 1, 2, 5, 10, 20, 60)  # of the curve
+MEMORY = 100  # of a training speaker's clips; they change as the fusion learns
+
+
+def adapted(prior: Moments, own: Moments) -> Moments:
+    """What a speaker's vectors are standardised by.
+
+    Arguments
+    ---------
+    prior : Moments
+        Of the training data.
+    own : Moments
+        Of the speaker's clips.
+
+    Returns
+    -------
+    Moments
+        Of both together, the prior as ``PRIOR_CLIPS`` clips.
+
+    Example
+    -------
+    >>> prior = Moments.of(torch.tensor([[-1.0], [1.0]]))
+    >>> own = Moments.of(torch.full((15, 1), 4.0))
+    >>> adapted(prior, own).mean
+    tensor([3.])
+    """
+    count = torch.full_like(own.count, PRIOR_CLIPS)
+    return Moments(count, prior.mean, prior.variance).merge(own)
+
+
+class TrainingSpeakers(torch.nn.Module):
+    """Running moments of the pooled vectors of each training speaker.
+
+    Arguments
+    ---------
+    names : sequence of str
+        The speakers.
+    width : int
+        E of a pooled vector.
+
+    Example
+    -------
+    >>> speakers = TrainingSpeakers(["ann", "bob"], width=3)
+    >>> moments = speakers(["bob", "ann", "bob"], torch.randn(3, 3))
+    >>> moments.count.squeeze(1), moments.mean.shape
+    (tensor([2., 1., 2.]), torch.Size([3, 3]))
+    """
+
+    def __init__(self, names: Sequence[str], width: int):
+        super().__init__()
+        self.places = {name: i for i, name in enumerate(sorted(set(names)))}
+        self.standards = torch.nn.ModuleList(
+            Standard(width, memory=MEMORY) for _ in self.places
+        )
+
+    def forward(self, names: Sequence[str], embedding: torch.Tensor) -> Moments:
+        """Take vectors in and tell the moments of those who said them.
+
+        Arguments
+        ---------
+        names : sequence of str
+            B speakers.
+        embedding : torch.Tensor
+            [B, E].
+
+        Returns
+        -------
+        Moments
+            [B, 1] counts, [B, E] means and variances.
+        """
+        for name in sorted(set(names)):
+            rows = [i for i, other in enumerate(names) if other == name]
+            own = self.standards[self.places[name]]
+            own.update(embedding[rows].detach())
+        each = [self.standards[self.places[name]].moments for name in names]
+        count, mean, variance = map(torch.stack, zip(*each, strict=True))
+        return Moments(count.unsqueeze(1), mean, variance)
+
+
+class Heard:
+    """Pooled vectors of an evaluation, by speaker.
+
+    Batches may have any size and come in any order. A second vector of the
+    same utterance is dropped, as ``Scores`` does.
+    """
+
+    def __init__(self):
+        self._rows = {}
+
+    def append(
+        self,
+        ids: Sequence[str],
+        speakers: Sequence[str],
+        embedding: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> None:
+        """Add a batch.
+
+        Arguments
+        ---------
+        ids : sequence of str
+            B utterance ids.
+        speakers : sequence of str
+            B names.
+        embedding : torch.Tensor
+            [B, E].
+        targets : torch.Tensor
+            [B] true class indices.
+        """
+        rows = zip(ids, speakers, embedding, targets, strict=True)
+        for utt_id, *row in rows:
+            self._rows.setdefault(utt_id, row)
+
+    @property
+    def ids(self) -> list[str]:
+        """Utterance ids, sorted: the order of all that follows."""
+        return sorted(self._rows)
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """[N] true class indices."""
+        return torch.stack([self._rows[utt_id][2] for utt_id in self.ids])
+
+    def by_speaker(self) -> list[tuple[list[int], torch.Tensor]]:
+        """For each speaker, places of their utterances, and vectors [n, E]."""
+        places = {}
+        for i, utt_id in enumerate(self.ids):
+            places.setdefault(self._rows[utt_id][0], []).append(i)
+        ids = self.ids
+        return [
+            (own, torch.stack([self._rows[ids[i]][1] for i in own]))
+            for own in places.values()
+        ]
+
+    @torch.no_grad()
+    def log_probs(self, classifier: Classifier) -> torch.Tensor:
+        """Classify each speaker's utterances, adapted to all of them.
+
+        Arguments
+        ---------
+        classifier : Classifier
+            In eval mode.
+
+        Returns
+        -------
+        torch.Tensor
+            [N, C] log-probabilities.
+        """
+        prior, answers = classifier.standard.moments, {}
+        for own, vectors in self.by_speaker():
+            speaker = adapted(prior, Moments.of(vectors))
+            rows = classifier(vectors, speaker)
+            answers.update(zip(own, rows, strict=True))
+        return torch.stack([answers[i] for i in sorted(answers)])
+
+    @torch.no_grad()
+    def accuracy_after(
+        self,
+        classifier: Classifier,
+        clips: int,
+        draws: int = 5,
+        seed: int = 0,
+    ) -> float:
+        """WA if each utterance is heard after some others of its speaker.
+
+        Arguments
+        ---------
+        classifier : Classifier
+            In eval mode.
+        clips : int
+            How many others, drawn at random; all that there are, if fewer.
+        draws : int
+            How often they are drawn for every utterance.
+        seed : int
+            Of the drawing.
+
+        Returns
+        -------
+        float
+            Fraction of right answers.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        prior, targets = classifier.standard.moments, self.targets
+        right = total = 0
+        for own, vectors in self.by_speaker():
+            for _ in range(draws):
+                for place, vector in enumerate(vectors):
+                    order = torch.randperm(len(own), generator=generator)
+                    others = order[order != place][:clips]
+                    speaker = prior
+                    if len(others):
+                        heard = Moments.of(vectors[others])
+                        speaker = adapted(prior, heard)
+                    answer = classifier(vector, speaker).argmax()
+                    right += int(answer == targets[own[place]])
+                    total += 1
+        return right / total
+
+    def curve(self, classifier: Classifier) -> dict:
+        """How accuracy grows with what was heard of a speaker before.
+
+        Arguments
+        ---------
+        classifier : Classifier
+            In eval mode.
+
+        Returns
+        -------
+        dict
+            ``clips`` and ``weighted_accuracy`` after so many, lists of one
+            size; see ``accuracy_after``.
+        """
+        accuracies = [self.accuracy_after(classifier, n) for n in CLIPS]
+        return {"clips": list(CLIPS), "weighted_accuracy": accuracies}
