@@ -2,7 +2,9 @@
 """How long a process takes to its first answer, and with what.
 
 Starts Python anew for every repeat and lets it tell when it is past each
-step. The file is one of IEMOCAP's median length.
+step; then times whole commands, `qieemo predict` on the model and on its
+exports, with `import torch` for comparison. The file is one of IEMOCAP's
+median length.
 
 > python bench/startup.py --whisper openai/whisper-base --wavs DIR
 
@@ -22,6 +24,7 @@ import soundfile
 import timing
 from contestants import save_model
 
+from qieemo_sb.export.folder import export_onnx
 from qieemo_sb.frames import SAMPLE_RATE
 
 CHILD = """
@@ -54,9 +57,19 @@ def main(arguments=None):
         wav = Path(folder) / "a.wav"
         clip = timing.make_clips(1, options.wavs, [timing.MEDIAN])[0]
         soundfile.write(wav, clip.numpy(), SAMPLE_RATE)
-        runs = [
-            run(model, wav, options.threads) for _ in range(options.repeats)
-        ]
+        exports = {
+            name: export_onnx(model, Path(folder) / name, name == "int8")
+            for name in ("float32", "int8")
+        }
+        runs = []
+        for _ in range(options.repeats):
+            steps = run(model, wav, options.threads)
+            steps["command: import torch"] = command("-c", "import torch")
+            steps["command: qieemo predict MODEL"] = predict(model, wav)
+            for name, export in exports.items():
+                label = f"command: qieemo predict EXPORT ({name})"
+                steps[label] = predict(export, wav)
+            runs.append(steps)
     results = {
         step: {
             "median": statistics.median(run[step] for run in runs),
@@ -70,6 +83,21 @@ def main(arguments=None):
         [[step, timing.milliseconds(x)] for step, x in results.items()],
     )
     timing.write(options, about, results)
+
+
+def command(*arguments):
+    """Seconds that a Python process takes from start to end."""
+    before = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *arguments], capture_output=True, check=True
+    )
+    return time.perf_counter() - before
+
+
+def predict(model, wav):
+    """Seconds of ``qieemo predict``."""
+    code = "from qieemo_sb.cli import main; main()"
+    return command("-c", code, "predict", str(model), str(wav))
 
 
 def run(model, wav, threads):

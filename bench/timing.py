@@ -175,11 +175,15 @@ def start(options):
     """Set the threads; say on what the measurement runs."""
     torch.set_num_threads(options.threads)
     about = {
-        "machine": platform.platform(),
+        "machine": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "torch": torch.__version__,
-        **vars(options),
     }
+    for key, value in vars(options).items():
+        if key in ("whisper", "wavs") and value is not None:
+            value = Path(value).name  # where it is kept is nobody's business
+        if key != "json" and value is not None:
+            about[key] = value
     print(", ".join(f"{key} {value}" for key, value in about.items()))
     return about
 

@@ -21,7 +21,6 @@ import timing
 import torch
 from contestants import EMOTIONS, SpeechBrainLobe, make_model
 
-from qieemo_sb.augment import random_crop
 from qieemo_sb.encoders.cache import EncoderCache
 from qieemo_sb.frames import FRAME_SECONDS, SAMPLE_RATE
 
@@ -118,12 +117,8 @@ class OursFrozen(Trainer):
         self.cache.fill(self.items, progress=False)
 
     def scores(self, paths):
-        frames = [self.cache.load(path) for path in paths]
-        lengths = torch.tensor([len(x) for x in frames])
-        padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
-        if self.crop is not None:
-            padded, lengths = random_crop(padded, lengths, self.crop)
-        return self.model(encoded=self.cache.output(padded, lengths)).log_probs
+        encoded = self.cache.output(*self.cache.load_batch(paths, self.crop))
+        return self.model(encoded=encoded, frame_wise=False).log_probs
 
 
 class OursTuned(Trainer):
@@ -134,7 +129,7 @@ class OursTuned(Trainer):
         super().__init__(self.model.parameters(), clips)
 
     def scores(self, clips):
-        return self.model(*timing.pad(clips)).log_probs
+        return self.model(*timing.pad(clips), frame_wise=False).log_probs
 
 
 class Lobe(Trainer):

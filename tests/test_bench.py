@@ -132,7 +132,14 @@ def test_growth(run):
 
 def test_startup(run):
     results = run("startup")
-    assert list(results)[-2:] == ["second answer", "start to first answer"]
+    assert list(results)[-5:] == [
+        "start to first answer",
+        "command: import torch",
+        "command: qieemo predict MODEL",
+        "command: qieemo predict EXPORT (float32)",
+        "command: qieemo predict EXPORT (int8)",
+    ]
+    assert results["command: qieemo predict MODEL"]["least"] > 0
 
 
 # Clips
