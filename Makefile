@@ -6,6 +6,7 @@ VENV := .venv
 STAMP := $(VENV)/installed
 RUN := "$(CURDIR)/$(VENV)/bin/python"
 RECIPE := recipes/IEMOCAP/qieemo
+TURN := results/synthetic/Session5/sentences/wav/Ses05F_impro01/Ses05F_impro01_F000.wav
 
 # No test and no demo may need the network, or more threads than are useful.
 export HF_HUB_OFFLINE := 1
@@ -32,6 +33,9 @@ help:
 demo: $(STAMP)
 	cd $(RECIPE) && $(RUN) train.py hparams/demo.yaml
 	cd $(RECIPE) && $(RUN) classify.py results/demo
+	@echo; echo 'The model that ships, which has heard people, on a turn of it:'
+	"$(CURDIR)/$(VENV)/bin/qieemo" predict pretrained/qieemo-tiny.en \
+		$(RECIPE)/$(TURN)
 
 # A worker a core, each with one thread; a file's tests stay together.
 test: export OMP_NUM_THREADS := 1

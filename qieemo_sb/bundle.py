@@ -66,6 +66,7 @@ def save_bundle(
     label_encoder: CategoricalEncoder | None,
     card: str,
     tokens: Tokenizer | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Path:
     """Write a bundle; the folder appears when it is whole.
 
@@ -74,13 +75,17 @@ def save_bundle(
     folder : str or Path
         Replaced if it is there.
     model : Qieemo
-        Its weights are written in float32.
+        Its weights are written in ``dtype``, whatever they are.
     label_encoder : CategoricalEncoder or None
         Index → emotion; None for a model that only reads.
     card : str
         The model card, in Markdown.
     tokens : Tokenizer or None
         Index → token of the PPG.
+    dtype : torch.dtype
+        Of the parameters in the file: float16 halves it. Statistics, which
+        may be larger than it can hold, stay in float32, and all is computed
+        in float32 once it is loaded.
 
     Returns
     -------
@@ -100,10 +105,10 @@ def save_bundle(
         _check_labels(label_encoder, model, "label_encoder")
     if tokens is not None:
         _check_tokens(tokens, model, "tokens")
-    weights = {
-        name: value.detach().float().cpu().contiguous()
-        for name, value in model.state_dict().items()
-    }
+    learned, weights = dict(model.named_parameters()), {}
+    for name, value in model.state_dict().items():
+        kind = dtype if name in learned else torch.float32
+        weights[name] = value.detach().to(kind).cpu().contiguous()
     with replacing_folder(folder) as unfinished:
         (unfinished / HYPERPARAMS).write_text(
             describe(model, tokens), encoding="utf-8"

@@ -18,7 +18,7 @@ from qieemo_sb.lobes.cma import CMA
 from qieemo_sb.lobes.concatenation import Concatenation
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.mmf import MMF
-from qieemo_sb.lobes.pooling import StatisticsPooling
+from qieemo_sb.lobes.pooling import StatisticsPooling, merge
 from qieemo_sb.lobes.ppg import PPGHead
 from qieemo_sb.rebuild import Rebuildable
 
@@ -220,6 +220,10 @@ class Qieemo(Rebuildable):
         read, statistics = self._reader(frame_wise=False)
         for wav in windows:
             self.encoder.map_windows(read, wav[None], None, self.blocks)
+            # One at a time: small results between large ones would keep the
+            # allocator from using the same memory again.
+            if len(statistics) > 1:
+                statistics[:] = [list(map(merge, *statistics))]
         return self._join(statistics, [len(statistics)])
 
     def _reader(self, frame_wise):

@@ -52,6 +52,23 @@ def close(a, b):
 # Round trips
 
 
+def test_parameters_are_halved_and_statistics_are_not(
+    tmp_path, make_model, make_labels, sound
+):
+    model = make_model()
+    model.classifier.standard.variance.fill_(1e5)  # float16 ends at 65 504
+    folder = tmp_path / "b"
+    save_bundle(folder, model, make_labels(), "", dtype=torch.float16)
+    learned = dict(model.named_parameters())
+    for name, value in load_file(folder / "model.safetensors").items():
+        expected = torch.float16 if name in learned else torch.float32
+        assert value.dtype == expected, name
+    wavs = sound(16_000)[None]
+    found, expected = loaded_model(folder)(wavs), model(wavs)
+    assert found.log_probs.dtype == torch.float32
+    assert torch.allclose(found.log_probs, expected.log_probs, atol=0.02)
+
+
 @pytest.mark.parametrize("tokens", [None, Characters()])
 def test_round_trip(tmp_path, make_model, make_labels, variant, tokens, sound):
     model = make_model(**variant)

@@ -5,6 +5,8 @@ Authors
 """
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from itertools import islice
 
 import torch
 from torch.nn.functional import avg_pool1d
@@ -138,9 +140,10 @@ class StatisticsPooling(Rebuildable):
         """
         means, variances, scores = map(torch.cat, zip(*statistics, strict=True))
         if max(counts) > 1:
-            split = (x.split(counts) for x in (means, variances, scores))
-            joined = [_join(*windows) for windows in zip(*split, strict=True)]
-            means, variances = map(torch.stack, zip(*joined, strict=True))
+            each = (x.split(1) for x in (means, variances, scores))
+            windows = zip(*each, strict=True)
+            joined = [reduce(merge, islice(windows, n)) for n in counts]
+            means, variances, _ = map(torch.cat, zip(*joined, strict=True))
         return self._vector(means, variances)
 
     def around(
@@ -248,12 +251,29 @@ class AttentiveStatisticsPooling(StatisticsPooling):
         return self.attention(frames)
 
 
-def _join(means, variances, scores):
-    """Statistics of W windows [W, *] → mean and variance [H] of all frames."""
-    weights = scores.softmax(dim=0)  # [W, 1]
-    mean = (weights * means).sum(dim=0)
+def merge(
+    first: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    second: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Statistics of two windows as if they had been one.
+
+    Arguments
+    ---------
+    first, second : tuple
+        What ``StatisticsPooling.statistics`` gave of each, N = 1.
+
+    Returns
+    -------
+    tuple
+        The same for both together.
+    """
+    both = zip(first, second, strict=True)
+    means, variances, scores = map(torch.cat, both)  # [2, *]
+    weights = scores.softmax(dim=0)
+    mean = (weights * means).sum(dim=0, keepdim=True)
     variances = variances + (means - mean).square()
-    return mean, (weights * variances).sum(dim=0)
+    variance = (weights * variances).sum(dim=0, keepdim=True)
+    return mean, variance, scores.logsumexp(dim=0, keepdim=True)
 
 
 def _moving(frames, weights, span):

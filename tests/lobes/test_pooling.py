@@ -6,6 +6,7 @@ import torch
 from qieemo_sb.lobes.pooling import (
     AttentiveStatisticsPooling,
     StatisticsPooling,
+    merge,
 )
 
 
@@ -184,6 +185,16 @@ def test_joined_windows_are_the_whole(pool):
     ]
     expected = pool(frames, torch.tensor([20]))
     assert torch.allclose(pool.join(statistics, [3]), expected, atol=1e-6)
+
+
+def test_windows_that_are_merged_one_by_one_are_the_whole(pool):
+    frames = 3 + torch.randn(1, 40, 6)
+    so_far = None
+    for part in frames.split([15, 4, 21], dim=1):
+        own = pool.statistics(part, torch.tensor([part.shape[1]]))
+        so_far = own if so_far is None else merge(so_far, own)
+    whole = pool(frames, torch.tensor([40]))
+    assert torch.allclose(pool.join([so_far], [1]), whole, atol=1e-5)
 
 
 def test_windows_of_two_utterances(pool):
