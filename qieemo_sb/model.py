@@ -5,6 +5,7 @@ Authors
 """
 
 import dataclasses
+import sys
 from collections.abc import Iterable
 
 import torch
@@ -143,9 +144,6 @@ class Qieemo(Rebuildable):
             {k: v for k, v in self.named_children() if k != "encoder"}
         )
 
-    # No two batches have the same lengths: what is worth compiling is compiled
-    # by the encoder's compile_blocks.
-    @torch.compiler.disable
     def forward(
         self,
         wavs: torch.Tensor | None = None,
@@ -177,6 +175,16 @@ class Qieemo(Rebuildable):
         ValueError
             See ``SpeechEncoder.forward``.
         """
+        # No two batches have the same lengths: what is worth compiling is
+        # compiled by the encoder's compile_blocks. As a decorator, "disable"
+        # would import the compiler, which takes a second, for everybody.
+        answer = type(self)._answer
+        if "torch._dynamo" in sys.modules:
+            answer = torch.compiler.disable(answer)
+        return answer(self, wavs, wav_lens, encoded, frame_wise)
+
+    def _answer(self, wavs, wav_lens, encoded, frame_wise):
+        """What ``forward`` says."""
         read, statistics = self._reader(frame_wise)
         if encoded is None:
             fused, lengths = self.encoder.map_windows(

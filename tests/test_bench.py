@@ -142,6 +142,25 @@ def test_startup(run):
     assert results["command: qieemo predict MODEL"]["least"] > 0
 
 
+def test_accuracy_of_exports(bench, bundle, write_wav, sound, tmp_path):
+    (tmp_path / "model").symlink_to(bundle, target_is_directory=True)
+    labels = ["neu", "hap", "ang", "sad"]
+    for i in range(len(labels)):
+        write_wav(sound(8_000, i), name=f"{i}.wav")
+    entries = {
+        str(i): {"wav": f"{{data_root}}/{i}.wav", "emo": label}
+        for i, label in enumerate(labels)
+    }
+    (tmp_path / "test.json").write_text(json.dumps(entries))
+    path = tmp_path / "results.json"
+    arguments = [str(tmp_path), str(tmp_path), "--json", str(path)]
+    bench("accuracy").main(arguments)
+    results = json.loads(path.read_text())["results"]
+    assert list(results) == ["torch", "float32", "int8"]
+    assert results["torch"]["same_answers"] == 1
+    assert results["float32"]["greatest_difference"] < 1e-4
+
+
 # Clips
 
 

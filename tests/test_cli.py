@@ -152,7 +152,7 @@ def test_export_answers_without_torch(export, wav):
 
 
 def test_bundle_answers_without_what_it_does_not_need(bundle, wav):
-    heavy = "speechbrain transformers scipy torchaudio matplotlib"
+    heavy = "speechbrain transformers scipy torchaudio matplotlib torch._dynamo"
     assert without(heavy, "predict", bundle, wav).endswith("\n\n")
 
 
