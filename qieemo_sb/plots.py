@@ -171,11 +171,9 @@ def steps(
         )
         for place, block in enumerate(names):
             _draw_group(axes, place + shift, values[block], series, name)
-    _name_columns(
-        axes,
-        [_wrap(name) for name in names],
-        f"{axis}; mean ± sample deviation over folds",
-    )
+    folds = max(len(own) for row in scores.values() for own in row.values())
+    spread = "; mean ± sample deviation over folds" if folds > 1 else ""
+    _name_columns(axes, [_wrap(name) for name in names], f"{axis}{spread}")
     _draw_legend(axes)
     if title:
         _draw_title(axes, title)

@@ -179,6 +179,15 @@ def test_blocks_are_joined_and_sets_stand_apart(monkeypatch):
     )
 
 
+@pytest.mark.parametrize("folds", [1, 2])
+def test_a_spread_is_named_where_there_is_one(monkeypatch, folds):
+    figures = drawn(monkeypatch)
+    plots.steps({"WA": {"0": [0.5] * folds}}, "x.png", axis="clips")
+    label = figures[0].axes[0].get_xlabel()
+    assert label.startswith("clips")
+    assert ("deviation" in label) == (folds > 1)
+
+
 def test_rows_are_drawn_from_the_top_with_the_first_as_a_line(monkeypatch):
     figures = drawn(monkeypatch)
     plots.comparison({"whole": {1: 0.8, 2: 0.7}, "less": {1: 0.7}}, "x.png")

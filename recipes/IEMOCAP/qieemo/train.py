@@ -239,17 +239,15 @@ def write_results(hparams, scores, summary):
     }
     write_metrics(folder / "metrics.json", summary, **facts)
     write_predictions(folder / "predictions.csv", scores, emotions)
+    title = "{corpus}, fold {fold}, seed {seed}".format(**facts)
     plots.confusion(
-        summary["confusion_matrix"],
-        emotions,
-        folder / "confusion.png",
-        title="{corpus}, fold {fold}, seed {seed}".format(**facts),
+        summary["confusion_matrix"], emotions, folder / "confusion.png", title
     )
     if "adaptation" in summary:
         curve = summary["adaptation"]
         pairs = zip(curve["clips"], curve["weighted_accuracy"], strict=True)
-        scores = {str(clips): [accuracy] for clips, accuracy in pairs}
-        plots.steps({"WA": scores}, folder / "adaptation.png", axis=HEARD)
+        reached = {str(clips): [accuracy] for clips, accuracy in pairs}
+        plots.steps({"WA": reached}, folder / "adaptation.png", title, HEARD)
     save_bundle(
         folder / "model",
         hparams.model,
