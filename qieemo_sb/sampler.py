@@ -43,3 +43,35 @@ def length_sampler(
         seed=seed,
         **{**settings, **({} if training else TEST)},
     )
+
+
+def loader_options(
+    datasets: Mapping[str, DynamicItemDataset], hparams: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """What a Brain's data loaders are made with.
+
+    Arguments
+    ---------
+    datasets : mapping
+        "train" and others.
+    hparams : mapping
+        ``dynamic_batch_sampler``, ``seed``, and ``num_workers`` that read
+        what is trained on.
+
+    Returns
+    -------
+    dict
+        Name of the data set → options.
+    """
+    return {
+        name: {
+            "batch_sampler": length_sampler(
+                dataset,
+                hparams["dynamic_batch_sampler"],
+                hparams["seed"],
+                training=name == "train",
+            ),
+            "num_workers": hparams["num_workers"] if name == "train" else 0,
+        }
+        for name, dataset in datasets.items()
+    }

@@ -3,7 +3,7 @@
 import pytest
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-from qieemo_sb.sampler import length_sampler
+from qieemo_sb.sampler import length_sampler, loader_options
 
 SETTINGS = {
     "max_batch_length": 20,
@@ -53,3 +53,12 @@ def test_tests_leave_nothing_to_chance(dataset):
     assert batches(dataset, seed=1, training=True) != batches(
         dataset, seed=2, training=True
     )
+
+
+def test_only_training_is_shuffled_and_read_by_others(dataset):
+    hparams = {"dynamic_batch_sampler": SETTINGS, "seed": 1, "num_workers": 2}
+    options = loader_options({"train": dataset, "test": dataset}, hparams)
+    assert options["train"]["num_workers"] == 2
+    assert options["test"]["num_workers"] == 0
+    batches = [list(o["batch_sampler"]) for o in options.values()]
+    assert batches[0] != batches[1]

@@ -97,29 +97,26 @@ def test_emotions_that_the_checkpoints_do_not_have(corpus, tmp_path):
     assert "neu" in printed
 
 
-def test_nobody_to_adapt_to(corpus, tmp_path):
+def spoiled(corpus, folder, split, field):
+    """Prepare the corpus, but for a field of a split's first utterance."""
     prepare_iemocap(
-        corpus, tmp_path, expected_counts=corpus / "expected_counts.json"
+        corpus, folder, expected_counts=corpus / "expected_counts.json"
     )
-    manifest = tmp_path / "test.json"
+    manifest = folder / f"{split}.json"
     entries = json.loads(manifest.read_text())
     first = min(entries)
-    entries[first]["spk_id"] = ""
+    entries[first][field] = ""
     manifest.write_text(json.dumps(entries))
-    options = ["--skip_prep=True", "--adapt_speakers=True"]
-    printed = refused(IEMOCAP, *demo(corpus, tmp_path), *options)
+    return first, [*demo(corpus, folder), "--skip_prep=True"]
+
+
+def test_nobody_to_adapt_to(corpus, tmp_path):
+    first, arguments = spoiled(corpus, tmp_path, "test", "spk_id")
+    printed = refused(IEMOCAP, *arguments, "--adapt_speakers=True")
     assert f"test: {first} has no speaker" in printed
 
 
 def test_a_missing_transcript_where_ctc_is_on(corpus, tmp_path):
-    prepare_iemocap(
-        corpus, tmp_path, expected_counts=corpus / "expected_counts.json"
-    )
-    manifest = tmp_path / "train.json"
-    entries = json.loads(manifest.read_text())
-    first = min(entries)
-    entries[first]["wrd"] = ""
-    manifest.write_text(json.dumps(entries))
-    arguments = demo(corpus, tmp_path)
-    printed = refused(IEMOCAP, *arguments, "--skip_prep=True")
+    first, arguments = spoiled(corpus, tmp_path, "train", "wrd")
+    printed = refused(IEMOCAP, *arguments)
     assert f"{first}: no transcript" in printed

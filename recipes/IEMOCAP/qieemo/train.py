@@ -41,7 +41,7 @@ from qieemo_sb.frames import (
     num_frames,
 )
 from qieemo_sb.reader import check_tokens
-from qieemo_sb.sampler import length_sampler
+from qieemo_sb.sampler import loader_options
 from qieemo_sb.scoring import Scores, write_metrics, write_predictions
 from qieemo_sb.tokens.base import TokenError, transcript_problem
 from ruamel.yaml import YAML
@@ -501,16 +501,7 @@ def main(hparams, run_opts):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    settings = hparams["dynamic_batch_sampler"]
-    loaders = {
-        split: {
-            "batch_sampler": length_sampler(
-                dataset, settings, hparams["seed"], training=split == "train"
-            ),
-            "num_workers": hparams["num_workers"] if split == "train" else 0,
-        }
-        for split, dataset in datasets.items()
-    }
+    loaders = loader_options(datasets, hparams)
     brain.train_sampler = loaders["train"]["batch_sampler"]
     brain.fit(
         hparams["epoch_counter"],

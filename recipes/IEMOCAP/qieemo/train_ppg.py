@@ -37,7 +37,7 @@ from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.model import Qieemo
 from qieemo_sb.reader import check_tokens
-from qieemo_sb.sampler import length_sampler
+from qieemo_sb.sampler import loader_options
 from qieemo_sb.tokens.base import TokenError, transcript_problem
 
 import speechbrain as sb
@@ -324,16 +324,7 @@ def main(hparams, run_opts):
     if hparams["warmup_epochs"] and not model.encoder.frozen:
         # Until then DDP must not wait for the encoder's gradients.
         brain.find_unused_parameters = True
-    settings = hparams["dynamic_batch_sampler"]
-    loaders = {
-        split: {
-            "batch_sampler": length_sampler(
-                dataset, settings, hparams["seed"], training=split == "train"
-            ),
-            "num_workers": hparams["num_workers"] if split == "train" else 0,
-        }
-        for split, dataset in datasets.items()
-    }
+    loaders = loader_options(datasets, hparams)
     brain.train_sampler = loaders["train"]["batch_sampler"]
     brain.fit(
         hparams["epoch_counter"],
