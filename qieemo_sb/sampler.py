@@ -46,7 +46,10 @@ def length_sampler(
 
 
 def loader_options(
-    datasets: Mapping[str, DynamicItemDataset], hparams: Mapping[str, Any]
+    datasets: Mapping[str, DynamicItemDataset],
+    settings: Mapping[str, Any],
+    seed: int,
+    num_workers: int,
 ) -> dict[str, dict[str, Any]]:
     """What a Brain's data loaders are made with.
 
@@ -54,9 +57,10 @@ def loader_options(
     ---------
     datasets : mapping
         "train" and others.
-    hparams : mapping
-        ``dynamic_batch_sampler``, ``seed``, and ``num_workers`` that read
-        what is trained on.
+    settings, seed
+        As in ``length_sampler``.
+    num_workers : int
+        Processes that read what is trained on.
 
     Returns
     -------
@@ -66,12 +70,9 @@ def loader_options(
     return {
         name: {
             "batch_sampler": length_sampler(
-                dataset,
-                hparams["dynamic_batch_sampler"],
-                hparams["seed"],
-                training=name == "train",
+                dataset, settings, seed, training=name == "train"
             ),
-            "num_workers": hparams["num_workers"] if name == "train" else 0,
+            "num_workers": num_workers if name == "train" else 0,
         }
         for name, dataset in datasets.items()
     }

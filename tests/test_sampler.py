@@ -56,8 +56,8 @@ def test_tests_leave_nothing_to_chance(dataset):
 
 
 def test_only_training_is_shuffled_and_read_by_others(dataset):
-    hparams = {"dynamic_batch_sampler": SETTINGS, "seed": 1, "num_workers": 2}
-    options = loader_options({"train": dataset, "test": dataset}, hparams)
+    datasets = {"train": dataset, "test": dataset}
+    options = loader_options(datasets, SETTINGS, seed=1, num_workers=2)
     assert options["train"]["num_workers"] == 2
     assert options["test"]["num_workers"] == 0
     batches = [list(o["batch_sampler"]) for o in options.values()]

@@ -501,7 +501,12 @@ def main(hparams, run_opts):
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    loaders = loader_options(datasets, hparams)
+    loaders = loader_options(
+        datasets,
+        hparams["dynamic_batch_sampler"],
+        seed=hparams["seed"],
+        num_workers=hparams["num_workers"],
+    )
     brain.train_sampler = loaders["train"]["batch_sampler"]
     brain.fit(
         hparams["epoch_counter"],

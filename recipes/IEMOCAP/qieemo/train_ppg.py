@@ -324,7 +324,12 @@ def main(hparams, run_opts):
     if hparams["warmup_epochs"] and not model.encoder.frozen:
         # Until then DDP must not wait for the encoder's gradients.
         brain.find_unused_parameters = True
-    loaders = loader_options(datasets, hparams)
+    loaders = loader_options(
+        datasets,
+        hparams["dynamic_batch_sampler"],
+        seed=hparams["seed"],
+        num_workers=hparams["num_workers"],
+    )
     brain.train_sampler = loaders["train"]["batch_sampler"]
     brain.fit(
         hparams["epoch_counter"],
