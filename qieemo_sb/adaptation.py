@@ -52,6 +52,8 @@ def adapted(prior: Moments, own: Moments) -> Moments:
 class TrainingSpeakers(torch.nn.Module):
     """Running moments of the pooled vectors of each training speaker.
 
+    Of several processes, each keeps those of what it has heard itself.
+
     Arguments
     ---------
     names : sequence of str

@@ -362,8 +362,8 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             classifier.classify_file("ann/4.wav", speaker=ann)
 
         The clips should hold the emotions that the speaker's speech holds:
-        of calm ones alone, it learns that calm is usual. A model that was
-        trained with ``adapt_speakers`` gains most.
+        of calm ones alone, it learns that calm is usual. Any model gains, one
+        that was trained with ``adapt_speakers`` a little more.
 
         Arguments
         ---------

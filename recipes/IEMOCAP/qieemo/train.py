@@ -110,7 +110,7 @@ class EmotionBrain(sb.Brain):
                 token_lens,
                 blank_index=0,
             )
-        if stage != sb.Stage.TRAIN:
+        if stage != sb.Stage.TRAIN and self.hparams.speakers is None:
             self.scores.append(batch.id, log_probs, targets)
         return loss
 
@@ -125,8 +125,8 @@ class EmotionBrain(sb.Brain):
     def _hear(self, predictions, batch, targets, stage):
         """Log-probabilities, in training adapted to who speaks.
 
-        A test first has to hear everything that a speaker says: what it
-        answers here is replaced by ``_score_adapted``.
+        A test first has to hear everything that a speaker says: then
+        ``_score_adapted`` answers.
         """
         embedding = predictions.embedding
         if stage != sb.Stage.TRAIN:
@@ -138,7 +138,7 @@ class EmotionBrain(sb.Brain):
 
     def _score_adapted(self):
         """Score what was heard, each speaker adapted to → loss."""
-        self.scores, heard = Scores(), self.heard
+        heard = self.heard
         log_probs = heard.log_probs(self.hparams.model.classifier)
         self.scores.append(heard.ids, log_probs, heard.targets)
         return self._emotion_loss(log_probs, heard.targets).item()
