@@ -250,7 +250,11 @@ class Qieemo(Rebuildable):
                     for name, pooling in self._poolings.items()
                 ]
             )
-            return fused if frame_wise else {}
+            if not frame_wise:
+                return {}
+            if self.block_statistics is not None:
+                fused["blocks"] = self.block_statistics.frames(fused["blocks"])
+            return fused
 
         return read, statistics
 
@@ -270,7 +274,7 @@ class Qieemo(Rebuildable):
             frames = self.cma(frames, ppg, emotional, lengths)
         fused["frames"] = frames
         if self.block_statistics is not None:
-            fused["blocks"] = self.block_statistics.frames(hidden)
+            fused["blocks"] = hidden
         return fused
 
     @property

@@ -11,21 +11,25 @@ Authors
 """
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 
-def pack(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """[B, T, D] and its frame mask [B, T] → the real frames [ΣT, D]."""
-    return x.flatten(0, 1) if bool(mask.all()) else x[mask]
+def pack(x: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+    """[B, T, D] of ``lengths`` frames each → the real frames [ΣT, D]."""
+    if min(lengths) == x.shape[1]:
+        return x.flatten(0, 1)
+    rows = zip(x, lengths, strict=True)
+    return torch.cat([row[:size] for row, size in rows])
 
 
-def unpack(packed: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """[ΣT, D] → [B, T, D], zero where ``mask`` [B, T] is False."""
-    if bool(mask.all()):
-        return packed.view(*mask.shape, -1)
-    x = packed.new_zeros(*mask.shape, packed.shape[-1])
-    x[mask] = packed
-    return x
+def unpack(
+    packed: torch.Tensor, lengths: list[int], frames: int
+) -> torch.Tensor:
+    """[ΣT, D] → [B, frames, D], zero past the lengths."""
+    if min(lengths) == frames:
+        return packed.view(len(lengths), frames, -1)
+    rows = packed.split(lengths)
+    return torch.stack([pad(row, (0, 0, 0, frames - len(row))) for row in rows])
 
 
 def packed_attention(

@@ -10,8 +10,7 @@ from qieemo_sb.packing import pack, packed_attention, unpack
 
 def test_real_frames_stand_in_one_row():
     x = torch.arange(6.0).view(2, 3, 1)
-    mask = frame_mask(torch.tensor([3, 1]), 3)
-    assert pack(x, mask).flatten().tolist() == [0, 1, 2, 3]
+    assert pack(x, [3, 1]).flatten().tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("lengths", [[3, 1], [3, 3], [1, 1]])
@@ -19,7 +18,14 @@ def test_unpacking_gives_back_frames_and_zeros(lengths):
     x = torch.randn(2, 3, 5)
     mask = frame_mask(torch.tensor(lengths), 3)
     expected = x.masked_fill(~mask.unsqueeze(-1), 0.0)
-    assert torch.equal(unpack(pack(x, mask), mask), expected)
+    assert torch.equal(unpack(pack(x, lengths), lengths, 3), expected)
+
+
+def test_gradients_reach_real_frames_alone():
+    x = torch.randn(2, 3, 5, requires_grad=True)
+    unpack(2 * pack(x, [3, 1]), [3, 1], 4).sum().backward()
+    expected = 2.0 * frame_mask(torch.tensor([3, 1]), 3).unsqueeze(-1)
+    assert torch.equal(x.grad, expected.expand(2, 3, 5))
 
 
 def test_uniform_attention_averages_the_values():

@@ -23,7 +23,6 @@ from qieemo_sb.frames import (
     N_FFT,
     WINDOW_FRAMES,
     WINDOW_SAMPLES,
-    frame_mask,
     num_frames,
     num_mel_frames,
 )
@@ -196,11 +195,10 @@ class WhisperEncoder(SpeechEncoder):
         ):
             x = self._embed(wavs, samples)  # [ΣT, D]
         sizes = lengths.tolist()
-        mask = frame_mask(lengths, max(sizes))
-        total = len(x)
+        total, frames = len(x), max(sizes)
         if total < MIN_ROWS:
             x = F.pad(x, (0, 0, 0, MIN_ROWS - total))
-            sizes.append(MIN_ROWS - total)
+            sizes = [*sizes, MIN_ROWS - total]
         hidden = {0: x}
         for k, block in enumerate(self.blocks[:last], start=1):
             with torch.set_grad_enabled(
@@ -213,7 +211,10 @@ class WhisperEncoder(SpeechEncoder):
                 torch.is_grad_enabled() and not self.frozen
             ):
                 hidden[last] = self.norm(x)
-        return {k: unpack(hidden[k][:total], mask) for k in sorted(blocks)}
+        own = sizes[: len(wavs)]
+        return {
+            k: unpack(hidden[k][:total], own, frames) for k in sorted(blocks)
+        }
 
     def compile_blocks(self, **options) -> None:
         """Have ``torch.compile`` fuse what surrounds the blocks' attention.

@@ -29,8 +29,7 @@ class BlockStatistics(StatisticsPooling):
     -------
     >>> statistics = BlockStatistics(blocks=[1, 2], d_model=4)
     >>> hidden = {1: torch.randn(2, 3, 4), 2: torch.randn(2, 3, 4)}
-    >>> frames = statistics.frames(hidden)
-    >>> statistics(frames, torch.tensor([3, 1])).shape
+    >>> statistics(hidden, torch.tensor([3, 1])).shape
     torch.Size([2, 16])
     """
 
@@ -41,6 +40,20 @@ class BlockStatistics(StatisticsPooling):
             )
         super().__init__(len(blocks) * d_model)
         self.blocks = list(blocks)
+
+    def statistics(
+        self, hidden_states: dict[int, torch.Tensor], lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As ``StatisticsPooling.statistics`` of ``frames``.
+
+        Block by block: side by side they would be a large copy.
+        """
+        own = [
+            super(BlockStatistics, self).statistics(hidden_states[k], lengths)
+            for k in self.blocks
+        ]
+        means, variances, scores = zip(*own, strict=True)
+        return torch.cat(means, -1), torch.cat(variances, -1), scores[0]
 
     def frames(self, hidden_states: dict[int, torch.Tensor]) -> torch.Tensor:
         """Blocks → [B, T, D] each → [B, T, K D], side by side."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from qieemo_sb.lobes.dropout import Dropout
 from qieemo_sb.lobes.standard import Moments, Standard
 from qieemo_sb.rebuild import Rebuildable
 
@@ -50,7 +51,7 @@ class Classifier(Rebuildable):
         self.width = width if isinstance(width, int) else sum(width)
         self.n_classes = n_classes
         self.standard = Standard(self.width, memory=MEMORY)
-        self.dropout = torch.nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.linear = torch.nn.Linear(self.width, n_classes)
         # The numbers may be thousands, and as many random weights a bias to
         # grow out of: training from zero stays near the smallest that fit.

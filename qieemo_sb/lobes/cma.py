@@ -6,7 +6,7 @@ Authors
 
 import torch
 
-from qieemo_sb.frames import frame_mask
+from qieemo_sb.lobes.dropout import Dropout
 from qieemo_sb.packing import pack, packed_attention, unpack
 from qieemo_sb.rebuild import Rebuildable
 
@@ -99,7 +99,7 @@ class CMA(Rebuildable):
         if width % heads:
             raise ValueError(f"CMA: width {width} is no multiple of {heads}.")
         self.width = width
-        self.dropout = torch.nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.attention_norm = torch.nn.LayerNorm(width)
         self.emotional_norm = torch.nn.LayerNorm(d_model)
         self.to_ppg = CrossAttention(width, n_tokens, heads)
@@ -108,7 +108,7 @@ class CMA(Rebuildable):
             torch.nn.LayerNorm(width),
             torch.nn.Linear(width, ffn),
             torch.nn.GELU(),
-            torch.nn.Dropout(dropout),
+            Dropout(dropout),
             torch.nn.Linear(ffn, width),
         )
         self.norm = torch.nn.LayerNorm(width)
@@ -138,11 +138,14 @@ class CMA(Rebuildable):
         torch.Tensor
             [B, T, H], zero past the lengths.
         """
-        mask, sizes = frame_mask(lengths, fused.shape[1]), lengths.tolist()
-        fused, ppg, emotional = (pack(x, mask) for x in (fused, ppg, emotional))
+        sizes, frames = lengths.tolist(), fused.shape[1]
+        fused, ppg, emotional = (
+            pack(x, sizes) for x in (fused, ppg, emotional)
+        )
         queries = self.attention_norm(fused)
         emotional = self.emotional_norm(emotional)
         attended = self.to_ppg(queries, ppg.exp(), sizes)
         attended = attended + self.to_emotional(queries, emotional, sizes)
         y = fused + self.dropout(attended)
-        return unpack(self.norm(y + self.dropout(self.ffn(y))), mask)
+        y = self.norm(y + self.dropout(self.ffn(y)))
+        return unpack(y, sizes, frames)

@@ -6,6 +6,7 @@ Authors
 
 import torch
 
+from qieemo_sb.lobes.dropout import Dropout
 from qieemo_sb.rebuild import Rebuildable
 
 
@@ -39,7 +40,7 @@ class Concatenation(Rebuildable):
     ):
         super().__init__()
         self.width = width
-        self.dropout = torch.nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.linear = torch.nn.Linear(n_tokens + d_model, width)
         self.norm = torch.nn.LayerNorm(width)
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from qieemo_sb.frames import frame_mask
-from qieemo_sb.lobes.standard import EPSILON, Standard
+from qieemo_sb.lobes.standard import EPSILON, Moments, Standard
+from qieemo_sb.packing import pack
 from qieemo_sb.rebuild import Rebuildable
 
 MEMORY = 50_000  # frames that the running statistics look back on: 1000 s
@@ -77,9 +77,7 @@ class BlockMixer(Rebuildable):
         """
         blocks = [hidden_states[k] for k in self.blocks]
         if self.training:
-            mask = frame_mask(lengths, blocks[0].shape[1])
-            own = torch.stack([x[mask] for x in blocks], dim=1)  # [ΣT, K, D]
-            self.standard.update(own)
+            self._hear(blocks, lengths.tolist())
         weights = self.weights().to(blocks[0].device).unsqueeze(1)
         scales = weights * (self.standard.variance + EPSILON).rsqrt()
         mixed = self.standard.mean.new_zeros(())
@@ -88,3 +86,11 @@ class BlockMixer(Rebuildable):
         ):
             mixed = torch.addcmul(mixed, x - mean, scale)
         return mixed
+
+    @torch.no_grad()
+    def _hear(self, blocks, sizes):
+        """Take the frames of blocks [B, T, D] into the statistics."""
+        heard = [Moments.of(pack(x, sizes)) for x in blocks]
+        count, means, variances = zip(*heard, strict=True)
+        moments = Moments(count[0], torch.stack(means), torch.stack(variances))
+        self.standard.merge(moments)

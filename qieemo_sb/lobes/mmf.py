@@ -6,6 +6,7 @@ Authors
 
 import torch
 
+from qieemo_sb.lobes.dropout import Dropout
 from qieemo_sb.rebuild import Rebuildable
 
 
@@ -51,7 +52,7 @@ class MMF(Rebuildable):
     ):
         super().__init__()
         self.width = width
-        self.dropout = torch.nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.from_ppg = torch.nn.Linear(n_tokens, width)
         self.from_emotional = torch.nn.Linear(d_model, width)
         self.ppg_norm = torch.nn.LayerNorm(width)

@@ -108,13 +108,14 @@ class StatisticsPooling(Rebuildable):
         """
         with torch.autocast(frames.device.type, enabled=False):
             frames = frames.float()
-            mask = frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
-            scores = self._scores(frames).masked_fill(~mask, -torch.inf)
-            weights = scores.softmax(dim=1)  # [N, T, 1]
-            mean = (weights * frames).sum(dim=1)
-            centred = frames - mean.unsqueeze(1)
-            variance = (weights * centred.square()).sum(dim=1)
-            return mean, variance, scores.logsumexp(dim=1)
+            scores = self._scores(frames)
+            rows = [
+                _weighted(own[:size], score[:size])
+                for own, score, size in zip(
+                    frames, scores, lengths.tolist(), strict=True
+                )
+            ]
+        return tuple(map(torch.stack, zip(*rows, strict=True)))
 
     def join(
         self,
@@ -274,6 +275,16 @@ def merge(
     variances = variances + (means - mean).square()
     variance = (weights * variances).sum(dim=0, keepdim=True)
     return mean, variance, scores.logsumexp(dim=0, keepdim=True)
+
+
+def _weighted(frames, scores):
+    """Statistics [H], [H], [1] of frames [T, H] with log-weights [T, 1]."""
+    # Products with a row of weights: sums along the first axis are slower, and
+    # leave large intermediate results in memory.
+    weights = scores.softmax(dim=0).T
+    mean = weights @ frames
+    variance = weights @ (frames - mean).square()
+    return mean[0], variance[0], scores.logsumexp(dim=0)
 
 
 def _moving(frames, weights, span):

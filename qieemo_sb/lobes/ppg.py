@@ -7,7 +7,7 @@ Authors
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from qieemo_sb.frames import frame_mask
+from qieemo_sb.lobes.dropout import Dropout
 from qieemo_sb.packing import pack, unpack
 from qieemo_sb.rebuild import Rebuildable
 from qieemo_sb.tokens.base import frames_needed
@@ -36,12 +36,15 @@ class Neighbours(torch.nn.Module):
         self.norm = torch.nn.LayerNorm(width)
         self.linear = torch.nn.Linear(context * width, width)
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Packed frames [ΣT, W] with their mask [B, T] → [ΣT, W]."""
-        x = unpack(F.gelu(self.norm(x)), mask)  # [B, T, W]
+    def forward(self, x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+        """Packed frames [ΣT, W] of ``sizes`` each → [ΣT, W]."""
+        x = F.gelu(self.norm(x))
+        if self.context == 1:
+            return self.linear(x)
+        x = unpack(x, sizes, max(sizes))  # [B, T, W]
         half = self.context // 2
         around = F.pad(x, (0, 0, half, half)).unfold(1, self.context, 1)
-        return self.linear(pack(around.flatten(2), mask))
+        return self.linear(pack(around.flatten(2), sizes))
 
 
 class PPGHead(Rebuildable):
@@ -91,7 +94,7 @@ class PPGHead(Rebuildable):
             raise ValueError(f"PPGHead: context {context} must be odd.")
         self.n_tokens = n_tokens
         self.frozen = False
-        self.dropout = torch.nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = torch.nn.LayerNorm(d_model)
         self.inward = torch.nn.Linear(d_model, hidden)
         self.layers = torch.nn.ModuleList(
@@ -116,12 +119,12 @@ class PPGHead(Rebuildable):
         torch.Tensor
             [B, T, V] log-probabilities, float32; uniform past the lengths.
         """
-        mask = frame_mask(lengths, last_block.shape[1])
-        x = self.dropout(self.norm(pack(last_block, mask)))  # [ΣT, D]
+        sizes, frames = lengths.tolist(), last_block.shape[1]
+        x = self.dropout(self.norm(pack(last_block, sizes)))  # [ΣT, D]
         x = self.inward(x)
         for layer in self.layers:
-            x = x + self.dropout(layer(x, mask))
-        scores = unpack(self.outward(F.gelu(x)), mask)  # [B, T, V]
+            x = x + self.dropout(layer(x, sizes))
+        scores = unpack(self.outward(F.gelu(x)), sizes, frames)  # [B, T, V]
         return scores.float().log_softmax(dim=-1)
 
     def freeze(self) -> "PPGHead":

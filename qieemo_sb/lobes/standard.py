@@ -99,7 +99,12 @@ class Standard(torch.nn.Module):
     @torch.no_grad()
     def update(self, x: torch.Tensor) -> None:
         """Merge vectors [N, *shape] into the statistics."""
-        merged = self.moments.merge(Moments.of(x))
+        self.merge(Moments.of(x))
+
+    @torch.no_grad()
+    def merge(self, heard: Moments) -> None:
+        """Merge moments of ``shape`` into the statistics."""
+        merged = self.moments.merge(heard)
         self.count.copy_(merged.count.clamp(max=self.memory))
         self.mean.copy_(merged.mean)
         self.variance.copy_(merged.variance)
