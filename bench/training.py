@@ -92,7 +92,7 @@ class Trainer:
 
     def __init__(self, parameters, items):
         trained = [p for p in parameters if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=1e-5)
+        self.optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
         self.items = items
 
     def epoch(self):
@@ -109,7 +109,10 @@ class OursFrozen(Trainer):
 
     def __init__(self, whisper, paths, folder, crop=CROP_SECONDS):
         self.crop = None if crop is None else round(crop / FRAME_SECONDS)
-        self.model = make_model(whisper).train()
+        self.model = make_model(whisper)
+        # Stage 2 of the recipe: the head has learned to read in stage 1.
+        self.model.ppg_head.freeze()
+        self.model.train()
         self.cache = EncoderCache(folder, self.model.encoder, self.model.blocks)
         super().__init__(self.model.parameters(), paths)
 

@@ -7,6 +7,7 @@ Authors
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from qieemo_sb.linear import speed_up
 from qieemo_sb.lobes.dropout import Dropout
 from qieemo_sb.packing import pack, unpack
 from qieemo_sb.rebuild import Rebuildable
@@ -131,6 +132,7 @@ class PPGHead(Rebuildable):
         """Keep the head as it is: no gradient, never in training mode."""
         self.frozen = True
         self.requires_grad_(False)
+        speed_up(self)
         return self.train(False)
 
     def train(self, mode: bool = True) -> "PPGHead":
