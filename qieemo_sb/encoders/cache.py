@@ -13,6 +13,7 @@ Authors
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,14 +21,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from qieemo_sb.audio import AudioError
+from qieemo_sb.audio import AudioError, audio_seconds
 from qieemo_sb.augment import crop_starts
 from qieemo_sb.batches import file_batches
 from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
 from qieemo_sb.files import identity, replacing
+from qieemo_sb.frames import FRAME_SECONDS
 
 BATCH_SECONDS = 30  # audio encoded at once while filling
 FORMAT = 1  # raised when what an encoder computes changes
+
+
+class CacheError(OSError):
+    """The cache cannot be kept; the message says what to do."""
 
 
 class EncoderCache:
@@ -99,6 +105,8 @@ class EncoderCache:
         ------
         AudioError
             A file cannot be used; names it.
+        CacheError
+            The disk is too full for all of them.
         """
         wavs = list(dict.fromkeys(wavs))
         for wav in wavs:
@@ -107,6 +115,7 @@ class EncoderCache:
         missing = [wav for wav in wavs if not self._path(wav).exists()]
         if not missing:
             return 0
+        self._check_space(missing)
         training = self.encoder.training
         self.encoder.eval()
         with tqdm(
@@ -194,6 +203,22 @@ class EncoderCache:
             wavs, stacked.cpu(), encoded.lengths.tolist(), strict=True
         ):
             self._write(self._path(wav), frames[:size].numpy())
+
+    def _check_space(self, wavs):
+        """Raise CacheError now rather than when the disk is full."""
+        seconds = sum(audio_seconds(wav) or 0.0 for wav in wavs)
+        width = len(self.blocks) * self.encoder.d_model * self.dtype.itemsize
+        needed = seconds / FRAME_SECONDS * width
+        self.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise CacheError(
+                f"{self.folder}: what the encoder says of {len(wavs)} files "
+                f"takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
+                "free there. Give a cache_folder on a larger disk, "
+                "cache_dtype float16 for half of it, or cache_folder null to "
+                "run the encoder every epoch."
+            )
 
     def _write(self, path, frames):
         """Write a result, whole or not at all."""

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import shutil
+from types import SimpleNamespace
 
 import fills
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.augment import random_crop
-from qieemo_sb.encoders.cache import EncoderCache
+from qieemo_sb.encoders.cache import CacheError, EncoderCache
 
 
 @pytest.fixture
@@ -242,3 +244,19 @@ def test_model_says_the_same_of_kept_frames(
 def test_missing_file_is_named(make_cache, tmp_path):
     with pytest.raises(AudioError, match="gone.wav does not exist"):
         fill(make_cache(), [tmp_path / "gone.wav"])
+
+
+@pytest.mark.parametrize("dtype, size", [("float32", 4), ("float16", 2)])
+def test_a_disk_that_is_too_full_is_said_before_work(
+    make_cache, wavs, monkeypatch, dtype, size
+):
+    cache = make_cache(dtype=dtype)
+    width = len(cache.blocks) * cache.encoder.d_model * size
+    needed = (16_000 + 500_000 + 9_999) / 320 * width
+    usage = SimpleNamespace(free=needed - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(CacheError, match="3 files takes .* cache_folder null"):
+        fill(cache, wavs)
+    assert list(cache.folder.iterdir()) == []
+    usage.free = needed
+    assert fill(cache, wavs) == 3

@@ -33,7 +33,7 @@ from qieemo_sb.augment import random_crop
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.card import model_card
 from qieemo_sb.corpora.utterance import CorpusError
-from qieemo_sb.encoders.cache import EncoderCache
+from qieemo_sb.encoders.cache import CacheError, EncoderCache
 from qieemo_sb.frames import (
     FRAME_HOP,
     SAMPLE_RATE,
@@ -550,5 +550,11 @@ if __name__ == "__main__":
     )
     try:
         main(hparams, run_opts)
-    except (CorpusError, AudioError, BundleError, TokenError) as error:
+    except (
+        AudioError,
+        BundleError,
+        CacheError,
+        CorpusError,
+        TokenError,
+    ) as error:
         sys.exit(f"\n{error}")

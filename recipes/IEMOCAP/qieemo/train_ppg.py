@@ -31,7 +31,7 @@ from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.card import reader_card
 from qieemo_sb.corpora.utterance import CorpusError
-from qieemo_sb.encoders.cache import EncoderCache
+from qieemo_sb.encoders.cache import CacheError, EncoderCache
 from qieemo_sb.files import replacing
 from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
@@ -368,5 +368,11 @@ if __name__ == "__main__":
     )
     try:
         main(hparams, run_opts)
-    except (CorpusError, AudioError, BundleError, TokenError) as error:
+    except (
+        AudioError,
+        BundleError,
+        CacheError,
+        CorpusError,
+        TokenError,
+    ) as error:
         sys.exit(f"\n{error}")
