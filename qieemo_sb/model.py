@@ -259,7 +259,10 @@ class Qieemo(Rebuildable):
         return read, statistics
 
     def _fuse(self, encoded):
-        """Windows of at most 30 s → {"frames": [N, T, H], "ppg": [N, T, V]}."""
+        """Windows of at most 30 s → what is pooled, and the PPG [N, T, V].
+
+        Pooled are "frames" [N, T, H] and "blocks", block → [N, T, D].
+        """
         hidden, lengths = encoded.hidden_states, encoded.lengths
         fused, ppg, emotional = {}, None, None
         if self.ppg_head is not None:

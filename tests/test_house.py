@@ -129,6 +129,14 @@ def test_every_argument_of_a_public_function_says_its_type(path):
     assert [x for f in functions for x in untyped(*f)] == []
 
 
+@pytest.mark.parametrize("kind", ["*.py", "hparams/*.yaml"])
+def test_what_recipes_share_is_a_link_and_no_copy(kind):
+    found = (PACKAGE.parent / "recipes").glob(f"*/qieemo/{kind}")
+    own = [p for p in found if not p.is_symlink()]
+    texts = [p.read_text(encoding="utf-8") for p in own]
+    assert own and len(set(texts)) == len(texts)
+
+
 def test_the_face_offers_what_it_promises():
     text = (PACKAGE / "__init__.py").read_text(encoding="utf-8")
     for name in ("EncoderClassifier", "Qieemo", "__version__"):
