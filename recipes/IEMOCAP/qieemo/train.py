@@ -40,6 +40,7 @@ from qieemo_sb.frames import (
     absolute_lengths,
     num_frames,
 )
+from qieemo_sb.processes import leave_process_group
 from qieemo_sb.reader import check_tokens
 from qieemo_sb.sampler import loader_options
 from qieemo_sb.scoring import Scores, write_metrics, write_predictions
@@ -558,3 +559,4 @@ if __name__ == "__main__":
         TokenError,
     ) as error:
         sys.exit(f"\n{error}")
+    leave_process_group()

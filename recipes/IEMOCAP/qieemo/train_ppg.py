@@ -36,6 +36,7 @@ from qieemo_sb.files import replacing
 from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.model import Qieemo
+from qieemo_sb.processes import leave_process_group
 from qieemo_sb.reader import check_tokens
 from qieemo_sb.sampler import loader_options
 from qieemo_sb.tokens.base import TokenError, transcript_problem
@@ -376,3 +377,4 @@ if __name__ == "__main__":
         TokenError,
     ) as error:
         sys.exit(f"\n{error}")
+    leave_process_group()
