@@ -44,7 +44,7 @@ def stop_in_epoch_two(process, output, how=signal.SIGKILL):
     while not (log.exists() and list(output.glob("save/CKPT*/CKPT.yaml"))):
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
-    time.sleep(0.5)
+    time.sleep(0.3)  # of the second that it lasts
     process.send_signal(how)
     process.communicate()
     assert process.returncode != 0
