@@ -96,7 +96,7 @@ def command(*arguments):
 
 def predict(model, wav):
     """Seconds of ``qieemo predict``."""
-    code = "from qieemo_sb.cli import main; main()"
+    code = "import sys; from qieemo_sb.cli import main; sys.exit(main())"
     return command("-c", code, "predict", str(model), str(wav))
 
 

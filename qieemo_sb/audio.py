@@ -21,10 +21,12 @@ import torch
 
 from qieemo_sb.frames import SAMPLE_RATE, WINDOW_SAMPLES, sample_windows
 from qieemo_sb.sound import (
+    UNREADABLE,
     AudioError,
     check_file,
     check_signal,
     decode,
+    file_name,
     undecodable,
 )
 
@@ -81,8 +83,8 @@ def audio_seconds(path: str | Path) -> float | None:
         Seconds; None if there is no header to be read.
     """
     try:
-        about = soundfile.info(os.fspath(path))
-    except RuntimeError:
+        about = soundfile.info(file_name(path))
+    except UNREADABLE:
         return None
     return about.frames / about.samplerate
 
@@ -197,17 +199,29 @@ def _seconds_or_error(path: str | Path) -> float | AudioError:
 def _num_samples(path):
     """Samples at 16 kHz by the header; 0 if it tells more than there is."""
     try:
-        with soundfile.SoundFile(os.fspath(path)) as file:
+        with soundfile.SoundFile(file_name(path)) as file:
             file.seek(max(0, file.frames - 1))
             there = len(file.read(1))
             return -(-file.frames * SAMPLE_RATE // file.samplerate) * there
-    except RuntimeError:
+    except UNREADABLE:
         return 0
+
+
+class _Forwards(soundfile.SoundFile):
+    """A file that is read from front to back.
+
+    Where it can, soundfile seeks to where it is after each read, which MP3's
+    decoder does not hit to the sample.
+    """
+
+    def seekable(self):
+        """Whether to seek."""
+        return False
 
 
 def _stream(path, windows):
     """Decode, resample and check window after window (start, end)."""
-    with soundfile.SoundFile(os.fspath(path)) as file:
+    with _Forwards(file_name(path)) as file:
         rate, held, held_from = file.samplerate, None, 0
         for start, end in windows:
             first, last, skip = _stretch(start, end, rate)

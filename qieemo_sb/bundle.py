@@ -307,7 +307,8 @@ def load_bundle(
     overrides : dict or None
         Changes to the yaml.
     savedir : str, Path or None
-        Where to link or download files; None: use them where they are.
+        Where to link or download files, a folder for each model: what is
+        there already is used. None: use them where they are.
     **where
         Passed to ``speechbrain.utils.fetching.fetch``.
 

@@ -69,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plot.add_argument("image", help="picture to write: .png, .pdf or .svg")
     plot.add_argument("--text", help="transcript to align; else what is read")
     options = parser.parse_args(arguments)
+    # A file's name need not be text; what was given is what is printed.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")
     if options.command == "export":
         return _export(options.model, options.folder, options.int8)
     if options.command == "plot":
@@ -84,7 +87,7 @@ def _export(model, folder, int8):
         from qieemo_sb.export.folder import export_onnx
 
         print(export_onnx(model, folder, int8))
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         return _fail(error)
     return 0
 
@@ -131,8 +134,9 @@ def _converse(model, wavs, device):
             )
         from qieemo_sb.inference import EncoderClassifier
 
+        # A path: a name that is mistyped is not to be looked up on a hub.
         classifier = EncoderClassifier.from_hparams(
-            model, run_opts={"device": device}
+            Path(model), run_opts={"device": _usable(device)}
         )
         answers = classifier.classify_conversation(wavs, ["one"] * len(wavs))
     except (ValueError, ImportError) as error:
@@ -180,7 +184,7 @@ def _load_bundle(folder, device):
     from qieemo_sb.linear import speed_up
 
     model, labels = load_model(folder)
-    speed_up(model.to(device))
+    speed_up(model.to(_usable(device)))
 
     @torch.inference_mode()
     def classify(wav):
@@ -190,6 +194,18 @@ def _load_bundle(folder, device):
         return labels[index], score.exp().item()
 
     return classify
+
+
+def _usable(device):
+    """A device's name; ValueError if nothing can be computed there."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {device}: {reason}") from error
+    return device
 
 
 def _windows(wav):
@@ -215,22 +231,22 @@ def _plot(model, wav, image, text):
     from qieemo_sb.lobes.ppg import align, greedy
 
     try:
-        classifier = EncoderClassifier.from_hparams(model)
+        classifier = EncoderClassifier.from_hparams(Path(model))
         tokens = classifier.tokens
         sound = classifier.load_audio(wav)
         said = classifier.analyse_batch(sound)
         (indices,) = greedy(said.ppg, said.lengths)
         indices = tokens.encode_as_ids(text) if text else indices
         spans = align(said.ppg[0], indices) if indices else ()
-    except ValueError as error:  # of the bundle, the file or the text
+        title, moods, labels = tokens.decode_ids(indices), None, []
+        if said.log_probs is not None:
+            labels, moods = classifier.labels, said.frame_log_probs[0].exp()
+            title = f"{title} ({labels[int(said.log_probs.argmax())]})"
+        ppg = said.ppg[0].exp()
+        plots.ppg(
+            sound, ppg, tokens.names, image, spans, moods, labels, title=title
+        )
+    except (ValueError, OSError) as error:  # bundle, file, text or picture
         print(error, file=sys.stderr)
         return 1
-    title, moods, labels = tokens.decode_ids(indices), None, []
-    if said.log_probs is not None:
-        labels, moods = classifier.labels, said.frame_log_probs[0].exp()
-        title = f"{title} ({labels[int(said.log_probs.argmax())]})"
-    ppg = said.ppg[0].exp()
-    plots.ppg(
-        sound, ppg, tokens.names, image, spans, moods, labels, title=title
-    )
     return 0

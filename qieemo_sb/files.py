@@ -70,16 +70,30 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
     >>> [path.name for path in folder.iterdir()]
     ['a.txt']
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # a link stays one
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.replace(folder)
+        _take_place(folder, unfinished)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _take_place(folder, new):
+    """Put a folder where another may be, which goes last of all."""
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.replace(old)
+    try:
+        new.replace(folder)
+    except OSError:
+        if old.exists():
+            old.replace(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def identity(path: str | os.PathLike) -> str:

@@ -167,7 +167,8 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         overrides : dict or None
             Changes to the yaml.
         savedir : str, Path or None
-            Where to link or download files; None: use them where they are.
+            Where to link or download files, a folder for each model: what is
+            there already is used. None: use them where they are.
         local_strategy, fetch_config
             As in SpeechBrain's ``from_hparams``.
         **kwargs

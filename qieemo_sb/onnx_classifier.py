@@ -120,8 +120,13 @@ class OnnxClassifier:
         Raises
         ------
         ValueError
-            Too short, or NaN or infinite samples.
+            Too short, NaN or infinite samples, or more than one utterance.
         """
+        if np.ndim(wav) != 1:
+            raise ValueError(
+                f"An utterance is [S], not of shape {np.shape(wav)}: give "
+                "classify_batch several."
+            )
         return self._analyse(_utterances(wav, None))[0]
 
     def encode_batch(
@@ -233,7 +238,8 @@ def _session(path, threads):
 
 def _utterances(wavs, wav_lens):
     """A batch → its utterances, [S] each."""
-    rows = [wavs] if np.ndim(wavs[0]) == 0 else wavs
+    single = len(wavs) == 0 or np.ndim(wavs[0]) == 0
+    rows = [wavs] if single else wavs
     rows = [np.asarray(row, dtype=np.float32) for row in rows]
     if wav_lens is None:
         return rows

@@ -21,6 +21,7 @@ from qieemo_sb.frames import MIN_SAMPLES, SAMPLE_RATE
 ZERO_CROSSINGS = 6  # of the resampler's sinc, on each side
 ROLL_OFF = 0.99  # the resampler's cut-off, of the lower Nyquist frequency
 CHUNK = 2**13  # resampled at once: so many windows are copied, not a file's
+UNREADABLE = (RuntimeError, TypeError)  # of soundfile; the second for *.raw
 
 
 class AudioError(ValueError):
@@ -100,13 +101,29 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
     check_file(path)
     try:
         samples, rate = soundfile.read(
-            os.fspath(path), dtype="float32", always_2d=True
+            file_name(path), dtype="float32", always_2d=True
         )
-    except RuntimeError as error:
+    except UNREADABLE as error:
         raise undecodable(path, error) from error
     if len(samples) == 0:
         raise _error(path, "has no samples", "record or copy it again")
     return samples, rate
+
+
+def file_name(path: str | Path) -> str | bytes:
+    """A path as soundfile opens it, whatever bytes its name is made of.
+
+    Arguments
+    ---------
+    path : str or Path
+        Any.
+
+    Returns
+    -------
+    str or bytes
+        soundfile encodes strings strictly, and names need not be UTF-8.
+    """
+    return os.fspath(path) if os.name == "nt" else os.fsencode(path)
 
 
 def check_file(path: str | Path) -> None:

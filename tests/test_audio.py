@@ -1,6 +1,8 @@
 """Every file has one defined answer or one clear error."""
 
+import os
 import pickle
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -107,6 +109,26 @@ def test_file_that_is_no_audio(tmp_path):
     assert "cannot be decoded (Format not recognised)" in refusal(path)
 
 
+def test_name_that_promises_no_header(tmp_path):
+    path = tmp_path / "a.raw"
+    path.write_bytes(bytes(2_000))
+    with pytest.raises(AudioError, match="a.raw cannot be decoded"):
+        read_audio(path)
+    with pytest.raises(AudioError, match="a.raw cannot be decoded"):
+        next(read_windows(path))
+    assert audio_seconds(path) is None
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere, names of files are text"
+)
+def test_name_that_is_no_text(write, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    write(tone(16_000)).rename(path)
+    assert len(read_audio(path)) == len(next(read_windows(path))) == 8_000
+    assert audio_seconds(path) == 0.5
+
+
 def test_half_a_flac(write):
     path = write(np.random.default_rng(0).uniform(-1, 1, 16_000), name="a.flac")
     path.write_bytes(path.read_bytes()[:9_000])
@@ -180,6 +202,14 @@ def test_windows_are_the_file_in_pieces(write, rate, channels, seconds):
     joined = torch.cat(windows)
     assert (joined - signal).abs().max() < 1e-6
     assert rate != 16_000 or torch.equal(joined, signal)
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.ogg"])
+def test_windows_of_what_is_compressed(write, name):
+    wave = np.sin(np.arange(16_000 * 68) ** 1.5 / 2_000) / 2
+    path = write(wave, name=name)
+    joined = torch.cat(list(read_windows(path)))
+    assert (joined - read_audio(path)).abs().max() < 1e-6  # libsndfile rounds
 
 
 def test_one_window_is_held_at_a_time(write):

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -119,6 +120,43 @@ def test_bad_file_does_not_stop_the_others(export, wav, tmp_path, capsys):
     assert err == f"{gone} does not exist; check the path.\n"
 
 
+@pytest.mark.parametrize("options", [[], ["--same-speaker"]])
+def test_device_that_is_not_there(bundle, wav, capsys, options):
+    command = ["predict", *options, "--device", "abacus", str(bundle), str(wav)]
+    assert main(command) == 1
+    assert "--device abacus: " in capsys.readouterr().err
+
+
+def test_mistyped_model_is_not_sought_on_a_hub(wav, capsys):
+    for command in (
+        ["predict", "--same-speaker", "some/model", str(wav)],
+        ["plot", "some/model", str(wav), "a.png"],
+    ):
+        assert main(command) == 1
+        assert "some/model is neither a folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere, names of files are text"
+)
+def test_name_that_is_no_text(export, wav):
+    odd = os.fsencode(wav.parent) + b"/caf\xe9.wav"
+    os.rename(wav, odd)
+    code = "import sys; from qieemo_sb.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", str(export), odd],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        check=True,
+    )
+    assert done.stdout.startswith(odd + b"\t")
+
+
+def test_place_that_cannot_be_written(bundle, wav, capsys):
+    assert main(["export", str(bundle), str(wav / "new")]) == 1
+    assert str(wav / "new") in capsys.readouterr().err
+
+
 def test_damaged_export_is_named(export, wav, capsys):
     (export / "model.onnx.data").unlink()
     assert main(["predict", str(export), str(wav)]) == 1
@@ -180,6 +218,15 @@ def test_a_file_is_drawn(reading, write_wav, sound, tmp_path):
     wav, image = write_wav(sound(16_000).numpy()), tmp_path / "a.png"
     assert main(["plot", reading, str(wav), str(image)]) == 0
     assert image.read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.parametrize("image", ["a.xyz", "a.wav/a.png"])
+def test_picture_that_cannot_be_written(
+    reading, write_wav, sound, tmp_path, capsys, image
+):
+    wav = write_wav(sound(16_000))
+    assert main(["plot", str(reading), str(wav), str(tmp_path / image)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_text_too_long_for_its_audio_is_told(

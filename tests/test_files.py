@@ -1,6 +1,7 @@
 """A file, or a folder, is there whole or not at all."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,35 @@ def test_folder_takes_the_place_of_another(tmp_path):
         assert names(folder) == ["old.txt"]
     assert names(folder) == ["new.txt"]
     assert names(tmp_path) == ["a"]
+
+
+def test_link_to_a_folder_stays_one(tmp_path):
+    folder, link = tmp_path / "a", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    with replacing_folder(link) as unfinished:
+        (unfinished / "new.txt").touch()
+    assert link.is_symlink() and names(folder) == ["new.txt"]
+
+
+@pytest.mark.parametrize("stuck", ["a", "a.unfinished"])
+def test_old_folder_is_whole_if_it_cannot_be_replaced(
+    tmp_path, monkeypatch, stuck
+):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "old.txt").touch()
+    move = Path.replace
+
+    def refuse(path, target):
+        if path.name == stuck:
+            raise OSError(16, "Device or resource busy")
+        return move(path, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="busy"), replacing_folder(folder) as new:
+        (new / "new.txt").touch()
+    assert names(tmp_path) == ["a"] and names(folder) == ["old.txt"]
 
 
 def test_crash_leaves_the_old_folder_and_nothing_else(tmp_path):

@@ -148,6 +148,17 @@ def test_nan_in_a_batch(ours, theirs):
     assert str(found.value) == str(expected.value)
 
 
+def test_no_samples(ours):
+    for classify in (ours.analyse, ours.classify_batch):
+        with pytest.raises(ValueError, match="0 samples"):
+            classify(np.zeros(0, dtype=np.float32))
+
+
+def test_one_utterance_is_analysed(ours):
+    with pytest.raises(ValueError, match=r"shape \(2, 16000\)"):
+        ours.analyse(np.zeros((2, 16_000), dtype=np.float32))
+
+
 def test_short_row_in_a_batch(ours):
     wavs = np.zeros((2, 1_600), np.float32)
     with pytest.raises(ValueError, match="Utterance 1 of the batch has 160"):

@@ -109,13 +109,16 @@ def _analysis_windows(graph, wav, samples, size):
     before = graph("Gather", wav, np.arange(half, 0, -1), axis=0)
     mirror = graph("Sub", samples, 2 + np.arange(MIRRORED))
     after = graph("Gather", wav, mirror, axis=0)
-    is_full = graph("Equal", samples, integers(WINDOW_SAMPLES))
+    is_full = graph("GreaterOrEqual", samples, integers(WINDOW_SAMPLES))
     after = graph("Mul", after, graph("Cast", is_full, to=TensorProto.FLOAT))
     # Windows are cut from whole hops, so zeros fill up the last ones.
     needed = graph("Mul", graph("Add", count, integers(2)), integers(MEL_HOP))
     given = graph("Add", samples, integers(half + MIRRORED))
-    zeros = graph("ConstantOfShape", graph("Sub", needed, given))
+    lacking = graph("Max", graph("Sub", needed, given), integers(0))
+    zeros = graph("ConstantOfShape", lacking)
     padded = graph("Concat", before, wav, after, zeros, axis=0)
+    # The last window ends with the audio, up to 159 samples past 30 s.
+    padded = rows(graph, padded, integers(0), needed)
     hops = graph("Reshape", padded, integers(-1, MEL_HOP))  # [M' + 2, 160]
     shifted = neighbours(graph, hops, count, 3)
     shifted[2] = columns(graph, shifted[2], 0, N_FFT - 2 * MEL_HOP)

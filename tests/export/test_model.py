@@ -46,7 +46,9 @@ def nodes(graph):
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "samples", [400, 480, 8_160, 52_345, 479_999, 480_000, 480_160, 1_000_001]
+    "samples",
+    [400, 480, 8_160, 52_345, 479_999, 480_000, 480_001, 480_159, 480_160]
+    + [960_100, 1_000_001],
 )
 def test_any_length(make_model, stir, sound, samples):
     model, signal = stir(make_model()), sound(samples)

@@ -11,7 +11,8 @@ from qieemo_sb.export.whisper import log_mel
 
 @pytest.mark.parametrize(
     "samples",
-    [400, 480, 559, 16_000, 16_160, 116_800, 479_679, 479_999, 480_000],
+    [400, 480, 559, 16_000, 16_160, 116_800, 479_679, 479_999, 480_000]
+    + [480_001, 480_039, 480_080, 480_081, 480_159],
 )
 @pytest.mark.parametrize("gain", [0.0, 1e-4, 1.0])
 def test_log_mel_is_that_of_torch(compute, sound, make_encoder, samples, gain):
