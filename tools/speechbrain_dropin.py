@@ -69,7 +69,7 @@ LEAVES = {
     "train.py": [
         *EVERY_RUN,
         "train.py",
-        "save/label_encoder.txt",
+        "save/options.json",
         "metrics.json",
         "predictions.csv",
         "confusion.png",
@@ -78,6 +78,7 @@ LEAVES = {
     "train_ppg.py": [
         *EVERY_RUN,
         "train_ppg.py",
+        "save/options.json",
         "metrics.json",
         "readings.txt",
         "model/model.safetensors",

@@ -313,6 +313,8 @@ def _read_csv(file, data_folder, options) -> list[tuple[Utterance, str]]:
             rows.append((utterance, cells.get("split", "").strip()))
         problems += [f"line {line}: {problem}" for problem in found]
     raise_all(f"{file}: {{count}} problems:", problems)
+    if not rows:
+        raise CorpusError(f"{file} has a header and no lines below it.")
     _refuse_half_split(file, [split for _, split in rows])
     return rows
 

@@ -38,6 +38,7 @@ from qieemo_sb.evidence.aggregate import (
     spread,
     to_json,
 )
+from qieemo_sb.evidence.options import differences
 from qieemo_sb.evidence.recipe import (
     EvidenceError,
     Recipe,
@@ -573,28 +574,10 @@ def _check_options(run):
             f"made with ({STATE}). Choose another --output_folder."
         )
     before, now = run.state()["options"], run.options
-    keys = [k for k in {**before, **now} if before.get(k) != now.get(k)]
-    if keys:
-        told = [_difference(key, before, now) for key in keys]
-        told = [line for line in told if line] or keys
+    changes = differences(before, now)
+    if changes:
         raise EvidenceError(
             f"{run.folder} belongs to a run with other options:\n  "
-            + "\n  ".join(told)
+            + "\n  ".join(changes)
             + "\nChoose another --output_folder, or delete that one."
         )
-
-
-def _difference(key, before, now):
-    """An option that changed, in words; None for an object made of others."""
-    pair = before.get(key), now.get(key)
-    if any(str(_tag(value)).startswith("!") for value in pair):
-        if None not in pair and _tag(pair[0]) == _tag(pair[1]):
-            return None
-        pair = tuple(_tag(value) for value in pair)
-    return f"{key}: {pair[0]} before, now {pair[1]}"
-
-
-def _tag(value):
-    """An object's tag; any other value as it is."""
-    tagged = isinstance(value, list) and value and isinstance(value[0], str)
-    return value[0] if tagged and value[0].startswith("!") else value

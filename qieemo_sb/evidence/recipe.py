@@ -8,7 +8,7 @@ import inspect
 import io
 import pydoc
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +91,10 @@ class Recipe:
             Top-level key of the yaml, or run option of the command line, →
             a value as JSON has them. Not in it: where results and caches go.
         """
-        tree = _resolve(self.path, self.overrides, dict.fromkeys(PLACES, "."))
+        places = dict.fromkeys(PLACES, ".")
         told = self.run_options.overridden_args - DISPLAY
         return {
-            **{key: _plain(value) for key, value in tree.items()},
+            **plain_options(self.path, self.overrides, places),
             **{key: self.run_options[key] for key in sorted(told)},
         }
 
@@ -178,6 +178,34 @@ class Recipe:
         node = self.tree["prepare"]
         name = node.tag.value.removeprefix("!name:")
         return pydoc.locate(name), node
+
+
+def plain_options(
+    path: Path, overrides: str, others: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A yaml's top level as JSON has it, references filled in.
+
+    Arguments
+    ---------
+    path : Path
+        The yaml.
+    overrides : str
+        What the command line changes of it.
+    others : mapping of str to object
+        What takes the place of both, for keys that the yaml has.
+
+    Returns
+    -------
+    dict
+        Key → value; an object's tag stands before its arguments.
+
+    Raises
+    ------
+    EvidenceError
+        As ``Recipe``.
+    """
+    tree = _resolve(path, overrides, others)
+    return {key: _plain(value) for key, value in tree.items()}
 
 
 def check_distinct(name: str, values: Sequence[int]) -> None:

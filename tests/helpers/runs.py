@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 IEMOCAP = ROOT / "recipes/IEMOCAP/qieemo"
+RAVDESS = ROOT / "recipes/RAVDESS/qieemo"
 
 
 TORCHRUN = (

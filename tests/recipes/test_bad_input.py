@@ -87,14 +87,27 @@ def test_a_label_that_the_yaml_does_not_list(corpus, tmp_path):
     assert "'sad'" in printed
 
 
-def test_emotions_that_the_checkpoints_do_not_have(corpus, tmp_path):
-    (tmp_path / "save").mkdir()
-    (tmp_path / "save/label_encoder.txt").write_text(
-        "'calm' => 0\n'upset' => 1\n================\n'starting_index' => 0\n"
+def test_names_that_are_not_as_many_as_outputs(corpus, tmp_path):
+    printed = refused(
+        IEMOCAP, *demo(corpus, tmp_path), "--emotions=[neu, hap, ang, sad, x]"
     )
+    assert "emotions has 5 names, n_classes is 4" in printed
+
+
+def test_checkpoints_of_another_fold(corpus, tmp_path):
+    command = [*demo(corpus, tmp_path), "--fold=6"]
+    refused(IEMOCAP, *command)  # there is none; its options are kept
+    (tmp_path / "save/CKPT+1").mkdir()
     printed = refused(IEMOCAP, *demo(corpus, tmp_path))
-    assert "calm" in printed
-    assert "neu" in printed
+    assert "fold: 6 before, now 5" in printed
+    assert "another output_folder" in printed
+
+
+def test_a_block_that_the_encoder_does_not_have(corpus, tmp_path):
+    printed = refused(
+        IEMOCAP, *demo(corpus, tmp_path), "--emotional_blocks=[99]"
+    )
+    assert "no block [99]" in printed
 
 
 def spoiled(corpus, folder, split, field):

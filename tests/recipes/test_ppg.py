@@ -1,15 +1,18 @@
 """Stage 1 learns to read, and stage 2 takes what it has learned."""
 
 import json
+import re
 
 import pytest
 import soundfile
-from runs import IEMOCAP, train
+from runs import IEMOCAP, RAVDESS, train
 
 from qieemo_sb import EncoderClassifier
 from qieemo_sb.bundle import BundleError
 from qieemo_sb.corpora.utterance import Utterance, write_manifest
+from qieemo_sb.evidence.recipe import Recipe
 
+MODEL = r"results/ppg/\S+/model"
 TEXTS = {"train": "abcdef", "valid": "gh", "test": "ij"}
 
 
@@ -137,3 +140,11 @@ def test_what_cannot_be_aligned_is_told_or_left_out(pairs, whisper, tmp_path):
     )
     assert code == 0, printed
     assert "are left out" in printed
+
+
+@pytest.mark.parametrize("recipe", [IEMOCAP, RAVDESS])
+def test_model_is_where_the_next_command_seeks_it(recipe):
+    yaml = Recipe(recipe / "hparams/ppg.yaml")
+    for path in (recipe / "README.md", recipe / "train_ppg.py"):
+        for place in re.findall(MODEL, path.read_text(encoding="utf-8")):
+            assert place == f"{yaml.tree['output_folder']}/model"

@@ -49,7 +49,8 @@ def main(arguments):
     result = cross_validate(
         runs, folder, command.executor(options), about=about
     )
-    print(f"\n{describe(result)}\nIn {folder}: cv.json, cv.md, cv.png")
+    picture = ", cv.png" if result["summary"] else ""
+    print(f"\n{describe(result)}\nIn {folder}: cv.json, cv.md{picture}")
     return 1 if result["failed"] else 0
 
 

@@ -34,6 +34,7 @@ from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.card import model_card
 from qieemo_sb.corpora.utterance import CorpusError
 from qieemo_sb.encoders.cache import CacheError, EncoderCache
+from qieemo_sb.evidence.options import keep_options
 from qieemo_sb.frames import (
     FRAME_HOP,
     SAMPLE_RATE,
@@ -56,8 +57,6 @@ from speechbrain.utils.distributed import (
     infer_device,
     run_on_main,
 )
-
-LABEL_FILE = "label_encoder.txt"
 
 
 class EmotionBrain(sb.Brain):
@@ -390,29 +389,16 @@ def check_transcripts(tokens, datasets):
 
 
 def make_label_encoder(hparams):
-    """Index → emotion in the yaml's order; a resumed run must have the same."""
-    encoder = sb.dataio.encoder.CategoricalEncoder()
-    encoder.update_from_iterable(hparams["emotions"], sequence_input=False)
-    encoder.expect_len(len(hparams["emotions"]))
-    run_on_main(keep_labels, args=[encoder, Path(hparams["save_folder"])])
-    return encoder
-
-
-def keep_labels(encoder, folder):
-    """Save the emotions' indices, or compare them with those saved before."""
-    path = folder / LABEL_FILE
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        encoder.save(path)
-        return
-    before = sb.dataio.encoder.CategoricalEncoder()
-    before.load(path)
-    if before.lab2ind != encoder.lab2ind:
+    """Index → emotion in the yaml's order."""
+    emotions, n_classes = hparams["emotions"], hparams["n_classes"]
+    if len(emotions) != n_classes:
         raise CorpusError(
-            f"The checkpoints in {folder} know the emotions "
-            f"{list(before.lab2ind)}, the yaml asks for "
-            f"{list(encoder.lab2ind)}. Choose another output_folder."
+            f"emotions has {len(emotions)} names, n_classes is {n_classes}."
         )
+    encoder = sb.dataio.encoder.CategoricalEncoder()
+    encoder.update_from_iterable(emotions, sequence_input=False)
+    encoder.expect_len(n_classes)
+    return encoder
 
 
 def make_speakers(hparams, datasets):
@@ -540,7 +526,7 @@ if __name__ == "__main__":
     try:
         with open(hparams_file, encoding="utf-8") as fin:
             hparams = load_hyperpyyaml(fin, overrides)
-    except BundleError as error:
+    except (ValueError, OSError) as error:  # parts that do not fit, or lack
         sys.exit(f"\n{error}")
 
     # Create experiment directory
@@ -550,6 +536,10 @@ if __name__ == "__main__":
         overrides=overrides,
     )
     try:
+        run_on_main(
+            keep_options,
+            args=[hparams["save_folder"], hparams_file, overrides],
+        )
         main(hparams, run_opts)
     except (
         AudioError,

@@ -13,7 +13,7 @@ On IEMOCAP's or LibriSpeech's transcripts, or on your own manifests:
 > python train_ppg.py hparams/ppg.yaml --corpus manifests --data_folder DIR
 
 Stage 2 takes the result:
-> python train.py hparams/qieemo.yaml --ppg_source results/ppg/1986/model
+> python train.py hparams/qieemo.yaml --ppg_source results/ppg/spoken/1986/model
 
 Authors
  * The Qieemo-SB authors 2026
@@ -32,6 +32,7 @@ from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.card import reader_card
 from qieemo_sb.corpora.utterance import CorpusError
 from qieemo_sb.encoders.cache import CacheError, EncoderCache
+from qieemo_sb.evidence.options import keep_options
 from qieemo_sb.files import replacing
 from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
@@ -358,7 +359,7 @@ if __name__ == "__main__":
     try:
         with open(hparams_file, encoding="utf-8") as fin:
             hparams = load_hyperpyyaml(fin, overrides)
-    except BundleError as error:
+    except (ValueError, OSError) as error:  # parts that do not fit, or lack
         sys.exit(f"\n{error}")
 
     # Create experiment directory
@@ -368,6 +369,10 @@ if __name__ == "__main__":
         overrides=overrides,
     )
     try:
+        run_on_main(
+            keep_options,
+            args=[hparams["save_folder"], hparams_file, overrides],
+        )
         main(hparams, run_opts)
     except (
         AudioError,
