@@ -4,7 +4,9 @@ A voice that is always loud and high is not always angry. What a speaker's
 pooled vectors have in common is taken off before the classifier: each number
 is standardised by mean and variance of that speaker's own clips instead of
 the training data's. Those of few clips are uncertain, so the training data's
-count as ``PRIOR_CLIPS`` further clips. In training as in use.
+count as ``PRIOR_CLIPS`` further clips. In training as in use; but in use,
+nobody says which emotions the clips hold, and a ``SpeakerModel`` keeps those
+that they have in common from being taken for the voice.
 
 Authors
  * The Qieemo-SB authors 2026
@@ -15,11 +17,13 @@ from collections.abc import Sequence
 import torch
 
 from qieemo_sb.lobes.classifier import Classifier
+from qieemo_sb.lobes.speaker_model import SpeakerModel
 from qieemo_sb.lobes.standard import Moments, Standard
 
 PRIOR_CLIPS = 5.0
 HEARD = "clips of the speaker that were heard before"
 CLIPS = (0, 1, 2, 5, 10, 20, 60)  # of the curve
+EMOTIONS = (1, 2, 3)  # of conversations that hold so many alone
 MEMORY = 100  # of a training speaker's clips; they change as the fusion learns
 
 
@@ -47,6 +51,34 @@ def adapted(prior: Moments, own: Moments) -> Moments:
     """
     count = torch.full_like(own.count, PRIOR_CLIPS)
     return Moments(count, prior.mean, prior.variance).merge(own)
+
+
+@torch.no_grad()
+def speaker_moments(
+    vectors: torch.Tensor,
+    classifier: Classifier,
+    model: SpeakerModel | None = None,
+) -> Moments:
+    """What a speaker's vectors are standardised by, of unlabelled clips.
+
+    Arguments
+    ---------
+    vectors : torch.Tensor
+        [N, E] of the clips.
+    classifier : Classifier
+        In eval mode.
+    model : SpeakerModel or None
+        Tells voice from emotion; None: all is taken for the voice.
+
+    Returns
+    -------
+    Moments
+    """
+    if model is None:
+        own = Moments.of(vectors)
+    else:
+        own = model.voice(vectors, classifier.logits(vectors))
+    return adapted(classifier.standard.moments, own)
 
 
 class TrainingSpeakers(torch.nn.Module):
@@ -140,38 +172,46 @@ class Heard:
         return sorted(self._rows)
 
     @property
+    def speakers(self) -> list[str]:
+        """N names."""
+        return [self._rows[utt_id][0] for utt_id in self.ids]
+
+    @property
+    def vectors(self) -> torch.Tensor:
+        """[N, E] pooled vectors."""
+        return torch.stack([self._rows[utt_id][1] for utt_id in self.ids])
+
+    @property
     def targets(self) -> torch.Tensor:
         """[N] true class indices."""
         return torch.stack([self._rows[utt_id][2] for utt_id in self.ids])
 
     def by_speaker(self) -> list[tuple[list[int], torch.Tensor]]:
         """For each speaker, places of their utterances, and vectors [n, E]."""
-        places = {}
-        for i, utt_id in enumerate(self.ids):
-            places.setdefault(self._rows[utt_id][0], []).append(i)
-        ids = self.ids
-        return [
-            (own, torch.stack([self._rows[ids[i]][1] for i in own]))
-            for own in places.values()
-        ]
+        places, vectors = {}, self.vectors
+        for i, speaker in enumerate(self.speakers):
+            places.setdefault(speaker, []).append(i)
+        return [(own, vectors[own]) for own in places.values()]
 
     @torch.no_grad()
-    def log_probs(self, classifier: Classifier) -> torch.Tensor:
+    def log_probs(
+        self, classifier: Classifier, model: SpeakerModel | None = None
+    ) -> torch.Tensor:
         """Classify each speaker's utterances, adapted to all of them.
 
         Arguments
         ---------
-        classifier : Classifier
-            In eval mode.
+        classifier, model
+            Of ``speaker_moments``.
 
         Returns
         -------
         torch.Tensor
             [N, C] log-probabilities.
         """
-        prior, answers = classifier.standard.moments, {}
+        answers = {}
         for own, vectors in self.by_speaker():
-            speaker = adapted(prior, Moments.of(vectors))
+            speaker = speaker_moments(vectors, classifier, model)
             rows = classifier(vectors, speaker)
             answers.update(zip(own, rows, strict=True))
         return torch.stack([answers[i] for i in sorted(answers)])
@@ -181,15 +221,16 @@ class Heard:
         self,
         classifier: Classifier,
         clips: int,
-        draws: int = 5,
+        model: SpeakerModel | None = None,
+        draws: int = 2,
         seed: int = 0,
     ) -> float:
         """WA if each utterance is heard after some others of its speaker.
 
         Arguments
         ---------
-        classifier : Classifier
-            In eval mode.
+        classifier, model
+            Of ``speaker_moments``.
         clips : int
             How many others, drawn at random; all that there are, if fewer.
         draws : int
@@ -203,35 +244,93 @@ class Heard:
             Fraction of right answers.
         """
         generator = torch.Generator().manual_seed(seed)
-        prior, targets = classifier.standard.moments, self.targets
+        targets = self.targets
         right = total = 0
         for own, vectors in self.by_speaker():
             for _ in range(draws):
                 for place, vector in enumerate(vectors):
                     order = torch.randperm(len(own), generator=generator)
                     others = order[order != place][:clips]
-                    speaker = prior
+                    speaker = None
                     if len(others):
-                        heard = Moments.of(vectors[others])
-                        speaker = adapted(prior, heard)
+                        heard = vectors[others]
+                        speaker = speaker_moments(heard, classifier, model)
                     answer = classifier(vector, speaker).argmax()
                     right += int(answer == targets[own[place]])
                     total += 1
         return right / total
 
-    def curve(self, classifier: Classifier) -> dict:
+    @torch.no_grad()
+    def accuracy_of(
+        self,
+        classifier: Classifier,
+        emotions: int,
+        model: SpeakerModel | None = None,
+        draws: int = 10,
+        seed: int = 0,
+    ) -> tuple[float, float]:
+        """WA if each speaker shows so many emotions and no others.
+
+        Arguments
+        ---------
+        classifier, model
+            Of ``speaker_moments``.
+        emotions : int
+            How many of those that the utterances have, drawn at random.
+        draws : int
+            How often they are drawn for every speaker.
+        seed : int
+            Of the drawing.
+
+        Returns
+        -------
+        unadapted, adapted : float
+            Fractions of right answers; adapted to these utterances alone.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        kinds, targets = self.targets.unique(), self.targets
+        right, total = [0, 0], 0
+        draws = draws if emotions < len(kinds) else 1
+        for own, vectors in self.by_speaker():
+            for _ in range(draws):
+                order = torch.randperm(len(kinds), generator=generator)
+                said = torch.isin(targets[own], kinds[order[:emotions]])
+                if not said.any():
+                    continue
+                x, expected = vectors[said], targets[own][said]
+                speaker = speaker_moments(x, classifier, model)
+                for i, moments in enumerate((None, speaker)):
+                    answers = classifier(x, moments).argmax(dim=1)
+                    right[i] += int((answers == expected).sum())
+                total += len(x)
+        return right[0] / total, right[1] / total
+
+    def curve(
+        self, classifier: Classifier, model: SpeakerModel | None = None
+    ) -> dict:
         """How accuracy grows with what was heard of a speaker before.
 
         Arguments
         ---------
-        classifier : Classifier
-            In eval mode.
+        classifier, model
+            Of ``speaker_moments``.
 
         Returns
         -------
         dict
             ``clips`` and ``weighted_accuracy`` after so many, lists of one
-            size; see ``accuracy_after``.
+            size; see ``accuracy_after``. ``emotions``, ``unadapted`` and
+            ``adapted``, too: see ``accuracy_of``.
         """
-        accuracies = [self.accuracy_after(classifier, n) for n in CLIPS]
-        return {"clips": list(CLIPS), "weighted_accuracy": accuracies}
+        accuracies = [self.accuracy_after(classifier, n, model) for n in CLIPS]
+        shown = len(self.targets.unique())
+        emotions = [*(n for n in EMOTIONS if n < shown), shown]
+        few = [self.accuracy_of(classifier, n, model) for n in emotions]
+        unadapted, adapted_to = zip(*few, strict=True)
+        return {
+            "clips": list(CLIPS),
+            "weighted_accuracy": accuracies,
+            "emotions": emotions,
+            "unadapted": list(unadapted),
+            "adapted": list(adapted_to),
+        }

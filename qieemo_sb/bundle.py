@@ -57,6 +57,7 @@ PARTS = (
     "block_statistics",
     "pooling",
     "classifier",
+    "speaker_model",
 )
 
 

@@ -18,7 +18,7 @@ from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 from speechbrain.utils.run_opts import RunOptions
 from torch.nn.utils.rnn import pad_sequence
 
-from qieemo_sb.adaptation import adapted
+from qieemo_sb.adaptation import speaker_moments
 from qieemo_sb.audio import (
     AudioError,
     audio_seconds,
@@ -362,9 +362,10 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             ann = classifier.adapt(["ann/1.wav", "ann/2.wav", "ann/3.wav"])
             classifier.classify_file("ann/4.wav", speaker=ann)
 
-        The clips should hold the emotions that the speaker's speech holds:
-        of calm ones alone, it learns that calm is usual. Any model gains, one
-        that was trained with ``adapt_speakers`` a little more.
+        Which emotions the clips hold need not be known: see ``SpeakerModel``.
+        A model without one, of a corpus with fewer than three speakers,
+        takes all that they have in common for the voice. Any model gains,
+        one that was trained with ``adapt_speakers`` a little more.
 
         Arguments
         ---------
@@ -578,8 +579,11 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
 
     def _adapted(self, vectors):
         """Moments of a speaker who was heard in vectors [1, E]."""
-        prior = self.mods.classifier.standard.moments
-        return adapted(prior, Moments.of(torch.cat(vectors)))
+        return speaker_moments(
+            torch.cat(vectors),
+            self.mods.classifier,
+            self.mods.qieemo.speaker_model,
+        )
 
     def _embed_file(self, path, **kwargs):
         """Vector [1, E] of a file of any length."""

@@ -7,6 +7,7 @@ Authors
 import dataclasses
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -21,6 +22,7 @@ from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.mmf import MMF
 from qieemo_sb.lobes.pooling import StatisticsPooling, merge
 from qieemo_sb.lobes.ppg import PPGHead
+from qieemo_sb.lobes.speaker_model import SpeakerModel
 from qieemo_sb.rebuild import Rebuildable
 
 MOMENT = 51  # frames around each frame that its own emotion is read from: 1 s
@@ -78,6 +80,9 @@ class Qieemo(Rebuildable):
         Attention across frames; None: none.
     block_statistics : BlockStatistics or None
         Statistics of blocks beside the pooled frames; None: none.
+    speaker_model : SpeakerModel or None
+        Tells voice from emotion when the classifier is adapted to a speaker;
+        measured after training, by ``SpeakerModel.fitted``.
 
     Raises
     ------
@@ -114,6 +119,7 @@ class Qieemo(Rebuildable):
         mmf: MMF | None = None,
         cma: CMA | None = None,
         block_statistics: BlockStatistics | None = None,
+        speaker_model: SpeakerModel | None = None,
     ):
         super().__init__()
         self.encoder = encoder
@@ -123,10 +129,15 @@ class Qieemo(Rebuildable):
         self.pooling = pooling
         self.block_statistics = block_statistics
         self.classifier = classifier
+        self.speaker_model = speaker_model
         self._check_streams(mmf)
         if mmf is None and pooling is not None:
             mmf = self._concatenation()
         self.mmf = mmf
+
+    def rebuild_config(self) -> dict[str, Any]:
+        """As ``Remembering``; a speaker model may have come after training."""
+        return {**self.config, "speaker_model": self.speaker_model}
 
     @property
     def blocks(self) -> list[int]:
@@ -139,9 +150,10 @@ class Qieemo(Rebuildable):
 
     @property
     def lobes(self) -> torch.nn.ModuleDict:
-        """Everything but the encoder, by name."""
+        """What is trained beside the encoder, by name."""
+        others = ("encoder", "speaker_model")
         return torch.nn.ModuleDict(
-            {k: v for k, v in self.named_children() if k != "encoder"}
+            {k: v for k, v in self.named_children() if k not in others}
         )
 
     def forward(
@@ -328,6 +340,14 @@ class Qieemo(Rebuildable):
             return
         size = sum(part.embedding_width for part in self._poolings.values())
         self._check("classifier", self.classifier, width=size)
+        if self.speaker_model is not None:
+            names = self.classifier.n_classes
+            self._check(
+                "speaker_model",
+                self.speaker_model,
+                width=size,
+                n_classes=names,
+            )
         if self.block_statistics is not None:
             self.encoder.check_blocks(self.block_statistics.blocks)
             self._check(

@@ -43,6 +43,7 @@ TRUSTED = frozenset(
         "qieemo_sb.lobes.ppg.PPGHead",
         "qieemo_sb.lobes.pretrained_ppg.PretrainedPPGHead",
         "qieemo_sb.lobes.projection.Projection",
+        "qieemo_sb.lobes.speaker_model.SpeakerModel",
         "qieemo_sb.lobes.weighted_sum.WeightedSum",
         "qieemo_sb.model.Qieemo",
         "qieemo_sb.tokens.characters.Characters",

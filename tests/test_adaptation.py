@@ -121,3 +121,18 @@ def test_the_curve_is_drawn_alike_each_time(classifier, heard):
     curve = heard.curve(classifier)
     assert curve["clips"] == list(CLIPS)
     assert curve == heard.curve(classifier)
+
+
+def test_of_one_emotion_the_mean_is_no_voice(classifier):
+    # Class 1 lies at 0.5 and at 1.5, class 0 below zero alike, 40 clips each.
+    # Of one of them alone the mean, with five clips at 0, is 40 / 45: half of
+    # the clips are on its wrong side. Of both it is 0.
+    heard, values = Heard(), torch.tensor([0.5, 1.5, -0.5, -1.5]).repeat(20)
+    for i, value in enumerate(values):
+        target = (value > 0).long()[None]
+        heard.append([f"{i:02}"], ["ann"], value.reshape(1, 1), target)
+    assert heard.accuracy_of(classifier, 1) == (1.0, 0.5)
+    assert heard.accuracy_of(classifier, 2) == (1.0, 1.0)
+    curve = heard.curve(classifier)
+    assert curve["emotions"] == [1, 2]
+    assert curve["unadapted"] == [1.0, 1.0] and curve["adapted"] == [0.5, 1.0]

@@ -10,6 +10,8 @@ from speechbrain.inference.classifiers import (
     EncoderClassifier as SpeechBrainEncoderClassifier,
 )
 
+from qieemo_sb.adaptation import speaker_moments
+from qieemo_sb.audio import read_audio
 from qieemo_sb.bundle import (
     BundleError,
     describe,
@@ -22,6 +24,7 @@ from qieemo_sb.linear import speed_up
 from qieemo_sb.lobes.concatenation import Concatenation
 from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
+from qieemo_sb.lobes.speaker_model import SpeakerModel
 from qieemo_sb.tokens.characters import Characters
 
 FILES = [
@@ -101,6 +104,24 @@ def test_round_trip_of_a_join_that_was_named(
     folder = save_bundle(tmp_path / "b", model, make_labels(), "")
     again, wavs = loaded_model(folder), sound(16_000)[None]
     assert close(log_probs(again, wavs), log_probs(model, wavs))
+
+
+def test_round_trip_of_a_speaker_model(
+    tmp_path, make_model, make_labels, write_wav, sound
+):
+    model, speakers = make_model(), SpeakerModel(24, 4)
+    for buffer in (speakers.content, speakers.emotions):
+        torch.nn.init.normal_(buffer)
+    wavs = [write_wav(sound(9_000, i), name=f"{i}.wav") for i in range(3)]
+    plain = load(save_bundle(tmp_path / "a", model, make_labels(), ""))
+    model.speaker_model = speakers  # as training does
+    folder = save_bundle(tmp_path / "b", model, make_labels(), "")
+    found = load(folder).adapt(wavs)
+    vectors = torch.cat([plain.encode_batch(read_audio(wav)) for wav in wavs])
+    expected = speaker_moments(vectors, model.classifier, speakers)
+    assert close(found.mean, expected.mean)
+    assert close(found.variance, expected.variance)
+    assert not close(found.mean, plain.adapt(wavs).mean)
 
 
 def test_saved_again_it_is_the_same(tmp_path, bundle, make_labels):

@@ -13,6 +13,7 @@ from qieemo_sb.lobes.mixer import BlockMixer
 from qieemo_sb.lobes.mmf import MMF
 from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
 from qieemo_sb.lobes.ppg import PPGHead
+from qieemo_sb.lobes.speaker_model import SpeakerModel
 from qieemo_sb.model import Qieemo
 
 
@@ -241,6 +242,8 @@ def test_without_mmf_streams_are_joined(make_model, parts, n_tokens, d_model):
         ({"mmf": CMAFirst(29, 8, 12)}, "mmf has d_model 8 where 16"),
         ({"pooling": AveragePooling(12)}, "has width 24 where 12"),
         ({"cma": CMA(29, 16, 8, heads=2)}, "cma has width 8 where 12"),
+        ({"speaker_model": SpeakerModel(12, 4)}, "has width 12 where 24"),
+        ({"speaker_model": SpeakerModel(24, 3)}, "has n_classes 3 where 4"),
         ({"pooling": AttentiveStatisticsPooling(8)}, "has width 24 where 16"),
     ],
 )

@@ -347,11 +347,14 @@ def summarise(
     dict
         ``planned`` runs, ``runs`` with what each measured and its minutes,
         ``failed`` ones with their last lines, and ``summary`` (None while no
-        run has succeeded; see ``aggregate``). ``adaptation``: for runs with
-        ``adapt_speakers``, clips heard before → ``spread`` of WA; else None.
+        run has succeeded; see ``aggregate``). For runs with
+        ``adapt_speakers``, else None: ``adaptation``, clips heard before →
+        ``spread`` of WA; ``few_emotions``, "unadapted" and "adapted" → how
+        many emotions a speaker shows → the same.
     """
     outcomes = sorted(outcomes, key=lambda o: (o.run.fold, o.run.seed))
     good = [o for o in outcomes if o.metrics is not None]
+    metrics = [o.metrics for o in good]
     return {
         **(about or {}),
         "planned": len(runs),
@@ -360,27 +363,28 @@ def summarise(
             for o in outcomes
             if o.metrics is None
         ],
-        "summary": aggregate([o.metrics for o in good]) if good else None,
-        "adaptation": _adaptation([o.metrics for o in good]),
+        "summary": aggregate(metrics) if good else None,
+        "adaptation": _adaptation(metrics),
+        "few_emotions": {
+            how: _adaptation(metrics, "emotions", how)
+            for how in ("unadapted", "adapted")
+        },
         "runs": [
             {**o.metrics, "minutes": round(o.seconds / 60, 2)} for o in good
         ],
     }
 
 
-def _adaptation(measured):
-    """Clips of a speaker that were heard before → spread of WA, or None."""
-    if not measured or "adaptation" not in measured[0]:
-        return None
-    values = {}
+def _adaptation(measured, places="clips", values="weighted_accuracy"):
+    """Clips that were heard before, or the like → spread of WA, or None."""
+    found = {}
     for run in measured:
-        curve = run["adaptation"]
-        for clips, accuracy in zip(
-            curve["clips"], curve["weighted_accuracy"], strict=True
-        ):
-            place = run["fold"], run["seed"], accuracy
-            values.setdefault(clips, []).append(place)
-    return {clips: spread(found) for clips, found in values.items()}
+        curve = run.get("adaptation", {})
+        pairs = zip(curve.get(places, ()), curve.get(values, ()), strict=True)
+        for place, accuracy in pairs:
+            row = run["fold"], run["seed"], accuracy
+            found.setdefault(place, []).append(row)
+    return {place: spread(rows) for place, rows in found.items()} or None
 
 
 def write_tables(result: dict[str, Any], folder: str | Path) -> None:
@@ -457,6 +461,8 @@ def describe(result: dict[str, Any]) -> str:
         parts += [_overall_table(result), _fold_table(result)]
         if result["adaptation"]:
             parts.append(_adaptation_table(result["adaptation"]))
+        if result["few_emotions"]["adapted"]:
+            parts.append(_few_emotions_table(result["few_emotions"]))
         parts.append(_confusion_table(result["summary"]["pooled"]))
     return "\n".join(parts)
 
@@ -508,6 +514,19 @@ def _adaptation_table(adaptation):
         f"{markdown_table(head, [row])}\nThe scores above are of speakers who "
         "were adapted to by all of their test clips, without labels; here, by "
         "so many others of them, drawn at random.\n"
+    )
+
+
+def _few_emotions_table(few):
+    """A column for so many emotions that a speaker shows."""
+    head = ["emotions that a speaker shows", *few["adapted"]]
+    rows = [
+        [f"WA, {how}", *(plus_minus(found) for found in few[how].values())]
+        for how in ("unadapted", "adapted")
+    ]
+    return (
+        f"{markdown_table(head, rows)}\nEach speaker's utterances of so many "
+        "emotions, drawn at random, and adapted to those alone.\n"
     )
 
 

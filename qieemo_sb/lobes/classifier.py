@@ -77,11 +77,16 @@ class Classifier(Rebuildable):
         torch.Tensor
             [..., C] log-probabilities, float32.
         """
+        return self.logits(embedding, speaker).float().log_softmax(dim=-1)
+
+    def logits(
+        self, embedding: torch.Tensor, speaker: Moments | None = None
+    ) -> torch.Tensor:
+        """What ``forward`` makes log-probabilities of, [..., C]."""
         if speaker is None:
             speaker = self.standard.moments
             if self.training:
                 rows = embedding.detach().reshape(-1, self.width)
                 self.standard.update(rows)
         x = speaker.standardise(embedding).clamp(-LIMIT, LIMIT)
-        logits = self.linear(self.dropout(x))
-        return logits.float().log_softmax(dim=-1)
+        return self.linear(self.dropout(x))

@@ -143,6 +143,9 @@ def test_adaptation_is_added_up_and_drawn_as_a_picture(validate):
     # Sample deviations of 1, 2, 3 eighths and quarters.
     line = "| WA | 0.250 ± 0.125 | 0.500 ± 0.250 |"
     assert line in Path("out/cv.md").read_text()
+    assert result["few_emotions"]["adapted"][1]["mean"] == 0.5
+    line = "| WA, adapted | 0.500 ± 0.250 | 0.250 ± 0.125 |"
+    assert line in Path("out/cv.md").read_text()
     assert Path("out/adaptation.png").read_bytes()[1:4] == b"PNG"
 
 

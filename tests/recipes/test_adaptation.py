@@ -37,6 +37,11 @@ def test_accuracy_by_what_was_heard_before_is_told_and_drawn(run):
     curve = metrics["adaptation"]
     assert len(curve["clips"]) == len(curve["weighted_accuracy"])
     assert all(0 <= value <= 1 for value in curve["weighted_accuracy"])
+    # Of all four, each speaker is adapted to by all test clips.
+    assert curve["emotions"] == [1, 2, 3, 4]
+    whole = pytest.approx(metrics["weighted_accuracy"], abs=1e-6)
+    assert curve["adapted"][-1] == whole
+    assert curve["unadapted"][-1] == curve["weighted_accuracy"][0]
     assert (run / "adaptation.png").read_bytes()[1:4] == b"PNG"
     assert (
         "Each speaker was adapted to" in (run / "model/README.md").read_text()
@@ -49,6 +54,7 @@ def test_the_bundle_answers_a_conversation_as_the_recipe_did(run, corpus):
     said = [read(run / "test.json")[row["utt_id"]] for row in rows]
     wavs = [e["wav"].replace("{data_root}", str(corpus)) for e in said]
     classifier = EncoderClassifier.from_hparams(run / "model")
+    assert classifier.mods.qieemo.speaker_model is not None
     answers = classifier.classify_conversation(
         wavs, [entry["spk_id"] for entry in said]
     )

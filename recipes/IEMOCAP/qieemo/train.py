@@ -41,12 +41,14 @@ from qieemo_sb.frames import (
     absolute_lengths,
     num_frames,
 )
+from qieemo_sb.lobes.speaker_model import SpeakerModel
 from qieemo_sb.processes import leave_process_group
 from qieemo_sb.reader import check_tokens
 from qieemo_sb.sampler import loader_options
 from qieemo_sb.scoring import Scores, write_metrics, write_predictions
 from qieemo_sb.tokens.base import TokenError, transcript_problem
 from ruamel.yaml import YAML
+from tqdm import tqdm
 
 import speechbrain as sb
 from speechbrain.nnet.schedulers import update_learning_rate
@@ -139,7 +141,8 @@ class EmotionBrain(sb.Brain):
     def _score_adapted(self):
         """Score what was heard, each speaker adapted to → loss."""
         heard = self.heard
-        log_probs = heard.log_probs(self.hparams.model.classifier)
+        model = self.hparams.model
+        log_probs = heard.log_probs(model.classifier, model.speaker_model)
         self.scores.append(heard.ids, log_probs, heard.targets)
         return self._emotion_loss(log_probs, heard.targets).item()
 
@@ -158,6 +161,30 @@ class EmotionBrain(sb.Brain):
         """Start a fresh score sheet."""
         if stage != sb.Stage.TRAIN:
             self.scores, self.heard = Scores(), Heard()
+
+    def on_evaluate_start(self, max_key=None, min_key=None):
+        """Load the best checkpoint, and measure the training speakers by it."""
+        super().on_evaluate_start(max_key, min_key)
+        if self.hparams.know_speakers:
+            self._measure_speakers()
+
+    @torch.no_grad()
+    def _measure_speakers(self):
+        """Hear the training clips whole, to tell voices from emotions."""
+        self.modules.eval()
+        heard, model = Heard(), self.hparams.model
+        loader = self.make_dataloader(
+            self.training_clips, sb.Stage.TEST, **self.loader_options
+        )
+        for batch in tqdm(loader, "Speakers", disable=self.noprogressbar):
+            predictions = self.compute_forward(batch, sb.Stage.TEST)
+            targets = batch.emo_encoded.data.squeeze(1)
+            heard.append(batch.id, batch.spk_id, predictions.embedding, targets)
+            if self.debug:  # a batch shows that it runs
+                break
+        model.speaker_model = SpeakerModel.fitted(
+            model.classifier, heard.vectors, heard.targets, heard.speakers
+        )
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Log an epoch, keep the best model, write the results."""
@@ -224,8 +251,9 @@ class EmotionBrain(sb.Brain):
         )
         if if_main_process():
             if self.hparams.speakers is not None:
-                classifier = self.hparams.model.classifier
-                summary["adaptation"] = self.heard.curve(classifier)
+                model = self.hparams.model
+                curve = self.heard.curve(model.classifier, model.speaker_model)
+                summary["adaptation"] = curve
             write_results(self.hparams, self.scores, summary)
 
 
@@ -263,8 +291,8 @@ def dataio_prep(hparams):
     Arguments
     ---------
     hparams : dict
-        Of the yaml; gets ``label_encoder``, ``reads``, ``speakers`` and
-        ``cache``.
+        Of the yaml; gets ``label_encoder``, ``reads``, ``speakers``,
+        ``know_speakers`` and ``cache``.
 
     Returns
     -------
@@ -282,6 +310,11 @@ def dataio_prep(hparams):
     hparams["label_encoder"] = make_label_encoder(hparams)
     hparams["reads"] = check_reader(hparams)
     hparams["speakers"] = make_speakers(hparams, datasets)
+    hparams["know_speakers"] = all(
+        entry.get("spk_id")
+        for dataset in datasets.values()
+        for entry in dataset.data.values()
+    )
     hparams["cache"] = make_cache(hparams, datasets)
     outputs = add_pipelines(hparams, list(datasets.values()))
     sb.dataio.dataset.set_output_keys(list(datasets.values()), outputs)
@@ -315,7 +348,7 @@ def add_pipelines(hparams, datasets):
         outputs.append("sig")
     else:
         outputs.append("wav")  # what the encoder said of it is read by need
-    if hparams["adapt_speakers"]:
+    if hparams["know_speakers"]:
         outputs.append("spk_id")
     if hparams["ctc_weight"] > 0:
         if hparams["crop_seconds"]:
@@ -495,6 +528,13 @@ def main(hparams, run_opts):
         num_workers=hparams["num_workers"],
     )
     brain.train_sampler = loaders["train"]["batch_sampler"]
+    brain.training_clips = datasets["train"]
+    brain.loader_options = loader_options(
+        {"all": datasets["train"]},
+        hparams["dynamic_batch_sampler"],
+        seed=hparams["seed"],
+        num_workers=0,
+    )["all"]
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],

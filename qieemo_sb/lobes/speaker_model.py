@@ -1,0 +1,218 @@
+"""Voice or emotion: what a speaker's clips have in common may be either.
+
+Authors
+ * The Qieemo-SB authors 2026
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from qieemo_sb.lobes.classifier import Classifier
+from qieemo_sb.lobes.standard import Moments
+from qieemo_sb.rebuild import Rebuildable
+
+MIN_SPEAKERS = 3  # fewer do not tell how speakers differ
+STEPS = 30  # of EM
+FEW = 0.5  # clips that each emotion is given beforehand
+SHRINKAGE = 0.3  # of covariances, to a multiple of the identity
+
+
+class SpeakerModel(Rebuildable):
+    r"""Takes the emotions of unlabelled clips off before the voice is measured.
+
+    The mean of a speaker's clips is that of their voice if they hold all
+    emotions alike. Of someone who is angry throughout it is anger, too, and
+    to take it off is to take the answer off. With the logits z_i of clip i of
+    a speaker:
+
+    .. math::
+
+        z_i = v + m_{k_i} + \varepsilon_i, \quad v \sim N(v_0, S), \quad
+        k_i \sim \pi, \quad \varepsilon_i \sim N(0, W)
+
+    v is the voice, m_k what emotion k does to logits; v_0, S, m and W are
+    those of the training speakers. EM finds v, the mixture π and the
+    probabilities of each k_i, once for any π, once for all emotions alike; the
+    Bayesian information criterion (Schwarz, 1978) says how far to trust the
+    first, which has C - 1 numbers more to fit. As far as it is trusted, what
+    the emotions do to pooled vectors is taken off them.
+
+    Arguments
+    ---------
+    width : int
+        E of a pooled vector.
+    n_classes : int
+        C.
+
+    Example
+    -------
+    >>> model = SpeakerModel(width=3, n_classes=2)
+    >>> moments = model.voice(torch.randn(4, 3), torch.randn(4, 2))
+    >>> moments.mean.shape
+    torch.Size([3])
+    """
+
+    def __init__(self, width: int, n_classes: int):
+        super().__init__()
+        self.width = width
+        self.n_classes = n_classes
+        eye = torch.eye(n_classes)
+        self.register_buffer("content", torch.zeros(n_classes, width))
+        self.register_buffer("emotions", torch.zeros(n_classes, n_classes))
+        self.register_buffer("centre", torch.zeros(n_classes))
+        self.register_buffer("within", eye.clone())
+        self.register_buffer("between", eye.clone())
+
+    @classmethod
+    @torch.no_grad()
+    def fitted(
+        cls,
+        classifier: Classifier,
+        embedding: torch.Tensor,
+        targets: torch.Tensor,
+        speakers: Sequence[str],
+    ) -> "SpeakerModel | None":
+        """Measure voices and emotions of training clips, by least squares.
+
+        Arguments
+        ---------
+        classifier : Classifier
+            In eval mode.
+        embedding : torch.Tensor
+            [N, E] pooled vectors.
+        targets : torch.Tensor
+            [N] class indices.
+        speakers : sequence of str
+            N names.
+
+        Returns
+        -------
+        SpeakerModel or None
+            None for fewer than three speakers, an emotion that nobody shows,
+            or hardly more clips than speakers.
+        """
+        n_classes = classifier.n_classes
+        names = sorted(set(speakers))
+        spare = len(targets) - len(names) - (n_classes - 1)
+        shown = len(targets.unique())
+        if len(names) < MIN_SPEAKERS or shown < n_classes or spare < n_classes:
+            return None
+        logits = classifier.logits(embedding)
+        measured = torch.cat([embedding, logits], dim=-1).double().cpu()
+        who = torch.tensor([names.index(name) for name in speakers])
+        voices, effects, rest = _two_way(
+            measured, who, targets.cpu(), n_classes
+        )
+        model = cls(embedding.shape[1], n_classes)
+        width = model.width
+        errors, voices = rest[:, width:], voices[:, width:]
+        model.content.copy_(effects[:, :width])
+        model.emotions.copy_(effects[:, width:])
+        model.centre.copy_(voices.mean(dim=0))
+        model.within.copy_(_shrunk(errors.T @ errors / spare))
+        model.between.copy_(_shrunk(voices.T.cov()))
+        return model.to(embedding.device)
+
+    @torch.no_grad()
+    def voice(self, vectors: torch.Tensor, logits: torch.Tensor) -> Moments:
+        """Moments of a speaker's vectors as if all emotions came alike.
+
+        Arguments
+        ---------
+        vectors : torch.Tensor
+            [N, E] of the speaker's clips.
+        logits : torch.Tensor
+            [N, C] of the same, by the training data's moments.
+
+        Returns
+        -------
+        Moments
+        """
+        shares = self.emotion_shares(logits).to(vectors)
+        own = Moments.of(vectors - shares @ self.content)
+        # All emotions alike would spread so much.
+        spread = self.content.square().mean(dim=0)
+        variance = own.variance + shares.sum(dim=1).mean() * spread
+        return Moments(own.count, own.mean, variance)
+
+    def emotion_shares(self, logits: torch.Tensor) -> torch.Tensor:
+        """How much of each emotion is to be taken off each clip.
+
+        Arguments
+        ---------
+        logits : torch.Tensor
+            [N, C].
+
+        Returns
+        -------
+        torch.Tensor
+            [N, C] float64 on the CPU, probabilities times the trust in them.
+        """
+        logits = logits.double().cpu()
+        any_mixture, probabilities = self._expect(logits, alike=False)
+        alike, _ = self._expect(logits, alike=True)
+        penalty = (self.n_classes - 1) / 2 * math.log(len(logits))
+        trust = torch.sigmoid(any_mixture - alike - penalty)
+        return trust * probabilities
+
+    def _expect(self, z, alike):
+        """EM from several starts → best log likelihood, probabilities."""
+        m, v_0 = self.emotions.double().cpu(), self.centre.double().cpu()
+        w = self.within.double().cpu().inverse()
+        s = self.between.double().cpu().inverse()
+        root = torch.linalg.cholesky(w)  # |x @ root|² = x W⁻¹ x
+        solve = (len(z) * w + s).inverse()
+        voices = torch.cat([v_0[None], z.mean(0)[None], z.mean(0) - m])
+        mixture = torch.full_like(voices, 1 / self.n_classes)
+        for _ in range(STEPS):
+            joint = self._log_joint(z, voices, mixture, m, root)
+            shares = joint.softmax(dim=-1)  # [starts, N, C]
+            if not alike:
+                counts = shares.sum(dim=1) + FEW
+                mixture = counts / counts.sum(dim=-1, keepdim=True)
+            left = (z - shares @ m).sum(dim=1)
+            voices = (left @ w + v_0 @ s) @ solve
+        joint = self._log_joint(z, voices, mixture, m, root)
+        apart = voices - v_0
+        likelihood = joint.logsumexp(dim=-1).sum(dim=-1)
+        likelihood = likelihood - ((apart @ s) * apart).sum(dim=-1) / 2
+        prior = 0.0 if alike else FEW * mixture.log().sum(dim=-1)
+        best = (likelihood + prior).argmax()
+        return likelihood[best], joint[best].softmax(dim=-1)
+
+    @staticmethod
+    def _log_joint(z, voices, mixture, m, root):
+        """Log of π_k N(z_i; v + m_k, W), but for a constant, [starts, N, C]."""
+        expected = (voices[:, None] + m) @ root  # [starts, C, C]
+        apart = (z @ root)[:, None] - expected[:, None]  # [starts, N, C, C]
+        return mixture.log()[:, None] - apart.square().sum(dim=-1) / 2
+
+
+def _two_way(measured, who, what, n_classes):
+    """Least squares of measured [N, M] on speakers and emotions.
+
+    Returns what each speaker has [S, M] if all emotions come alike, what each
+    emotion adds to it [C, M], and what neither explains [N, M].
+    """
+    # The last emotion adds what the others take off.
+    codes = torch.cat(
+        [
+            torch.eye(n_classes - 1, dtype=measured.dtype),
+            -torch.ones(1, n_classes - 1, dtype=measured.dtype),
+        ]
+    )
+    speakers = torch.nn.functional.one_hot(who).to(measured.dtype)
+    design = torch.cat([speakers, codes[what]], dim=1)
+    found = torch.linalg.lstsq(design, measured).solution
+    size = speakers.shape[1]
+    return found[:size], codes @ found[size:], measured - design @ found
+
+
+def _shrunk(covariance):
+    """A covariance, nearer to a multiple of the identity and invertible."""
+    size = len(covariance)
+    mean = covariance.diagonal().mean().clamp(min=1e-6)
+    eye = torch.eye(size, dtype=covariance.dtype)
+    return (1 - SHRINKAGE) * covariance + SHRINKAGE * mean * eye

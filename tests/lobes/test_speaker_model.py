@@ -1,0 +1,126 @@
+"""Voice and emotion, told apart."""
+
+import math
+
+import pytest
+import torch
+
+from qieemo_sb.lobes.classifier import Classifier
+from qieemo_sb.lobes.speaker_model import SpeakerModel
+from qieemo_sb.lobes.standard import Moments
+
+N_CLASSES, WIDTH = 4, 6
+EMOTIONS = 3 * torch.eye(N_CLASSES, WIDTH)
+
+
+def said(voice, emotions, seed=0):
+    """Vectors [N, E] of a speaker, by emotion."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(emotions), WIDTH, generator=generator)
+    return voice + EMOTIONS[emotions] + noise / 2
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    """Reads the emotion off the vector, voice and all."""
+    classifier = Classifier(WIDTH, N_CLASSES).eval()
+    classifier.standard.update(torch.tensor([[-1.0], [1.0]]).expand(2, WIDTH))
+    classifier.linear.weight.data = torch.eye(N_CLASSES, WIDTH)
+    return classifier
+
+
+@pytest.fixture(scope="module")
+def training():
+    """Vectors, emotions and speakers of ten, each emotion ten times."""
+    emotions = torch.arange(N_CLASSES).repeat(10)
+    generator = torch.Generator().manual_seed(1)
+    voices = torch.randn(10, WIDTH, generator=generator) / 2
+    vectors = [said(v, emotions, seed=i) for i, v in enumerate(voices)]
+    speakers = [f"speaker {i}" for i in range(10) for _ in emotions]
+    return torch.cat(vectors), emotions.repeat(10), speakers
+
+
+@pytest.fixture(scope="module")
+def model(classifier, training):
+    return SpeakerModel.fitted(classifier, *training)
+
+
+def voice(model, classifier, vectors):
+    return model.voice(vectors, classifier.logits(vectors))
+
+
+def test_what_is_measured_without_noise_is_exact(classifier):
+    # Nobody says everything, and not equally often.
+    emotions = torch.tensor([0, 1, 1, 2, 3, 1, 2, 2, 3, 0, 0, 3, 1, 0, 2, 3])
+    speakers = [*"aaaaaabbbbbccccc"]
+    voices = torch.randn(3, WIDTH)
+    who = torch.tensor(["abc".index(name) for name in speakers])
+    vectors = voices[who] + EMOTIONS[emotions]
+    model = SpeakerModel.fitted(classifier, vectors, emotions, speakers)
+    content = EMOTIONS - EMOTIONS.mean(0)
+    assert (model.content - content).abs().max() < 1e-5
+    usual = (voices + EMOTIONS.mean(0)).mean(0)
+    assert (model.centre - usual[:N_CLASSES]).abs().max() < 1e-5
+
+
+def test_what_one_emotion_does_is_not_taken_for_the_voice(model, classifier):
+    own = torch.full((WIDTH,), 0.5)
+    vectors = said(own, [2] * 12)
+    assert model.emotion_shares(classifier.logits(vectors))[:, 2].min() > 0.9
+    found = voice(model, classifier, vectors).mean
+    expected = own + EMOTIONS.mean(0)
+    assert (found - expected).abs().max() < 0.5
+    assert (Moments.of(vectors).mean - expected)[2] > 2
+
+
+def test_all_emotions_alike_are_left_as_they_are(model, classifier):
+    vectors = said(torch.full((WIDTH,), 0.5), list(range(N_CLASSES)) * 10)
+    assert model.emotion_shares(classifier.logits(vectors)).max() < 0.1
+    found, plain = voice(model, classifier, vectors), Moments.of(vectors)
+    assert (found.mean - plain.mean).abs().max() < 0.1
+    assert (found.variance / plain.variance - 1).abs().max() < 0.1
+
+
+def test_variance_is_that_of_all_emotions(model, classifier):
+    found = voice(model, classifier, said(torch.zeros(WIDTH), [2] * 200))
+    content = EMOTIONS - EMOTIONS.mean(0)
+    expected = 0.25 + content.square().mean(0)
+    assert (found.variance / expected - 1).abs().max() < 0.3
+
+
+def test_order_does_not_matter(model, classifier):
+    vectors = said(torch.ones(WIDTH), [0, 0, 1, 0, 3, 0, 0, 0])
+    turned = voice(model, classifier, vectors.flip(0))
+    found = voice(model, classifier, vectors)
+    assert torch.allclose(found.mean, turned.mean, atol=1e-5)
+    assert torch.allclose(found.variance, turned.variance, atol=1e-5)
+
+
+@pytest.mark.parametrize("clips", [1, 2, 8])
+def test_trust_worked_out_by_hand(clips):
+    # The voice is known and the emotions are far apart. Clips of the first
+    # alone: alike, each has 1/2; else (n + 1/2) / (n + 1), half a clip of each
+    # being given. One number more is fitted: log(n) / 2.
+    model = SpeakerModel(width=2, n_classes=2)
+    model.emotions.copy_(torch.tensor([[50.0, -50.0], [-50.0, 50.0]]))
+    model.between.copy_(1e-6 * torch.eye(2))
+    shares = model.emotion_shares(torch.tensor([[50.0, -50.0]] * clips))
+    gain = clips * math.log((2 * clips + 1) / (clips + 1))
+    trust = 1 / (1 + math.exp(math.log(clips) / 2 - gain))
+    assert shares[:, 0].tolist() == pytest.approx([trust] * clips, abs=1e-4)
+    assert shares[:, 1].max() < 1e-6
+
+
+def test_too_little_to_tell_voices_from_emotions(classifier, training):
+    vectors, emotions, speakers = training
+
+    def fitted(kept):
+        names = [speakers[i] for i in kept]
+        return SpeakerModel.fitted(
+            classifier, vectors[kept], emotions[kept], names
+        )
+
+    assert fitted(list(range(80))) is None  # two speakers
+    assert fitted([i for i, k in enumerate(emotions) if k != 2]) is None
+    assert fitted([0, 41, 82, 123, 164]) is None  # a clip of each of five
+    assert fitted(list(range(120))) is not None
