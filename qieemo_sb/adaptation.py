@@ -23,7 +23,8 @@ from qieemo_sb.lobes.standard import Moments, Standard
 PRIOR_CLIPS = 5.0
 HEARD = "clips of the speaker that were heard before"
 CLIPS = (0, 1, 2, 5, 10, 20, 60)  # of the curve
-EMOTIONS = (1, 2, 3)  # of conversations that hold so many alone
+EMOTIONS = (1, 2, 3)  # so many alone that a speaker shows
+HOW = ("unadapted", "all_as_voice", "adapted")  # WA of such is told
 MEMORY = 100  # of a training speaker's clips; they change as the fusion learns
 
 
@@ -268,7 +269,7 @@ class Heard:
         model: SpeakerModel | None = None,
         draws: int = 10,
         seed: int = 0,
-    ) -> tuple[float, float]:
+    ) -> dict[str, float]:
         """WA if each speaker shows so many emotions and no others.
 
         Arguments
@@ -284,12 +285,13 @@ class Heard:
 
         Returns
         -------
-        unadapted, adapted : float
-            Fractions of right answers; adapted to these utterances alone.
+        dict
+            Fractions of right answers: ``unadapted``, ``adapted`` to these
+            utterances alone, and ``all_as_voice``, without the model.
         """
         generator = torch.Generator().manual_seed(seed)
         kinds, targets = self.targets.unique(), self.targets
-        right, total = [0, 0], 0
+        right, total = dict.fromkeys(HOW, 0), 0
         draws = draws if emotions < len(kinds) else 1
         for own, vectors in self.by_speaker():
             for _ in range(draws):
@@ -298,12 +300,16 @@ class Heard:
                 if not said.any():
                     continue
                 x, expected = vectors[said], targets[own][said]
-                speaker = speaker_moments(x, classifier, model)
-                for i, moments in enumerate((None, speaker)):
-                    answers = classifier(x, moments).argmax(dim=1)
-                    right[i] += int((answers == expected).sum())
+                speakers = (
+                    None,
+                    speaker_moments(x, classifier),
+                    speaker_moments(x, classifier, model),
+                )
+                for how, speaker in zip(HOW, speakers, strict=True):
+                    answers = classifier(x, speaker).argmax(dim=1)
+                    right[how] += int((answers == expected).sum())
                 total += len(x)
-        return right[0] / total, right[1] / total
+        return {how: count / total for how, count in right.items()}
 
     def curve(
         self, classifier: Classifier, model: SpeakerModel | None = None
@@ -319,18 +325,16 @@ class Heard:
         -------
         dict
             ``clips`` and ``weighted_accuracy`` after so many, lists of one
-            size; see ``accuracy_after``. ``emotions``, ``unadapted`` and
-            ``adapted``, too: see ``accuracy_of``.
+            size; see ``accuracy_after``. ``emotions`` and those of ``HOW``,
+            too: see ``accuracy_of``.
         """
         accuracies = [self.accuracy_after(classifier, n, model) for n in CLIPS]
         shown = len(self.targets.unique())
         emotions = [*(n for n in EMOTIONS if n < shown), shown]
         few = [self.accuracy_of(classifier, n, model) for n in emotions]
-        unadapted, adapted_to = zip(*few, strict=True)
         return {
             "clips": list(CLIPS),
             "weighted_accuracy": accuracies,
             "emotions": emotions,
-            "unadapted": list(unadapted),
-            "adapted": list(adapted_to),
+            **{how: [found[how] for found in few] for how in HOW},
         }

@@ -131,8 +131,8 @@ def test_of_one_emotion_the_mean_is_no_voice(classifier):
     for i, value in enumerate(values):
         target = (value > 0).long()[None]
         heard.append([f"{i:02}"], ["ann"], value.reshape(1, 1), target)
-    assert heard.accuracy_of(classifier, 1) == (1.0, 0.5)
-    assert heard.accuracy_of(classifier, 2) == (1.0, 1.0)
+    assert list(heard.accuracy_of(classifier, 1).values()) == [1.0, 0.5, 0.5]
+    assert list(heard.accuracy_of(classifier, 2).values()) == [1.0, 1.0, 1.0]
     curve = heard.curve(classifier)
     assert curve["emotions"] == [1, 2]
     assert curve["unadapted"] == [1.0, 1.0] and curve["adapted"] == [0.5, 1.0]

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from qieemo_sb import plots
-from qieemo_sb.adaptation import HEARD
+from qieemo_sb.adaptation import HEARD, HOW
 from qieemo_sb.corpora.utterance import read_json, write_json
 from qieemo_sb.evidence.aggregate import (
     METRICS,
@@ -349,7 +349,7 @@ def summarise(
         ``failed`` ones with their last lines, and ``summary`` (None while no
         run has succeeded; see ``aggregate``). For runs with
         ``adapt_speakers``, else None: ``adaptation``, clips heard before →
-        ``spread`` of WA; ``few_emotions``, "unadapted" and "adapted" → how
+        ``spread`` of WA; ``few_emotions``, each of ``adaptation.HOW`` → how
         many emotions a speaker shows → the same.
     """
     outcomes = sorted(outcomes, key=lambda o: (o.run.fold, o.run.seed))
@@ -366,8 +366,7 @@ def summarise(
         "summary": aggregate(metrics) if good else None,
         "adaptation": _adaptation(metrics),
         "few_emotions": {
-            how: _adaptation(metrics, "emotions", how)
-            for how in ("unadapted", "adapted")
+            how: _adaptation(metrics, "emotions", how) for how in HOW
         },
         "runs": [
             {**o.metrics, "minutes": round(o.seconds / 60, 2)} for o in good
@@ -521,12 +520,16 @@ def _few_emotions_table(few):
     """A column for so many emotions that a speaker shows."""
     head = ["emotions that a speaker shows", *few["adapted"]]
     rows = [
-        [f"WA, {how}", *(plus_minus(found) for found in few[how].values())]
-        for how in ("unadapted", "adapted")
+        [
+            f"WA, {how.replace('_', ' ')}",
+            *(plus_minus(found) for found in few[how].values()),
+        ]
+        for how in HOW
     ]
     return (
         f"{markdown_table(head, rows)}\nEach speaker's utterances of so many "
-        "emotions, drawn at random, and adapted to those alone.\n"
+        "emotions, drawn at random, and adapted to those alone: all that they "
+        "have in common taken for the voice, or told apart.\n"
     )
 
 

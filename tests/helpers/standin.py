@@ -51,7 +51,7 @@ if "adapt_speakers" in options:
     metrics["adaptation"] = {
         "clips": [0, 60], "weighted_accuracy": [fold / 8, fold / 4],
         "emotions": [1, 2], "unadapted": [fold / 8, fold / 4],
-        "adapted": [fold / 4, fold / 8],
+        "all_as_voice": [0, 0], "adapted": [fold / 4, fold / 8],
     }
 (folder / "metrics.json").write_text(json.dumps(metrics))
 """
