@@ -15,17 +15,17 @@ from qieemo_sb.rebuild import Rebuildable
 
 MIN_SPEAKERS = 3  # fewer do not tell how speakers differ
 STEPS = 30  # of EM
-FEW = 0.5  # clips that each emotion is given beforehand
+FEW = 0.5  # clips that an emotion is given beforehand, on average
 SHRINKAGE = 0.3  # of covariances, to a multiple of the identity
 
 
 class SpeakerModel(Rebuildable):
     r"""Takes the emotions of unlabelled clips off before the voice is measured.
 
-    The mean of a speaker's clips is that of their voice if they hold all
-    emotions alike. Of someone who is angry throughout it is anger, too, and
-    to take it off is to take the answer off. With the logits z_i of clip i of
-    a speaker:
+    The mean of a speaker's clips is that of their voice if they hold emotions
+    as the training data do. Of someone who is angry throughout it is anger,
+    too, and to take it off is to take the answer off. With the logits z_i of
+    clip i of a speaker:
 
     .. math::
 
@@ -34,10 +34,10 @@ class SpeakerModel(Rebuildable):
 
     v is the voice, m_k what emotion k does to logits; v_0, S, m and W are
     those of the training speakers. EM finds v, the mixture π and the
-    probabilities of each k_i, once for any π, once for all emotions alike; the
-    Bayesian information criterion (Schwarz, 1978) says how far to trust the
-    first, which has C - 1 numbers more to fit. As far as it is trusted, what
-    the emotions do to pooled vectors is taken off them.
+    probabilities of each k_i, once for any π, once for that of the training
+    data; the Bayesian information criterion (Schwarz, 1978) says how far to
+    trust the first, which has C - 1 numbers more to fit. As far as it is
+    trusted, what the emotions do to pooled vectors is taken off them.
 
     Arguments
     ---------
@@ -59,6 +59,7 @@ class SpeakerModel(Rebuildable):
         self.width = width
         self.n_classes = n_classes
         eye = torch.eye(n_classes)
+        self.register_buffer("usual", torch.full((n_classes,), 1 / n_classes))
         self.register_buffer("content", torch.zeros(n_classes, width))
         self.register_buffer("emotions", torch.zeros(n_classes, n_classes))
         self.register_buffer("centre", torch.zeros(n_classes))
@@ -102,11 +103,12 @@ class SpeakerModel(Rebuildable):
         logits = classifier.logits(embedding)
         measured = torch.cat([embedding, logits], dim=-1).double().cpu()
         who = torch.tensor([names.index(name) for name in speakers])
-        voices, effects, rest = _two_way(
-            measured, who, targets.cpu(), n_classes
-        )
+        targets = targets.cpu()
+        usual = targets.bincount(minlength=n_classes).double() / len(targets)
+        voices, effects, rest = _two_way(measured, who, targets, usual)
         model = cls(embedding.shape[1], n_classes)
         width = model.width
+        model.usual.copy_(usual)
         errors, voices = rest[:, width:], voices[:, width:]
         model.content.copy_(effects[:, :width])
         model.emotions.copy_(effects[:, width:])
@@ -117,7 +119,7 @@ class SpeakerModel(Rebuildable):
 
     @torch.no_grad()
     def voice(self, vectors: torch.Tensor, logits: torch.Tensor) -> Moments:
-        """Moments of a speaker's vectors as if all emotions came alike.
+        """Moments of a speaker's vectors if emotions came as in training.
 
         Arguments
         ---------
@@ -132,8 +134,7 @@ class SpeakerModel(Rebuildable):
         """
         shares = self.emotion_shares(logits).to(vectors)
         own = Moments.of(vectors - shares @ self.content)
-        # All emotions alike would spread so much.
-        spread = self.content.square().mean(dim=0)
+        spread = self.usual @ self.content.square()  # of usual emotions
         variance = own.variance + shares.sum(dim=1).mean() * spread
         return Moments(own.count, own.mean, variance)
 
@@ -151,13 +152,13 @@ class SpeakerModel(Rebuildable):
             [N, C] float64 on the CPU, probabilities times the trust in them.
         """
         logits = logits.double().cpu()
-        any_mixture, probabilities = self._expect(logits, alike=False)
-        alike, _ = self._expect(logits, alike=True)
+        any_mixture, probabilities = self._expect(logits, as_usual=False)
+        usual, _ = self._expect(logits, as_usual=True)
         penalty = (self.n_classes - 1) / 2 * math.log(len(logits))
-        trust = torch.sigmoid(any_mixture - alike - penalty)
+        trust = torch.sigmoid(any_mixture - usual - penalty)
         return trust * probabilities
 
-    def _expect(self, z, alike):
+    def _expect(self, z, as_usual):
         """EM from several starts → best log likelihood, probabilities."""
         m, v_0 = self.emotions.double().cpu(), self.centre.double().cpu()
         w = self.within.double().cpu().inverse()
@@ -165,12 +166,13 @@ class SpeakerModel(Rebuildable):
         root = torch.linalg.cholesky(w)  # |x @ root|² = x W⁻¹ x
         solve = (len(z) * w + s).inverse()
         voices = torch.cat([v_0[None], z.mean(0)[None], z.mean(0) - m])
-        mixture = torch.full_like(voices, 1 / self.n_classes)
+        usual = self.usual.double().cpu()
+        few, mixture = FEW * self.n_classes * usual, usual.expand_as(voices)
         for _ in range(STEPS):
             joint = self._log_joint(z, voices, mixture, m, root)
             shares = joint.softmax(dim=-1)  # [starts, N, C]
-            if not alike:
-                counts = shares.sum(dim=1) + FEW
+            if not as_usual:
+                counts = shares.sum(dim=1) + few
                 mixture = counts / counts.sum(dim=-1, keepdim=True)
             left = (z - shares @ m).sum(dim=1)
             voices = (left @ w + v_0 @ s) @ solve
@@ -178,7 +180,7 @@ class SpeakerModel(Rebuildable):
         apart = voices - v_0
         likelihood = joint.logsumexp(dim=-1).sum(dim=-1)
         likelihood = likelihood - ((apart @ s) * apart).sum(dim=-1) / 2
-        prior = 0.0 if alike else FEW * mixture.log().sum(dim=-1)
+        prior = 0.0 if as_usual else mixture.log() @ few
         best = (likelihood + prior).argmax()
         return likelihood[best], joint[best].softmax(dim=-1)
 
@@ -190,24 +192,22 @@ class SpeakerModel(Rebuildable):
         return mixture.log()[:, None] - apart.square().sum(dim=-1) / 2
 
 
-def _two_way(measured, who, what, n_classes):
+def _two_way(measured, who, what, usual):
     """Least squares of measured [N, M] on speakers and emotions.
 
-    Returns what each speaker has [S, M] if all emotions come alike, what each
-    emotion adds to it [C, M], and what neither explains [N, M].
+    Returns what each speaker has [S, M] if emotions come as usual [C], what
+    each emotion adds to it [C, M], and what neither explains [N, M].
     """
-    # The last emotion adds what the others take off.
-    codes = torch.cat(
-        [
-            torch.eye(n_classes - 1, dtype=measured.dtype),
-            -torch.ones(1, n_classes - 1, dtype=measured.dtype),
-        ]
-    )
-    speakers = torch.nn.functional.one_hot(who).to(measured.dtype)
-    design = torch.cat([speakers, codes[what]], dim=1)
+    one_hot = torch.nn.functional.one_hot
+    speakers = one_hot(who).to(measured.dtype)
+    # The first emotion is in the speakers: of both, all would be too much.
+    emotions = one_hot(what, len(usual)).to(measured.dtype)[:, 1:]
+    design = torch.cat([speakers, emotions], dim=1)
     found = torch.linalg.lstsq(design, measured).solution
-    size = speakers.shape[1]
-    return found[:size], codes @ found[size:], measured - design @ found
+    voices, effects = found.split([speakers.shape[1], emotions.shape[1]])
+    effects = torch.nn.functional.pad(effects, (0, 0, 1, 0))
+    common = usual @ effects
+    return voices + common, effects - common, measured - design @ found
 
 
 def _shrunk(covariance):

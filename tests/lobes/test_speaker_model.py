@@ -57,10 +57,28 @@ def test_what_is_measured_without_noise_is_exact(classifier):
     who = torch.tensor(["abc".index(name) for name in speakers])
     vectors = voices[who] + EMOTIONS[emotions]
     model = SpeakerModel.fitted(classifier, vectors, emotions, speakers)
+    assert model.usual.tolist() == [4 / 16, 4 / 16, 4 / 16, 4 / 16]
     content = EMOTIONS - EMOTIONS.mean(0)
     assert (model.content - content).abs().max() < 1e-5
     usual = (voices + EMOTIONS.mean(0)).mean(0)
     assert (model.centre - usual[:N_CLASSES]).abs().max() < 1e-5
+
+
+def test_usual_is_what_the_training_data_hold(classifier, training):
+    vectors, emotions, speakers = training
+    kept = [i for i in range(400) if emotions[i] == 0 or i % 40 < 8]
+    model = SpeakerModel.fitted(
+        classifier,
+        vectors[kept],
+        emotions[kept],
+        [speakers[i] for i in kept],
+    )
+    # Of each speaker ten of emotion 0 and two of each other.
+    assert model.usual.tolist() == pytest.approx([10 / 16, *[2 / 16] * 3])
+    vectors = said(torch.full((WIDTH,), 0.5), [0] * 40 + [1, 2, 3] * 8)
+    assert model.emotion_shares(classifier.logits(vectors)).max() < 0.1
+    found, plain = voice(model, classifier, vectors), Moments.of(vectors)
+    assert (found.mean - plain.mean).abs().max() < 0.1
 
 
 def test_what_one_emotion_does_is_not_taken_for_the_voice(model, classifier):
