@@ -102,7 +102,8 @@ class SpeakerModel(Rebuildable):
             return None
         logits = classifier.logits(embedding)
         measured = torch.cat([embedding, logits], dim=-1).double().cpu()
-        who = torch.tensor([names.index(name) for name in speakers])
+        places = {name: i for i, name in enumerate(names)}
+        who = torch.tensor([places[name] for name in speakers])
         targets = targets.cpu()
         usual = targets.bincount(minlength=n_classes).double() / len(targets)
         voices, effects, rest = _two_way(measured, who, targets, usual)
@@ -132,6 +133,7 @@ class SpeakerModel(Rebuildable):
         -------
         Moments
         """
+        vectors = vectors.float()  # of bfloat16, too
         shares = self.emotion_shares(logits).to(vectors)
         own = Moments.of(vectors - shares @ self.content)
         spread = self.usual @ self.content.square()  # of usual emotions

@@ -142,3 +142,12 @@ def test_too_little_to_tell_voices_from_emotions(classifier, training):
     assert fitted([i for i, k in enumerate(emotions) if k != 2]) is None
     assert fitted([0, 41, 82, 123, 164]) is None  # a clip of each of five
     assert fitted(list(range(120))) is not None
+
+
+def test_vectors_of_half_precision(model, classifier):
+    vectors = said(torch.ones(WIDTH), [0, 0, 1, 0, 3, 0, 0, 0])
+    expected = voice(model, classifier, vectors)
+    logits = classifier.logits(vectors)
+    found = model.voice(vectors.bfloat16(), logits.bfloat16())
+    assert found.mean.dtype == torch.float32
+    assert (found.mean - expected.mean).abs().max() < 0.05
