@@ -1,5 +1,7 @@
 """A tiny Qieemo, and sounds to try it on."""
 
+import random
+
 import numpy as np
 import pytest
 import soundfile
@@ -25,6 +27,14 @@ from qieemo_sb.lobes.weighted_sum import WeightedSum
 from qieemo_sb.model import Qieemo
 
 D_MODEL, N_BLOCKS, WIDTH, N_TOKENS, N_CLASSES = 16, 3, 12, 29, 4
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Draw the same numbers in each run, whatever ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,8 @@ def test_what_is_measured_without_noise_is_exact(classifier):
     # Nobody says everything, and not equally often.
     emotions = torch.tensor([0, 1, 1, 2, 3, 1, 2, 2, 3, 0, 0, 3, 1, 0, 2, 3])
     speakers = [*"aaaaaabbbbbccccc"]
-    voices = torch.randn(3, WIDTH)
+    voices = torch.tensor([[-1.0], [0.0], [0.5]]) * torch.ones(WIDTH).cumsum(0)
+    voices = voices / 4  # so that no channel reaches the classifier's limit
     who = torch.tensor(["abc".index(name) for name in speakers])
     vectors = voices[who] + EMOTIONS[emotions]
     model = SpeakerModel.fitted(classifier, vectors, emotions, speakers)
@@ -61,7 +62,7 @@ def test_what_is_measured_without_noise_is_exact(classifier):
     content = EMOTIONS - EMOTIONS.mean(0)
     assert (model.content - content).abs().max() < 1e-5
     usual = (voices + EMOTIONS.mean(0)).mean(0)
-    assert (model.centre - usual[:N_CLASSES]).abs().max() < 1e-5
+    assert (model.centre - usual[:N_CLASSES]).abs().max() < 1e-4
 
 
 def test_usual_is_what_the_training_data_hold(classifier, training):
