@@ -133,3 +133,8 @@ def test_a_missing_transcript_where_ctc_is_on(corpus, tmp_path):
     first, arguments = spoiled(corpus, tmp_path, "train", "wrd")
     printed = refused(IEMOCAP, *arguments)
     assert f"{first}: no transcript" in printed
+
+
+def test_skip_prep_without_manifests(corpus, tmp_path):
+    printed = refused(IEMOCAP, *demo(corpus, tmp_path), "--skip_prep=True")
+    assert f"{tmp_path / 'train.json'} cannot be read" in printed

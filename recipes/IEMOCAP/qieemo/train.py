@@ -32,7 +32,7 @@ from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.augment import random_crop
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.card import model_card
-from qieemo_sb.corpora.utterance import CorpusError
+from qieemo_sb.corpora.utterance import CorpusError, read_manifest
 from qieemo_sb.encoders.cache import CacheError, EncoderCache
 from qieemo_sb.evidence.options import keep_options
 from qieemo_sb.frames import (
@@ -299,12 +299,15 @@ def dataio_prep(hparams):
     dict
         "train", "valid" and "test" → DynamicItemDataset.
     """
+    splits = ("train", "valid", "test")
+    for split in splits:  # with --skip_prep they may be anyone's
+        read_manifest(hparams[f"{split}_annotation"], ("wav", "length", "emo"))
     datasets = {
         split: sb.dataio.dataset.DynamicItemDataset.from_json(
             json_path=hparams[f"{split}_annotation"],
             replacements={"data_root": hparams["data_folder"]},
         )
-        for split in ("train", "valid", "test")
+        for split in splits
     }
     check_labels(hparams, datasets)
     hparams["label_encoder"] = make_label_encoder(hparams)

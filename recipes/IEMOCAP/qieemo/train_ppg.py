@@ -30,7 +30,7 @@ from hyperpyyaml import load_hyperpyyaml
 from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.card import reader_card
-from qieemo_sb.corpora.utterance import CorpusError
+from qieemo_sb.corpora.utterance import CorpusError, read_manifest
 from qieemo_sb.encoders.cache import CacheError, EncoderCache
 from qieemo_sb.evidence.options import keep_options
 from qieemo_sb.files import replacing
@@ -206,12 +206,15 @@ def dataio_prep(hparams):
     dict
         "train", "valid" and "test" → DynamicItemDataset.
     """
+    splits = ("train", "valid", "test")
+    for split in splits:  # with --skip_prep they may be anyone's
+        read_manifest(hparams[f"{split}_annotation"], ("wav", "length", "wrd"))
     datasets = {
         split: sb.dataio.dataset.DynamicItemDataset.from_json(
             json_path=hparams[f"{split}_annotation"],
             replacements={"data_root": hparams[f"{split}_folder"]},
         )
-        for split in ("train", "valid", "test")
+        for split in splits
     }
     tokenizer = hparams["tokenizer"]
     tokenizer.fit(e["wrd"] for e in datasets["train"].data.values())
