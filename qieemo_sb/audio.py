@@ -23,13 +23,16 @@ from qieemo_sb.frames import SAMPLE_RATE, WINDOW_SAMPLES, sample_windows
 from qieemo_sb.sound import (
     UNREADABLE,
     AudioError,
+    Forwards,
     check_file,
     check_signal,
     decode,
     file_name,
+    near_rate,
     undecodable,
 )
 
+UNKNOWN = 2**63 - 1  # frames by the header of what was written to a pipe
 PROGRESS_FROM = 200  # files; fewer are decoded before a bar is of use
 
 
@@ -52,8 +55,8 @@ def read_audio(path: str | Path) -> torch.Tensor:
     Raises
     ------
     AudioError
-        The file is missing, a folder, empty or not decodable, holds NaN or
-        infinite samples, or is shorter than 25 ms.
+        The file is missing, a folder, empty or not decodable, holds samples
+        that are NaN, infinite or beyond 1e15, or is shorter than 25 ms.
 
     Example
     -------
@@ -80,11 +83,13 @@ def audio_seconds(path: str | Path) -> float | None:
     Returns
     -------
     float or None
-        Seconds; None if there is no header to be read.
+        Seconds; None if there is no header to be read, or it does not tell.
     """
     try:
         about = soundfile.info(file_name(path))
     except UNREADABLE:
+        return None
+    if about.frames == UNKNOWN:
         return None
     return about.frames / about.samplerate
 
@@ -202,27 +207,16 @@ def _num_samples(path):
         with soundfile.SoundFile(file_name(path)) as file:
             file.seek(max(0, file.frames - 1))
             there = len(file.read(1))
-            return -(-file.frames * SAMPLE_RATE // file.samplerate) * there
+            rate = near_rate(file.samplerate)
+            return -(-file.frames * SAMPLE_RATE // rate) * there
     except UNREADABLE:
         return 0
 
 
-class _Forwards(soundfile.SoundFile):
-    """A file that is read from front to back.
-
-    Where it can, soundfile seeks to where it is after each read, which MP3's
-    decoder does not hit to the sample.
-    """
-
-    def seekable(self):
-        """Whether to seek."""
-        return False
-
-
 def _stream(path, windows):
     """Decode, resample and check window after window (start, end)."""
-    with _Forwards(file_name(path)) as file:
-        rate, held, held_from = file.samplerate, None, 0
+    with Forwards(file_name(path)) as file:
+        rate, held, held_from = near_rate(file.samplerate), None, 0
         for start, end in windows:
             first, last, skip = _stretch(start, end, rate)
             kept = 0 if held is None else len(held) - (first - held_from)
@@ -263,7 +257,7 @@ def _to_16_khz(samples: torch.Tensor, rate: int) -> torch.Tensor:
     """[S, channels] at any rate → [S] at 16 kHz."""
     # Under autocast, the resampler's filter would lose most of its digits.
     with torch.autocast("cpu", enabled=False):
-        return _normalizer()(samples, rate)
+        return _normalizer()(samples, near_rate(rate))
 
 
 @functools.cache

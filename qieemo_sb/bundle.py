@@ -329,7 +329,13 @@ def load_bundle(
 
     _check_source(source)
     source = str(source)
-    path = Path(fetch(hparams_file, source, savedir, **where))
+    try:
+        path = Path(fetch(hparams_file, source, savedir, **where))
+    except OSError as error:  # of the hub, all of them
+        raise BundleError(
+            f"There is no folder {source} here, and the hub does not give "
+            f"{hparams_file} of a model of that name: {error}"
+        ) from error
     hparams = load_trusted_yaml(_read_yaml(path), str(path), overrides)
     loader = hparams.get("pretrainer")
     if not isinstance(loader, BundleLoader):
@@ -392,6 +398,8 @@ def _read_yaml(path):
         raise BundleError(
             f"{path.parent} is no bundle: no {path.name}."
         ) from error
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise BundleError(f"{path} is no text: {error}") from error
 

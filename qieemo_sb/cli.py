@@ -6,9 +6,12 @@ Authors
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from qieemo_sb.version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if all was done, else 1.
     """
     parser = argparse.ArgumentParser("qieemo", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     predict = commands.add_parser(
         "predict",
@@ -69,6 +73,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plot.add_argument("image", help="picture to write: .png, .pdf or .svg")
     plot.add_argument("--text", help="transcript to align; else what is read")
     options = parser.parse_args(arguments)
+    try:
+        code = _run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the answers has heard enough
+        # Python writes what is left when it ends: to nowhere, then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(options):
+    """Do what the options say → exit code."""
     # A file's name need not be text; what was given is what is printed.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape")
@@ -201,7 +217,7 @@ def _usable(device):
     import torch
 
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device {device}: {reason}") from error
@@ -250,3 +266,7 @@ def _plot(model, wav, image, text):
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

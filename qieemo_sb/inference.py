@@ -5,16 +5,19 @@ Authors
 """
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import urlretrieve
 
 import torch
 from speechbrain.inference.classifiers import (
     EncoderClassifier as SpeechBrainEncoderClassifier,
 )
-from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
+from speechbrain.utils.fetching import FetchConfig, LocalStrategy
 from speechbrain.utils.run_opts import RunOptions
 from torch.nn.utils.rnn import pad_sequence
 
@@ -27,6 +30,7 @@ from qieemo_sb.audio import (
 )
 from qieemo_sb.batches import file_batches
 from qieemo_sb.bundle import NO_EMOTION, load_bundle
+from qieemo_sb.files import replacing
 from qieemo_sb.folder import HYPERPARAMS, BundleError
 from qieemo_sb.frames import (
     FRAME_HOP,
@@ -38,6 +42,7 @@ from qieemo_sb.linear import speed_up
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.lobes.standard import Moments
 from qieemo_sb.model import Qieemo, QieemoOutput
+from qieemo_sb.sound import check_floating
 from qieemo_sb.tokens.base import Tokenizer
 
 FILES_AT_ONCE = 500  # that are sorted by length; the first answers follow them
@@ -132,6 +137,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
     MODULES_NEEDED = ["embedding_model", "classifier", "qieemo"]
 
     def _prepare_modules(self, freeze_params):
+        self.frozen = freeze_params
         speed_up(self.mods["qieemo"])
         super()._prepare_modules(freeze_params)
 
@@ -144,6 +150,27 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         if self.compile:
             encoder = self.mods["qieemo"].encoder
             encoder.compile_blocks(mode=self.compile_mode)
+
+    def train(self, mode: bool = True) -> "EncoderClassifier":
+        """Set the mode of what is not frozen.
+
+        A program that holds a frozen classifier may train: the answers, and
+        the statistics that they rest on, stay as they are.
+
+        Arguments
+        ---------
+        mode : bool
+            Whether to train.
+
+        Returns
+        -------
+        EncoderClassifier
+            This one.
+        """
+        super().train(mode)
+        if self.frozen:
+            self.mods.eval()
+        return self
 
     @classmethod
     def from_hparams(
@@ -193,6 +220,11 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             local_strategy=local_strategy,
             fetch_config=fetch_config or FetchConfig(),
         )
+        lacking = set(cls.MODULES_NEEDED) - set(hparams.get("modules") or ())
+        if lacking:
+            raise BundleError(
+                f"{source}: modules of {hparams_file} lacks {sorted(lacking)}."
+            )
         hparams["savedir"] = savedir
         # How a model is run is for its user to say, not for its maker.
         for option in RunOptions().as_dict():
@@ -283,7 +315,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         Raises
         ------
         ValueError
-            Too short, or NaN or infinite samples; names the utterance.
+            Too short, or samples that are no sound; names the utterance.
         BundleError
             The model only reads.
         """
@@ -311,8 +343,8 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         Raises
         ------
         AudioError
-            Missing, empty, corrupt, too short, or NaN or infinite samples;
-            names the file.
+            Missing, empty, corrupt, too short, no sound, or not to be
+            downloaded; names the file.
         """
         return self._classify(self._embed_file(path, **kwargs), speaker)
 
@@ -348,7 +380,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         tuple or AudioError
             What ``classify_file`` returns or raises for each file, in order.
         """
-        for heard in self._embed_files(paths, max_batch_seconds):
+        for heard in self._embed_files(_listed(paths), max_batch_seconds):
             broken = isinstance(heard, AudioError)
             yield heard if broken else self._classify(heard, speaker)
 
@@ -377,7 +409,8 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         Returns
         -------
         Moments
-            For ``classify_file``, ``_files`` and ``_batch``.
+            For ``classify_file``, ``_files`` and ``_batch``; ``torch.save``
+            and ``torch.load`` keep them.
 
         Raises
         ------
@@ -385,8 +418,10 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             A file cannot be used; names it.
         ValueError
             There is no file.
+        TypeError
+            One file in the place of a list.
         """
-        heard = list(self._embed_files(paths, max_batch_seconds))
+        heard = list(self._embed_files(_listed(paths), max_batch_seconds))
         for vector in heard:
             if isinstance(vector, AudioError):
                 raise vector
@@ -423,8 +458,10 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         ------
         ValueError
             There are more or fewer names than files.
+        TypeError
+            One file or one name in the place of a list.
         """
-        paths = list(paths)
+        paths, speakers = list(_listed(paths)), _listed(speakers)
         if len(paths) != len(speakers):
             raise ValueError(
                 f"{len(paths)} files, but {len(speakers)} speakers: "
@@ -549,30 +586,43 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         path : str or Path
             A local file, or a web address.
         savedir : str, Path or None
-            Where a download is kept; needed for a web address.
+            Where a download is kept, and found again, in a folder for each
+            address; needed for a web address.
 
         Returns
         -------
         torch.Tensor
             [S].
+
+        Raises
+        ------
+        AudioError
+            As ``classify_file``.
         """
         return read_audio(_local(path, savedir)).to(self.device)
 
-    @torch.no_grad()
     def _run(self, wavs, wav_lens, frame_wise):
         """The model's output of a batch [B, S] or [S]."""
+        check_floating(wavs.is_floating_point(), wavs.dtype)
         if wavs.dim() == 1:
             wavs = wavs.unsqueeze(0)
         if wav_lens is None:
             wav_lens = torch.ones(len(wavs))
         wavs, wav_lens = wavs.to(self.device).float(), wav_lens.to(self.device)
-        with self.inference_ctx:
+        learns = torch.is_grad_enabled() and not self.frozen
+        with torch.set_grad_enabled(learns), self.inference_ctx:
             return self.mods.qieemo(wavs, wav_lens, frame_wise=frame_wise)
 
     def _classify(self, embedding, speaker=None):
         """Answer for vectors [B, E]."""
-        labels = self.labels
-        with torch.no_grad(), self.inference_ctx:
+        labels, width = self.labels, embedding.shape[-1]
+        if speaker is not None and speaker.mean.shape[-1:] != (width,):
+            raise ValueError(
+                f"The speaker's moments are {list(speaker.mean.shape)}, this "
+                f"model's vectors [{width}]: adapt with this model."
+            )
+        learns = torch.is_grad_enabled() and not self.frozen
+        with torch.set_grad_enabled(learns), self.inference_ctx:
             log_probs = self.mods.classifier(embedding, speaker)
         score, index = log_probs.max(dim=-1)
         return log_probs, score, index, [labels[i] for i in index.tolist()]
@@ -632,11 +682,29 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         return dict(zip(signals, rows, strict=True))
 
 
+def _listed(values):
+    """Files or names, which a single text would be taken apart into."""
+    if isinstance(values, str | bytes | Path):
+        raise TypeError(f"A list is needed: [{values!r}] for {values!r} alone.")
+    return values
+
+
 def _local(path, savedir=None):
     """Where a file is on the disk; a web address is downloaded."""
-    # A local path is never taken for a hub id, as fetch would take one whose
-    # folder is missing.
-    if "://" in str(path):
-        source, name = str(path).rsplit("/", 1)
-        path = fetch(name, source, savedir)
-    return path
+    url = str(path)
+    if not url.startswith(("http://", "https://")):
+        return path
+    if savedir is None:
+        raise ValueError(f"{url}: give savedir, where the download is kept.")
+    # Two addresses may end in the same name, and a name may end in a query.
+    folder = hashlib.sha256(url.encode()).hexdigest()[:16]
+    name = PurePosixPath(urlsplit(url).path).name or "audio"
+    kept = Path(savedir) / folder / name
+    if not kept.exists():
+        try:
+            with replacing(kept) as partial:
+                urlretrieve(url, partial)
+        except (OSError, ValueError) as error:
+            message = f"{url} cannot be downloaded: {error}."
+            raise AudioError(message, url) from error
+    return kept

@@ -20,7 +20,8 @@ class Linear(torch.nn.Linear):
     Frozen weights in float32 on an x86 processor are kept a second time, in
     oneDNN's layout, from their first use on. Everything else (training,
     autocast, a GPU, a compiler) computes as ``torch.nn.Linear`` does. A row's
-    result does not depend on the other rows.
+    result does not depend on the other rows. Weights that change are laid out
+    anew, unless they are written to behind torch's back, through ``.data``.
 
     Arguments
     ---------
@@ -36,7 +37,7 @@ class Linear(torch.nn.Linear):
     True
     """
 
-    _packed = None  # (which weights, they in oneDNN's layout)
+    _packed = None  # (which weights, they as they are, in oneDNN's layout)
 
     @classmethod
     def like(cls, layer: torch.nn.Linear) -> "Linear":
@@ -95,8 +96,9 @@ class Linear(torch.nn.Linear):
         which = (self.weight.data_ptr(), self.weight._version)
         if self._packed is None or self._packed[0] != which:
             packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
-            self._packed = (which, packed)
-        return self._packed[1]
+            # Held, so that no other weights come to lie at their address.
+            self._packed = (which, self.weight.detach(), packed)
+        return self._packed[2]
 
     def _apply(self, *args, **kwargs):
         self._packed = None  # the weights move or change their type

@@ -22,7 +22,14 @@ from qieemo_sb.folder import (
     BundleError,
     read_labels,
 )
-from qieemo_sb.sound import check_finite, check_lengths, read_sound
+from qieemo_sb.sound import (
+    LOUDEST,
+    check_finite,
+    check_floating,
+    check_lengths,
+    check_relative,
+    read_sound,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -47,7 +54,10 @@ class OnnxOutput(NamedTuple):
 
 
 class OnnxClassifier:
-    """EncoderClassifier's calls for a folder that ``qieemo export`` made.
+    """Answers from a folder that ``qieemo export`` made.
+
+    ``classify_file``, ``classify_batch`` and ``encode_batch`` are those of
+    EncoderClassifier, in numpy.
 
     Arguments
     ---------
@@ -120,7 +130,7 @@ class OnnxClassifier:
         Raises
         ------
         ValueError
-            Too short, NaN or infinite samples, or more than one utterance.
+            Too short, samples that are no sound, or more than one utterance.
         """
         if np.ndim(wav) != 1:
             raise ValueError(
@@ -166,7 +176,7 @@ class OnnxClassifier:
         Raises
         ------
         ValueError
-            Too short, or NaN or infinite samples; names the utterance.
+            Too short, or samples that are no sound; names the utterance.
         """
         outputs = self._analyse(_utterances(wavs, wav_lens))
         log_probs = np.concatenate([output.log_probs for output in outputs])
@@ -192,15 +202,14 @@ class OnnxClassifier:
         Raises
         ------
         AudioError
-            Missing, empty, corrupt, too short, or NaN or infinite samples;
-            names the file.
+            Missing, empty, corrupt, too short, or no sound; names the file.
         """
         return self.classify_batch(read_sound(path))
 
     def _analyse(self, utterances):
         """Run the graph on each utterance [S]."""
         check_lengths([len(wav) for wav in utterances])
-        check_finite([bool(np.isfinite(wav).all()) for wav in utterances])
+        check_finite([bool(np.all(abs(wav) <= LOUDEST)) for wav in utterances])
         names = [output.name for output in self.session.get_outputs()]
         results = (
             self.session.run(names, {"wav": wav[None]}) for wav in utterances
@@ -240,8 +249,19 @@ def _utterances(wavs, wav_lens):
     """A batch → its utterances, [S] each."""
     single = len(wavs) == 0 or np.ndim(wavs[0]) == 0
     rows = [wavs] if single else wavs
-    rows = [np.asarray(row, dtype=np.float32) for row in rows]
+    rows = [_utterance(row) for row in rows]
     if wav_lens is None:
         return rows
-    ends = np.rint(np.asarray(wav_lens, np.float64) * len(rows[0])).astype(int)
+    lengths = np.asarray(wav_lens, np.float64)
+    check_relative(lengths.shape, lengths.tolist(), len(rows))
+    ends = np.rint(lengths * len(rows[0])).astype(int)
     return [row[:end] for row, end in zip(rows, ends, strict=True)]
+
+
+def _utterance(row):
+    """Samples [S] in float32."""
+    row = np.asarray(row)
+    check_floating(row.dtype.kind == "f", row.dtype)
+    if row.ndim != 1:
+        raise ValueError(f"A row of a batch is [S], not of shape {row.shape}.")
+    return row.astype(np.float32, copy=False)

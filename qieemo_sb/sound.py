@@ -21,6 +21,10 @@ from qieemo_sb.frames import MIN_SAMPLES, SAMPLE_RATE
 ZERO_CROSSINGS = 6  # of the resampler's sinc, on each side
 ROLL_OFF = 0.99  # the resampler's cut-off, of the lower Nyquist frequency
 CHUNK = 2**13  # resampled at once: so many windows are copied, not a file's
+MAX_TAPS = 2_000_000  # of the resampler's filter; 44.1 kHz takes 70 000
+BLOCK = 2**20  # samples decoded at once: a header may tell any length
+ROUNDING = 1e-3  # by which a relative length may be more than one
+LOUDEST = 1e15  # of a sample: beyond, the power of a spectrum is infinite
 UNREADABLE = (RuntimeError, TypeError)  # of soundfile; the second for *.raw
 
 
@@ -61,8 +65,8 @@ def read_sound(path: str | Path) -> np.ndarray:
     Raises
     ------
     AudioError
-        The file is missing, a folder, empty or not decodable, holds NaN or
-        infinite samples, or is shorter than 25 ms.
+        The file is missing, a folder, empty or not decodable, holds samples
+        that are NaN, infinite or beyond 1e15, or is shorter than 25 ms.
 
     Example
     -------
@@ -99,15 +103,29 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
         The file is missing, a folder, empty or not decodable.
     """
     check_file(path)
+    blocks = []
     try:
-        samples, rate = soundfile.read(
-            file_name(path), dtype="float32", always_2d=True
-        )
+        with Forwards(file_name(path)) as file:
+            rate = file.samplerate
+            while len(block := file.read(BLOCK, "float32", always_2d=True)):
+                blocks.append(block)
     except UNREADABLE as error:
         raise undecodable(path, error) from error
-    if len(samples) == 0:
+    if not blocks:
         raise _error(path, "has no samples", "record or copy it again")
-    return samples, rate
+    return np.concatenate(blocks), rate
+
+
+class Forwards(soundfile.SoundFile):
+    """A file that is read from front to back, however long it says it is.
+
+    Where it can, soundfile seeks to where it is after each read, which MP3's
+    decoder does not hit to the sample, and a stream's does not know.
+    """
+
+    def seekable(self):
+        """Whether to seek."""
+        return False
 
 
 def file_name(path: str | Path) -> str | bytes:
@@ -183,11 +201,14 @@ def check_signal(path: str | Path, signal: np.ndarray) -> None:
     Raises
     ------
     AudioError
-        NaN or infinite samples, or less than 25 ms of them.
+        Samples that are NaN, infinite or beyond 1e15, or less than 25 ms.
     """
-    if not np.isfinite(signal).all():
+    low, high = signal.min(initial=0), signal.max(initial=0)
+    if not -LOUDEST <= low <= high <= LOUDEST:  # NaN is within nothing
         raise _error(
-            path, "holds NaN or infinite samples", "export it again or drop it"
+            path,
+            f"holds samples that are NaN, infinite or beyond {LOUDEST:g}",
+            "export it again or drop it",
         )
     if len(signal) < MIN_SAMPLES:
         raise _error(
@@ -221,12 +242,12 @@ def check_lengths(samples: Sequence[int]) -> None:
 
 
 def check_finite(finite: Sequence[bool]) -> None:
-    """Refuse a batch with NaN or infinite samples.
+    """Refuse a batch with samples that are no sound.
 
     Arguments
     ---------
     finite : sequence of bool
-        Whether all samples of a row are numbers.
+        Whether all samples of a row are numbers, and none beyond ``LOUDEST``.
 
     Raises
     ------
@@ -236,9 +257,91 @@ def check_finite(finite: Sequence[bool]) -> None:
     rows = [row for row, whole in enumerate(finite) if not whole]
     if rows:
         raise ValueError(
-            f"Utterances {rows} of the batch have NaN or infinite samples. "
-            "Repair the files or leave them out."
+            f"Utterances {rows} of the batch have samples that are NaN, "
+            f"infinite or beyond {LOUDEST:g}. Repair the files or leave them "
+            "out."
         )
+
+
+def check_relative(shape: Sequence[int], lengths: list, rows: int) -> None:
+    """Refuse what are no lengths of a batch.
+
+    Arguments
+    ---------
+    shape : sequence of int
+        Of the lengths.
+    lengths : list of float
+        They themselves, relative to the longest row's.
+    rows : int
+        Of the batch.
+
+    Raises
+    ------
+    ValueError
+        Not one for each row, or one that is no fraction.
+    """
+    if tuple(shape) != (rows,):
+        raise ValueError(
+            f"wav_lens must be [{rows}], a length for each row, not of shape "
+            f"{list(shape)}."
+        )
+    for row, length in enumerate(lengths):
+        if not 0 <= length <= 1 + ROUNDING:
+            raise ValueError(
+                f"wav_lens are fractions of the longest row; that of row {row} "
+                f"is {length:g}. Divide samples by the most of them."
+            )
+
+
+def check_floating(floating: bool, kind: object) -> None:
+    """Refuse integers: whether they mean -1 to 1 or -32768 to 32767 is unknown.
+
+    Arguments
+    ---------
+    floating : bool
+        Whether samples are floating-point numbers.
+    kind : object
+        Their type, for the message.
+
+    Raises
+    ------
+    ValueError
+        They are not.
+    """
+    if not floating:
+        raise ValueError(
+            f"Waveforms are {kind}: give floating-point samples from -1 to 1 "
+            "(those of int16 divided by 32768)."
+        )
+
+
+def near_rate(rate: int) -> int:
+    """The nearest rate that a filter of modest size brings to 16 kHz.
+
+    All usual rates are their own. 48 001 Hz would need a filter for each of
+    16 000 phases, gigabytes; as 48 000 Hz it is off by a thousandth of a tone.
+
+    Arguments
+    ---------
+    rate : int
+        Samples a second.
+
+    Returns
+    -------
+    int
+        At most a thousandth off at 4 kHz and more.
+
+    Example
+    -------
+    >>> near_rate(44_100), near_rate(48_001)
+    (44100, 48000)
+    """
+    for step in (n for n in range(1, SAMPLE_RATE + 1) if SAMPLE_RATE % n == 0):
+        near = step * max(1, round(rate / step))
+        common = math.gcd(near, SAMPLE_RATE)
+        if near // common * (SAMPLE_RATE // common) <= MAX_TAPS:
+            break
+    return near
 
 
 def resample(signal: np.ndarray, rate: int) -> np.ndarray:
@@ -252,18 +355,19 @@ def resample(signal: np.ndarray, rate: int) -> np.ndarray:
     signal : np.ndarray
         [S] float32.
     rate : int
-        Its samples a second.
+        Its samples a second; see ``near_rate``.
 
     Returns
     -------
     np.ndarray
-        [ceil(16000 S / rate)] float32.
+        [ceil(16000 S / near_rate(rate))] float32.
 
     Example
     -------
     >>> resample(np.ones(8), 8_000).shape
     (16,)
     """
+    rate = near_rate(rate)
     divisor = math.gcd(rate, SAMPLE_RATE)
     old, new = rate // divisor, SAMPLE_RATE // divisor
     if old == new:
@@ -282,7 +386,7 @@ def resample(signal: np.ndarray, rate: int) -> np.ndarray:
     return np.concatenate(pieces).reshape(-1)[:size]
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)  # of some megabytes each
 def _filters(old, new):
     """Taps [new, K] of each of the ``new`` samples that ``old`` become."""
     cut_off = ROLL_OFF * min(old, new)

@@ -118,7 +118,7 @@ def load_trusted_yaml(
         raise
     except (ruamel.yaml.error.YAMLError, LookupError, TypeError) as error:
         raise UntrustedYaml(f"{name} cannot be loaded: {error}") from error
-    except ValueError as error:
+    except (ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise UntrustedYaml(f"{name} cannot be built: {error}") from error
 
 

@@ -135,13 +135,45 @@ def test_half_a_flac(write):
     assert "cannot be decoded" in refusal(path)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e20, -1e20])
 @pytest.mark.parametrize("rate", [16_000, 48_000])
 def test_not_finite(write, rate, value):
     samples = np.zeros(rate, dtype=np.float32)
     samples[7] = value
     path = write(samples, rate, subtype="FLOAT")
-    assert "NaN or infinite" in refusal(path)
+    assert "NaN, infinite or beyond 1e+15" in refusal(path)
+
+
+def test_loud_is_no_error(write):
+    path = write(np.full(400, 1e14, np.float32), subtype="FLOAT")
+    assert read_audio(path).max() > 9e13
+
+
+@pytest.mark.parametrize("seconds", [1, 70])
+@pytest.mark.parametrize("told", [0, 2**36 - 1])
+def test_flac_that_does_not_know_its_length(write, seconds, told):
+    # As written to a pipe: 36 bits of its header say 0, for "unknown".
+    samples = np.random.default_rng(0).uniform(-1, 1, seconds * 16_000)
+    path = write(samples, name="a.flac")
+    expected = read_audio(path)
+    stream = bytearray(path.read_bytes())
+    bits = int.from_bytes(stream[21:26], "big") & ~(2**36 - 1) | told
+    stream[21:26] = bits.to_bytes(5, "big")
+    path.write_bytes(stream)
+    assert torch.equal(read_audio(path), expected)
+    assert torch.equal(torch.cat(list(read_windows(path))), expected)
+    assert audio_seconds(path) == (told / 16_000 or None)
+
+
+@pytest.mark.parametrize("rate", [48_001, 11_127, 2**31 - 1])
+def test_odd_rate_takes_no_gigabytes(write, rate):
+    path = write(np.zeros(rate if rate < 10**5 else 2), rate)
+    if rate < 10**5:
+        assert abs(len(read_audio(path)) - 16_000) < 5
+        windows = [len(window) for window in read_windows(path)]
+        assert windows == [len(read_audio(path))]
+    else:
+        assert "too short" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +251,7 @@ def test_one_window_is_held_at_a_time(write):
     windows = read_windows(write(samples, subtype="FLOAT"))
     assert len(next(windows)) == 1_166 * 320  # a third of 3 500 frames
     next(windows)
-    with pytest.raises(AudioError, match="a.wav holds NaN"):
+    with pytest.raises(AudioError, match="a.wav holds samples that are NaN"):
         next(windows)
 
 

@@ -368,6 +368,29 @@ def test_yaml_that_is_no_mapping(bundle, contents):
         load(bundle)
 
 
+@pytest.mark.parametrize(
+    "old, new",
+    [("n_heads: 2", "n_heads: 0"), ("d_model: 16", "d_model: -1")],
+)
+def test_yaml_of_what_cannot_be_built(bundle, old, new):
+    path = bundle / "hyperparams.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=r"hyperparams.yaml|safetensors"):
+        load(bundle)
+
+
+def test_yaml_that_is_a_folder(bundle):
+    (bundle / "hyperparams.yaml").unlink()
+    (bundle / "hyperparams.yaml").mkdir()
+    refusal(bundle, "hyperparams.yaml")
+
+
+def test_a_model_that_is_neither_here_nor_on_the_hub(monkeypatch):
+    with pytest.raises(BundleError, match="There is no folder some/where here"):
+        load("some/where")
+
+
 def test_truncated_yaml(bundle):
     path = bundle / "hyperparams.yaml"
     path.write_text(path.read_text()[:-300])

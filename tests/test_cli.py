@@ -122,9 +122,22 @@ def test_bad_file_does_not_stop_the_others(export, wav, tmp_path, capsys):
 
 @pytest.mark.parametrize("options", [[], ["--same-speaker"]])
 def test_device_that_is_not_there(bundle, wav, capsys, options):
-    command = ["predict", *options, "--device", "abacus", str(bundle), str(wav)]
-    assert main(command) == 1
-    assert "--device abacus: " in capsys.readouterr().err
+    for device in ("abacus", "meta"):
+        arguments = ["--device", device, str(bundle), str(wav)]
+        assert main(["predict", *options, *arguments]) == 1
+        assert f"--device {device}: " in capsys.readouterr().err
+
+
+def test_whoever_reads_may_have_heard_enough(export, wav):
+    command = [sys.executable, "-m", "qieemo_sb.cli", "predict", str(export)]
+    running = subprocess.Popen(
+        [*command, *[str(wav)] * 20],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    running.stdout.close()
+    _, said = running.communicate()
+    assert (running.returncode, said) == (1, b"")
 
 
 def test_mistyped_model_is_not_sought_on_a_hub(wav, capsys):

@@ -3,6 +3,8 @@
 import functools
 import os
 import socket
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -329,6 +331,35 @@ def test_what_cannot_be_adapted_to(ours, turns, tmp_path):
         ours.classify_conversation(wavs, names[1:])
 
 
+def test_a_single_name_is_no_list(ours, turns):
+    wavs, _ = turns
+    for one in (str(wavs[0]), wavs[0]):
+        with pytest.raises(TypeError, match="list is needed"):
+            ours.adapt(one)
+        with pytest.raises(TypeError, match="list is needed"):
+            next(ours.classify_files(one))
+    with pytest.raises(TypeError, match="'ann'"):
+        ours.classify_conversation(wavs[:3], "ann")
+
+
+def test_a_speaker_is_kept(ours, turns, tmp_path):
+    wavs, _ = turns
+    ann = ours.adapt(wavs)
+    torch.save(ann, tmp_path / "ann.pt")
+    kept = torch.load(tmp_path / "ann.pt", weights_only=True)
+    same(
+        ours.classify_file(wavs[0], speaker=ann),
+        ours.classify_file(wavs[0], speaker=kept),
+    )
+
+
+def test_a_speaker_of_another_model(ours, sound):
+    with pytest.raises(ValueError, match="adapt with this model"):
+        ours.classify_batch(
+            sound(16_000), speaker=Moments.of(torch.randn(4, 3))
+        )
+
+
 def test_no_files(ours):
     assert list(ours.classify_files([])) == []
 
@@ -338,7 +369,101 @@ def test_nothing_trains(ours):
     assert not any(m.training for m in ours.mods.modules())
 
 
+def test_a_program_around_it_may_train(folder, sound):
+    ours = EncoderClassifier.from_hparams(folder)
+    expected = ours.classify_batch(sound(16_000))
+    program = nn.ModuleList([ours]).train()
+    for seed in range(5):
+        ours.classify_batch(sound(16_000, seed))
+    same(ours.classify_batch(sound(16_000)), expected)
+    program.eval()
+    same(ours.classify_batch(sound(16_000)), expected)
+
+
+def test_what_is_not_frozen_learns(folder, sound):
+    ours = EncoderClassifier.from_hparams(folder, freeze_params=False)
+    ours.eval()  # in training, one clip alone is the mean of all
+    ours.classify_batch(sound(16_000))[1].sum().backward()
+    head = ours.mods["qieemo"].classifier.linear
+    assert head.weight.grad.abs().sum() > 0
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A server of files: its folder and its address."""
+    root = tmp_path / "web"
+    root.mkdir()
+    handler = functools.partial(QuietHandler, directory=root)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield root, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_files_of_the_web(ours, web, write_wav, sound, tmp_path):
+    root, address = web
+    for i, name in enumerate("ab"):
+        (root / name).mkdir()
+        write_wav(sound(16_000, i)).rename(root / name / "speech.wav")
+    saved = tmp_path / "saved"
+    for name in "abab":
+        url = f"{address}/{name}/speech.wav?key=1/2"
+        found = ours.classify_file(url, savedir=saved)
+        same(found, ours.classify_file(root / name / "speech.wav"))
+    names = sorted(path.name for path in saved.rglob("*.*"))
+    assert names == ["speech.wav", "speech.wav"]
+
+
+def test_file_that_the_web_has_not(ours, web, tmp_path):
+    _, address = web
+    with pytest.raises(AudioError, match="gone.wav cannot be downloaded"):
+        ours.classify_file(f"{address}/gone.wav", savedir=tmp_path / "saved")
+    assert not list((tmp_path / "saved").rglob("*.wav"))
+    with pytest.raises(ValueError, match="give savedir"):
+        ours.classify_file(f"{address}/gone.wav")
+
+
 # Errors
+
+
+@pytest.mark.parametrize(
+    "kind", [torch.int16, torch.int32, torch.uint8, torch.bool]
+)
+def test_integers_are_no_waveform(ours, sound, kind):
+    with pytest.raises(ValueError, match="divided by 32768"):
+        ours.classify_batch((sound(16_000) * 32_768).to(kind))
+
+
+@pytest.mark.parametrize(
+    "wav_lens, message",
+    [
+        ([8_000.0, 16_000.0], "fractions"),
+        ([1.0, -0.5], "row 1 is -0.5"),
+        ([1.0, torch.inf], "row 1 is inf"),
+        ([1.0, torch.nan], "row 1 is nan"),
+        ([1.0], r"must be \[2\]"),
+        ([[1.0], [1.0]], r"shape \[2, 1\]"),
+        (1.0, r"shape \[\]"),
+    ],
+)
+def test_lengths_that_are_none(ours, wav_lens, message):
+    with pytest.raises(ValueError, match=message):
+        ours.classify_batch(torch.zeros(2, 16_000), torch.tensor(wav_lens))
+
+
+def test_empty_batch(ours):
+    with pytest.raises(ValueError, match="no utterance"):
+        ours.classify_batch(torch.zeros(0, 16_000))
+
+
+def test_too_loud_for_a_spectrum(ours):
+    with pytest.raises(ValueError, match=r"Utterances \[1\] .* beyond 1e\+15"):
+        ours.classify_batch(torch.tensor([[1.0], [1e20]]) * torch.ones(16_000))
 
 
 def test_embeddings_are_not_normalised(ours, sound):
@@ -380,7 +505,7 @@ def test_corrupt_audio(ours, tmp_path):
 
 def test_audio_that_is_no_number(ours, write_wav):
     path = write_wav(np.array([0.0, np.nan] * 800), name="nan.wav")
-    with pytest.raises(AudioError, match="nan.wav holds NaN"):
+    with pytest.raises(AudioError, match="nan.wav holds samples that are NaN"):
         ours.classify_file(path)
 
 

@@ -159,6 +159,34 @@ def test_one_utterance_is_analysed(ours):
         ours.analyse(np.zeros((2, 16_000), dtype=np.float32))
 
 
+def test_integers_are_no_waveform(ours):
+    with pytest.raises(ValueError, match="divided by 32768"):
+        ours.classify_batch(np.ones(16_000, np.int16))
+
+
+@pytest.mark.parametrize(
+    "wav_lens, message",
+    [
+        ([1.0, -0.5], "row 1 is -0.5"),
+        ([16_000, 8_000], "fractions"),
+        ([1.0], r"must be \[2\]"),
+    ],
+)
+def test_lengths_that_are_none(ours, wav_lens, message):
+    with pytest.raises(ValueError, match=message):
+        ours.classify_batch(np.zeros((2, 16_000), np.float32), wav_lens)
+
+
+def test_rows_of_more_than_samples(ours):
+    with pytest.raises(ValueError, match=r"not of shape \(16000, 1\)"):
+        ours.classify_batch(np.zeros((1, 16_000, 1), np.float32))
+
+
+def test_too_loud_for_a_spectrum(ours):
+    with pytest.raises(ValueError, match="beyond 1e"):
+        ours.classify_batch(np.full(16_000, 1e20, np.float32))
+
+
 def test_short_row_in_a_batch(ours):
     wavs = np.zeros((2, 1_600), np.float32)
     with pytest.raises(ValueError, match="Utterance 1 of the batch has 160"):

@@ -9,8 +9,11 @@ import pytest
 from qieemo_sb.audio import AudioError, read_audio
 from qieemo_sb.sound import (
     CHUNK,
+    MAX_TAPS,
+    _filters,
     check_finite,
     check_lengths,
+    near_rate,
     read_sound,
     resample,
 )
@@ -22,7 +25,7 @@ def noise(*shape):
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize(
-    "rate", [8_000, 11_025, 16_000, 22_050, 44_100, 44_056, 48_000, 96_000]
+    "rate", [8_000, 11_025, 16_000, 22_050, 44_100, 44_056, 48_000, 48_001]
 )
 def test_same_samples_as_with_torch(write_wav, rate, channels):
     path = write_wav(noise(rate + 17, channels), rate)
@@ -48,6 +51,24 @@ def test_long_signal_is_resampled_in_pieces():
 
 
 @pytest.mark.parametrize(
+    "rate, near",
+    [(rate, rate) for rate in (1, 8_000, 11_025, 22_050, 44_100, 48_000)]
+    # One in 48 000; 11 127 would take 89 million taps.
+    + [(192_000, 192_000), (48_001, 48_000), (11_127, 11_125)],
+)
+def test_rates_are_their_own_or_the_nearest_that_is_cheap(rate, near):
+    assert near_rate(rate) == near
+
+
+@pytest.mark.parametrize("rate", [7_919, 22_255, 44_056, 99_991, 655_350])
+def test_a_cheap_rate_is_near(rate):
+    near = near_rate(rate)
+    assert abs(near - rate) < rate / 1000
+    common = np.gcd(near, 16_000)
+    assert _filters(near // common, 16_000 // common).size < 2 * MAX_TAPS
+
+
+@pytest.mark.parametrize(
     "samples, rate, size", [(1, 8_000, 2), (441, 44_100, 160), (4, 48_000, 2)]
 )
 def test_size_at_16_khz(samples, rate, size):
@@ -60,7 +81,7 @@ def test_size_at_16_khz(samples, rate, size):
 def test_not_finite(write_wav, rate, value, samples):
     signal = np.tile(samples, (rate, 1)).astype(np.float32)
     signal[7] = value
-    with pytest.raises(AudioError, match="NaN or infinite"):
+    with pytest.raises(AudioError, match="NaN, infinite"):
         read_sound(write_wav(signal, rate))
 
 

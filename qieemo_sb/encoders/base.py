@@ -16,7 +16,7 @@ from qieemo_sb.frames import (
     sample_windows,
 )
 from qieemo_sb.rebuild import Rebuildable
-from qieemo_sb.sound import check_finite, check_lengths
+from qieemo_sb.sound import LOUDEST, check_finite, check_lengths, check_relative
 
 
 @dataclasses.dataclass
@@ -150,7 +150,8 @@ class SpeechEncoder(Rebuildable):
         Raises
         ------
         ValueError
-            An utterance is shorter than 25 ms or has NaN or infinite samples.
+            An utterance is shorter than 25 ms or has samples that are NaN,
+            infinite or beyond 1e15, or the lengths are no fractions.
         """
         blocks = sorted(range(self.n_blocks + 1) if blocks is None else blocks)
         self.check_blocks(blocks)
@@ -244,15 +245,20 @@ def check_waveforms(
         raise ValueError(f"Waveforms must be [B, S], not {tuple(wavs.shape)}.")
     if wav_lens is None:
         wav_lens = torch.ones(len(wavs), device=wavs.device)
+    if len(wavs) == 0:
+        raise ValueError("The batch has no utterance.")
+    check_relative(wav_lens.shape, wav_lens.tolist(), len(wavs))
     samples = absolute_lengths(wav_lens.to(wavs.device), wavs.shape[1])
     sizes = samples.tolist()
     check_lengths(sizes)
-    # Both are NaN if one sample is: no mask as large as the audio is needed.
+    # Both are NaN if one sample is, and NaN is never less: no mask as large as
+    # the audio is needed.
     extremes = [
         torch.stack(wav[:size].aminmax())
         for wav, size in zip(wavs, sizes, strict=True)
     ]
-    check_finite(torch.isfinite(torch.stack(extremes)).all(dim=1).tolist())
+    sound = torch.stack(extremes).abs() <= LOUDEST
+    check_finite(sound.all(dim=1).tolist())
     return wavs[:, : max(sizes)], samples
 
 

@@ -58,6 +58,10 @@ class Moments(NamedTuple):
         return (x - self.mean) * (self.variance + EPSILON).rsqrt()
 
 
+# What is known of a speaker may be kept: torch.load then needs no pickle.
+torch.serialization.add_safe_globals([Moments])
+
+
 class Standard(torch.nn.Module):
     """Running mean and variance of each channel.
 
