@@ -209,7 +209,7 @@ def _options(files, data_folder, labels, need_transcripts) -> dict:
         "corpus": "own",
         "data_folder": os.path.abspath(data_folder),
         "files": {os.path.abspath(file): _digest(file) for file in files},
-        "labels": None if labels is None else sorted(labels),
+        "labels": None if labels is None else sorted(map(str, labels)),
         "need_transcripts": need_transcripts,
     }
 

@@ -14,6 +14,7 @@ Authors
 
 import json
 import logging
+import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -349,21 +350,24 @@ def check_splits(splits: Splits) -> None:
     Raises
     ------
     CorpusError
-        Names each empty split, each utterance in two places, each label of
-        valid or test that train lacks.
+        Names each empty split, each utterance or audio file in two places,
+        each label of valid or test that train lacks.
     """
     known = {u.emo for u in splits["train"]}
     problems = [f"{name} is empty" for name in SPLITS if not splits[name]]
     for name in ("valid", "test"):
         unseen = sorted({u.emo for u in splits[name]} - known)
         problems += [f"{name} has label {x}, train does not" for x in unseen]
-    places = defaultdict(list)
+    places = defaultdict(set)
     for name in SPLITS:
         for utterance in splits[name]:
-            places[utterance.utt_id].append(name)
+            places[utterance.utt_id].add(name)
+            if utterance.wav:  # has been spoken already
+                wav = posixpath.normpath(utterance.wav)
+                places[f"audio file {wav}"].add(name)
     problems += [
-        f"{utt_id} is in {' and in '.join(names)}"
-        for utt_id, names in sorted(places.items())
+        f"{what} is in {' and in '.join(s for s in SPLITS if s in names)}"
+        for what, names in sorted(places.items())
         if len(names) > 1
     ]
     raise_all("The split is not sound ({count} problems):", problems)

@@ -29,6 +29,7 @@ from qieemo_sb.files import identity, replacing
 from qieemo_sb.frames import FRAME_SECONDS
 
 BATCH_SECONDS = 30  # audio encoded at once while filling
+DTYPES = ("float32", "float16")
 FORMAT = 1  # raised when what an encoder computes changes
 
 
@@ -54,6 +55,8 @@ class EncoderCache:
     ------
     ValueError
         The encoder is not frozen.
+    CacheError
+        There is no such dtype.
 
     Example
     -------
@@ -83,6 +86,8 @@ class EncoderCache:
             )
         self.encoder = encoder
         self.blocks = list(blocks)
+        if dtype not in DTYPES:
+            raise CacheError(f"cache_dtype is {dtype}, none of {DTYPES}.")
         self.dtype = np.dtype(dtype)
         self.folder = Path(folder) / self._key()
 
@@ -129,7 +134,7 @@ class EncoderCache:
 
     def load(self, wav: str | Path) -> torch.Tensor:
         """What the encoder said of a file, [T, K, D] float32."""
-        stored = np.load(self._path(wav), mmap_mode="r")
+        stored = self._stored(wav)
         return torch.from_numpy(stored.astype(np.float32))
 
     def load_batch(
@@ -151,7 +156,7 @@ class EncoderCache:
         torch.Tensor
             [B] frames of each.
         """
-        stored = [np.load(self._path(wav), mmap_mode="r") for wav in wavs]
+        stored = [self._stored(wav) for wav in wavs]
         lengths = torch.tensor([len(x) for x in stored])
         starts = [0] * len(wavs)
         if size is not None:
@@ -219,6 +224,16 @@ class EncoderCache:
                 "cache_dtype float16 for half of it, or cache_folder null to "
                 "run the encoder every epoch."
             )
+
+    def _stored(self, wav):
+        """What is kept of a file, [T, K, D], not read yet."""
+        path = self._path(wav)
+        try:
+            return np.load(path, mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise CacheError(
+                f"{path} is damaged ({error}): delete it, and it is made anew."
+            ) from error
 
     def _write(self, path, frames):
         """Write a result, whole or not at all."""

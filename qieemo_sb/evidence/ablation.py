@@ -173,7 +173,7 @@ def plan_rows(
     path : str or Path
         The grid.
     arguments : iterable of str
-        Options of train.py for all rows.
+        Options of train.py for all rows; what a row sets itself is the row's.
     output_folder : Path
         Gets a folder a row.
     folds, seeds
@@ -202,7 +202,7 @@ def plan_rows(
     planned = []
     for row in rows:
         try:
-            recipe = Recipe(hparams, [*row.arguments, *arguments])
+            recipe = Recipe(hparams, _joined(row.arguments, arguments))
             recipe.check_data()
             script = train if row.script is None else Path(row.script)
             runs = plan(
@@ -258,6 +258,18 @@ def ablate(
         result["rows"].append(_summarise(row, size, found, first))
         write_ablation(result, output_folder)
     return result
+
+
+def _joined(own, common):
+    """Options of a row, and of the common ones those that it does not set."""
+    names, joined = {option.split("=")[0] for option in own}, list(own)
+    taken = False  # whether the value that may follow an option is taken
+    for word in common:
+        if word.startswith("--"):
+            taken = word.split("=")[0] not in names
+        if taken:
+            joined.append(word)
+    return joined
 
 
 def write_ablation(result: Mapping[str, Any], folder: Path) -> None:

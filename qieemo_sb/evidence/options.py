@@ -1,22 +1,25 @@
-"""The options of a run, kept where its checkpoints are.
+"""The options and the data of a run, kept where its checkpoints are.
 
-Trained on with another fold or another network, a run would be tested on
-speakers that it has heard, or stop at weights that do not fit.
+Trained on with another fold, other lists or another network, a run would be
+tested on speakers that it has heard, or stop at weights that do not fit.
 
 Authors
  * The Qieemo-SB authors 2026
 """
 
+import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qieemo_sb.corpora.utterance import CorpusError
+from qieemo_sb.corpora.utterance import CorpusError, read_manifest
 from qieemo_sb.evidence.recipe import plain_options
 from qieemo_sb.files import write_text
 
 FILE = "options.json"
+DATA = "data.json"
 # What may change while a run goes on, and what takes its place here: places,
 # how long to train, and how.
 FREE = {
@@ -30,6 +33,7 @@ FREE = {
     "skip_prep": False,
 }
 BATCHES = "dynamic_batch_sampler"
+CACHE = "cache_folder"  # where it is does not matter, but whether there is one
 
 
 def keep_options(
@@ -53,7 +57,8 @@ def keep_options(
     """
     path = Path(folder) / FILE
     now = plain_options(Path(hparams_file), overrides, FREE)
-    now = {k: v for k, v in now.items() if k not in {*FREE, BATCHES}}
+    free = {*FREE, BATCHES} - {CACHE}
+    now = {k: v for k, v in now.items() if k not in free}
     if path.exists() and any(path.parent.glob("CKPT*")):
         changes = differences(json.loads(path.read_text("utf-8")), now)
         if changes:
@@ -65,6 +70,46 @@ def keep_options(
             )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(now, indent=1))
+
+
+def keep_data(folder: str | Path, manifests: Mapping[str, str | Path]) -> None:
+    """Keep what a run is trained and tested on, or compare it.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Of the checkpoints.
+    manifests : mapping of str to (str or Path)
+        Split → manifest.
+
+    Raises
+    ------
+    CorpusError
+        The checkpoints were trained with other lists; names the splits.
+    """
+    path = Path(folder) / DATA
+    now = {split: _digest(file) for split, file in manifests.items()}
+    if path.exists() and any(path.parent.glob("CKPT*")):
+        before = json.loads(path.read_text("utf-8"))
+        changed = [split for split in now if before.get(split) != now[split]]
+        if changed:
+            raise CorpusError(
+                f"The checkpoints in {path.parent} were trained with other "
+                f"lists of utterances: {', '.join(changed)} changed, and "
+                "speakers that they have heard may be in the test. Choose "
+                "another output_folder."
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(now, indent=1))
+
+
+def _digest(manifest):
+    """Of a manifest, but for the lengths, which audio alone decides."""
+    utterances = [
+        dataclasses.replace(utterance, length=0.0)
+        for utterance in read_manifest(manifest, required=("wav",))
+    ]
+    return hashlib.sha256(repr(utterances).encode()).hexdigest()
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -57,7 +58,11 @@ def read_fold(recipe: Recipe, fold: int, folder: str | Path) -> Fold:
     built = recipe.build("prepare", "make_corpus")
     if built.get("make_corpus"):
         built["make_corpus"]()
-    built["prepare"](fold=fold, output_folder=str(folder))
+    prepare = built["prepare"]
+    which = {"fold": fold, "output_folder": str(folder)}
+    if "fold" not in inspect.signature(prepare).parameters:  # has no folds
+        del which["fold"]
+    prepare(**which)
     train, valid, test = (
         read_manifest(Path(folder) / f"{split}.json") for split in SPLITS
     )

@@ -9,6 +9,7 @@ import io
 import pydoc
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from ruamel.yaml.comments import (
     CommentedMap,
     CommentedSeq,
 )
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 from speechbrain.utils.run_opts import RunOptions
 
 SEEDS = ("seed", "__set_seed")
-# Where things are kept and how a run is shown: no result depends on them.
+# Where things are kept and how a run is shown: no result depends on them,
+# though it does on whether there is a cache, of whose frames crops are cut.
 PLACES = ("output_folder", "cache_folder")
+LISTS = ("csv_file", "train_manifest", "valid_manifest", "test_manifest")
 DISPLAY = {"noprogressbar", "tqdm_colored_bar", "log_config", "param_file"}
 
 
@@ -89,13 +93,24 @@ class Recipe:
         -------
         dict
             Top-level key of the yaml, or run option of the command line, →
-            a value as JSON has them. Not in it: where results and caches go.
+            a value as JSON has them, and what one's own lists hold. Not in
+            it: where results and caches go.
         """
         places = dict.fromkeys(PLACES, ".")
         told = self.run_options.overridden_args - DISPLAY
         return {
             **plain_options(self.path, self.overrides, places),
             **{key: self.run_options[key] for key in sorted(told)},
+            **self._lists(),
+        }
+
+    def _lists(self):
+        """What the lists that are named hold, as digests."""
+        named = {key: self.tree.get(key) for key in LISTS}
+        return {
+            f"contents of {key}": sha256(Path(file).read_bytes()).hexdigest()
+            for key, file in named.items()
+            if file and Path(file).is_file()
         }
 
     def folds(self) -> list[int] | None:
@@ -192,7 +207,8 @@ def plain_options(
     overrides : str
         What the command line changes of it.
     others : mapping of str to object
-        What takes the place of both, for keys that the yaml has.
+        What takes the place of both, for keys that the yaml has and that are
+        not null.
 
     Returns
     -------
@@ -266,7 +282,7 @@ def _resolve(path, overrides, others=None):
     """The yaml's tree, options and references filled in.
 
     ``others`` are options that take the place of the command line's, for keys
-    that the yaml has.
+    that the yaml has and that are not null.
     """
     try:
         wanted = YAML().load(overrides) or {}
@@ -274,13 +290,20 @@ def _resolve(path, overrides, others=None):
             raise ValueError(f"options are --key=value, not {wanted!r}.")
         with open(path, encoding="utf-8") as file:
             there = YAML().load(file)
-            also = {k: v for k, v in (others or {}).items() if k in there}
+            given = {**there, **wanted}
+            also = {
+                key: value
+                for key, value in (others or {}).items()
+                if key in there and given[key] is not None
+            }
             file.seek(0)
             resolved = resolve_references(
                 file, {**wanted, **also}, overrides_must_match=True
             )
     except OSError as error:
         raise EvidenceError(f"{path} cannot be read: {error}") from error
+    except DuplicateKeyError as error:
+        raise EvidenceError(f"Given twice: {error.problem}.") from error
     except (KeyError, ValueError, YAMLError) as error:
         reason = error.args[0] if isinstance(error, KeyError) else error
         raise EvidenceError(f"{path}: {reason}") from error

@@ -75,7 +75,7 @@ def test_pairs_of_librispeech(tree, tmp_path):
 
 def test_pairs_of_manifests_keep_only_what_is_read(tmp_path):
     for name in ("train", "valid", "test"):
-        entry = {"wav": "{data_root}/a.wav", "length": 1.0, "wrd": "hi {x}"}
+        entry = {"wav": f"{{data_root}}/{name}.wav", "length": 1.0}
         entry = {**entry, "wrd": "hi", "emo": "happy"}
         (tmp_path / f"{name}.json").write_text(json.dumps({name: entry}))
     prepare_pairs("manifests", tmp_path, tmp_path / "out")

@@ -192,16 +192,20 @@ def test_everything_unsound_is_named(clip):
     with pytest.raises(CorpusError) as caught:
         check_splits(
             {
-                "train": [clip("a"), clip("b")],
+                "train": [clip("a", wav="1.wav"), clip("b", wav="2.wav")],
                 "valid": [],
-                "test": [clip("a"), clip("c", emo="angry")],
+                "test": [
+                    clip("a", wav="3.wav"),
+                    clip("c", wav="./2.wav", emo="angry"),
+                ],
             }
         )
     assert str(caught.value).splitlines() == [
-        "The split is not sound (3 problems):",
+        "The split is not sound (4 problems):",
         "  valid is empty",
         "  test has label angry, train does not",
         "  a is in train and in test",
+        "  audio file 2.wav is in train and in test",
     ]
 
 

@@ -241,6 +241,22 @@ def test_model_says_the_same_of_kept_frames(
     assert torch.allclose(kept.embedding, heard.embedding, atol=1e-4)
 
 
+def test_damaged_entry_is_named(make_cache, wavs):
+    cache = make_cache()
+    fill(cache, wavs[:1])
+    (entry,) = cache.folder.glob("*.npy")
+    for size in (200, 50, 0):
+        with open(entry, "r+b") as file:
+            file.truncate(size)
+        with pytest.raises(CacheError, match=f"{entry.name} is damaged"):
+            cache.load_batch(wavs[:1])
+
+
+def test_a_precision_that_numpy_does_not_have(make_cache):
+    with pytest.raises(CacheError, match="cache_dtype is bfloat16"):
+        make_cache(dtype="bfloat16")
+
+
 def test_missing_file_is_named(make_cache, tmp_path):
     with pytest.raises(AudioError, match="gone.wav does not exist"):
         fill(make_cache(), [tmp_path / "gone.wav"])

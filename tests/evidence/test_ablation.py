@@ -130,6 +130,17 @@ def test_every_row_is_cross_validated_with_its_options(ablate):
     assert state["options"]["script"] == "other.py"
 
 
+def test_what_a_row_sets_is_the_rows(ablate):
+    ablate("--width", "10", "--size=3", folds=[1])
+    said = [
+        Path("out", row, "fold_1/1/calls.txt").read_text().split()
+        for row in ("default", "width_half")
+    ]
+    assert ["--width" in words for words in said] == [True, False]
+    assert ["--width=48" in words for words in said] == [False, True]
+    assert all("--size=3" in words for words in said)
+
+
 def test_a_row_has_its_size_its_time_and_its_difference(ablate):
     # Recalls fold / 4 and seed / 4, but the first row's fold 1 gets one more.
     script = TRAIN.replace(

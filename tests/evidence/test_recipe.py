@@ -48,7 +48,14 @@ def test_the_same_seed_builds_the_same_weights():
 
 
 @pytest.mark.parametrize(
-    "argument", ["--width=95", "--seed=1", "--data_folder=x", "--device=cuda"]
+    "argument",
+    [
+        "--width=95",
+        "--seed=1",
+        "--data_folder=x",
+        "--device=cuda",
+        "--cache_folder=null",
+    ],
 )
 def test_what_decides_a_result_is_told_apart(recipe, argument):
     assert recipe(argument).decisive() != recipe().decisive()
@@ -60,6 +67,16 @@ def test_what_decides_a_result_is_told_apart(recipe, argument):
 )
 def test_what_does_not_decide_it_is_not(recipe, argument):
     assert recipe(argument).decisive() == recipe().decisive()
+
+
+def test_what_ones_own_list_holds_decides(tmp_path):
+    table = tmp_path / "a.csv"
+    found = []
+    for text in ("a.wav,sad", "a.wav,sad", "a.wav,glad"):
+        table.write_text(text)
+        options = ["--data_folder=x", f"--csv_file={table}"]
+        found.append(Recipe(IEMOCAP / "manifest.yaml", options).decisive())
+    assert found[0] == found[1] != found[2]
 
 
 def test_what_decides_can_be_written_and_read(recipe):

@@ -10,9 +10,9 @@ from runs import IEMOCAP, ROOT, demo, train
 from qieemo_sb.corpora.iemocap import prepare_iemocap
 
 
-def refused(recipe, *arguments):
+def refused(recipe, *arguments, **script):
     """Run train.py, which must stop by itself → what it printed."""
-    code, printed = train(recipe, *arguments)
+    code, printed = train(recipe, *arguments, **script)
     assert code == 1
     assert "Going into epoch" not in printed
     assert "Traceback" not in printed
@@ -101,6 +101,32 @@ def test_checkpoints_of_another_fold(corpus, tmp_path):
     printed = refused(IEMOCAP, *demo(corpus, tmp_path))
     assert "fold: 6 before, now 5" in printed
     assert "another output_folder" in printed
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--fodl=2"], "fodl"),
+        (["--fold=2", "--fold=3"], 'Given twice: found duplicate key "fold"'),
+        (["--number_of_epochs=0"], "number_of_epochs is 0"),
+    ],
+)
+def test_options_that_cannot_be(corpus, tmp_path, options, message):
+    printed = refused(IEMOCAP, *demo(corpus, tmp_path, epochs=3)[:3], *options)
+    assert message in printed.splitlines()[-1]
+
+
+def test_a_yaml_that_is_not_there():
+    for script in ("train.py", "train_ppg.py"):
+        printed = refused(IEMOCAP, "hparams/gone.yaml", script=script)
+        assert "hparams/gone.yaml cannot be read" in printed
+
+
+def test_a_refusal_leaves_the_record_of_a_run_as_it_was(corpus, tmp_path):
+    test_checkpoints_of_another_fold(corpus, tmp_path)
+    before = (tmp_path / "hyperparams.yaml").read_text()
+    refused(IEMOCAP, *demo(corpus, tmp_path), "--seed=3")
+    assert (tmp_path / "hyperparams.yaml").read_text() == before
 
 
 def test_a_block_that_the_encoder_does_not_have(corpus, tmp_path):

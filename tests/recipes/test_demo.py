@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -122,6 +123,26 @@ def test_a_finished_run_is_not_trained_again(run, corpus):
     assert code == 0, printed
     assert "Going into epoch" not in printed
     assert (run / "metrics.json").read_text() == before
+
+
+def test_a_trial_leaves_what_a_run_measured(run, corpus, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    code, printed = train(IEMOCAP, *demo(corpus, copy), "--debug")
+    assert code == 0, printed
+    for name in ("metrics.json", "predictions.csv", "model/model.safetensors"):
+        assert (copy / name).read_bytes() == (run / name).read_bytes()
+        assert (copy / "debug" / name).exists()
+
+
+def test_the_epoch_that_is_tested_is_told(run):
+    lines = (run / "train_log.txt").read_text().splitlines()
+    epochs = [line for line in lines if line.startswith("epoch: ")]
+    reached = [float(line.split("valid UA: ")[1]) for line in epochs]
+    # Of equals, the checkpointer keeps the later.
+    best = max(range(len(reached)), key=lambda i: (reached[i], i)) + 1
+    tests = [line for line in lines if "test WA: " in line]
+    assert tests
+    assert all(line.startswith(f"best epoch: {best} ") for line in tests)
 
 
 @pytest.mark.parametrize("options", [[], ["--ckpt_interval_steps=2"]])

@@ -151,6 +151,20 @@ def test_what_chooses_nothing_trains_on_all_that_is_not_tested(
     assert {u.session for u in test} == {3}
 
 
+def test_what_chooses_nothing_divides_ones_own_corpus(corpus, table, tmp_path):
+    recipe = Recipe(
+        IEMOCAP / "hparams/manifest.yaml",
+        [
+            f"--data_folder={corpus}",
+            f"--csv_file={table}",
+            "--emotions=[calm, upset, glad]",
+        ],
+    )
+    train, test = read_fold(recipe, 1, tmp_path)
+    assert len(train) + len(test) == sum(1 for _ in open(table)) - 1
+    assert not {u.spk_id for u in train} & {u.spk_id for u in test}
+
+
 def test_functionals_have_the_command_line_and_metrics_of_train_py(
     corpus, tmp_path, monkeypatch
 ):

@@ -55,5 +55,19 @@ def test_a_csv_is_trained_on_with_its_own_labels_and_the_cache_serves_again(
     assert repeated == metrics
 
 
+def test_labels_may_be_numbers(corpus, table, whisper, tmp_path):
+    numbered = tmp_path / "numbered.csv"
+    text = table.read_text()
+    for i, label in enumerate(LABELS):
+        text = text.replace(f",{label},", f",{i},")
+    numbered.write_text(text)
+    options = arguments(corpus, numbered, whisper, tmp_path)
+    options[6] = "--emotions=[0, 1, 2]"
+    code, printed = train(IEMOCAP, *options)
+    assert code == 0, printed
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["labels"] == ["0", "1", "2"]
+
+
 def cache_files(folder):
     return list((folder / "cache").glob("*/*.npy"))

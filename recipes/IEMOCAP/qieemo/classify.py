@@ -13,9 +13,11 @@ Authors
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
+
+from qieemo_sb.corpora.utterance import read_json, read_manifest
+from qieemo_sb.sound import AudioError, check_file
 
 from speechbrain.inference.classifiers import EncoderClassifier
 
@@ -30,12 +32,12 @@ LEFT = (
 
 def held_out_files(run):
     """One file of each emotion that the run was tested on → {path: emotion}."""
-    entries = json.loads((run / "test.json").read_text(encoding="utf-8"))
-    options = json.loads((run / "prepare.json").read_text(encoding="utf-8"))
+    if not (run / "prepare.json").exists():
+        sys.exit(f"{run} prepared no corpus: name audio files to classify.")
+    folder = Path(read_json(run / "prepare.json")["data_folder"])
     chosen = {}
-    for entry in entries.values():
-        wav = entry["wav"].replace("{data_root}", options["data_folder"])
-        chosen.setdefault(entry["emo"], wav)
+    for utterance in read_manifest(run / "test.json", ("wav", "emo")):
+        chosen.setdefault(utterance.emo, str(folder / utterance.wav))
     return {wav: emotion for emotion, wav in chosen.items()}
 
 
@@ -43,10 +45,15 @@ def main(run, wavs):
     """Classify files and list what the run left."""
     if not (run / "model").is_dir():
         sys.exit(f"{run} has no model: run train.py to its end first.")
+    spoken = dict.fromkeys(wavs) or held_out_files(run)
+    try:
+        for wav in spoken:
+            check_file(wav)
+    except AudioError as error:
+        sys.exit(str(error))
     classifier = EncoderClassifier.from_hparams(
         source=str(run / "model"), run_opts={"device": "cpu"}
     )
-    spoken = dict.fromkeys(wavs) or held_out_files(run)
     print("\nAnswers of SpeechBrain's EncoderClassifier:")
     for wav, emotion in spoken.items():
         _, score, _, text_lab = classifier.classify_file(wav)

@@ -18,14 +18,13 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
-import pydoc
 import random
 import sys
 from collections import Counter
 from pathlib import Path
 
 import torch
-from hyperpyyaml import load_hyperpyyaml, resolve_references
+from hyperpyyaml import load_hyperpyyaml
 from qieemo_sb import plots
 from qieemo_sb.adaptation import HEARD, Heard, TrainingSpeakers, adapted
 from qieemo_sb.audio import AudioError, read_audio
@@ -34,7 +33,8 @@ from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.card import model_card
 from qieemo_sb.corpora.utterance import CorpusError, read_manifest
 from qieemo_sb.encoders.cache import CacheError, EncoderCache
-from qieemo_sb.evidence.options import keep_options
+from qieemo_sb.evidence.options import keep_data, keep_options
+from qieemo_sb.evidence.recipe import Recipe
 from qieemo_sb.frames import (
     FRAME_HOP,
     SAMPLE_RATE,
@@ -47,7 +47,6 @@ from qieemo_sb.reader import check_tokens
 from qieemo_sb.sampler import loader_options
 from qieemo_sb.scoring import Scores, write_metrics, write_predictions
 from qieemo_sb.tokens.base import TokenError, transcript_problem
-from ruamel.yaml import YAML
 from tqdm import tqdm
 
 import speechbrain as sb
@@ -158,9 +157,25 @@ class EmotionBrain(sb.Brain):
         torch.manual_seed(seed)
 
     def on_stage_start(self, stage, epoch=None):
-        """Start a fresh score sheet."""
+        """Set the learning rates, or start a fresh score sheet."""
         if stage != sb.Stage.TRAIN:
             self.scores, self.heard = Scores(), Heard()
+            return
+        # Not after an epoch for the next: more epochs change what comes next.
+        schedules = {
+            "lobes": self.hparams.lr_annealing,
+            "encoder": self.hparams.encoder_lr_annealing,
+        }
+        for name, optimizer in self.optimizers_dict.items():
+            update_learning_rate(optimizer, schedules[name](epoch)[0])
+
+    def _should_save_intra_epoch_ckpt(self, *since):
+        """Save when SpeechBrain would, but not between a step's batches.
+
+        What they have added to the gradients so far is in no checkpoint.
+        """
+        whole = self.step % self.grad_accumulation_factor == 0
+        return whole and super()._should_save_intra_epoch_ckpt(*since)
 
     def on_evaluate_start(self, max_key=None, min_key=None):
         """Load the best checkpoint, and measure the training speakers by it."""
@@ -226,14 +241,7 @@ class EmotionBrain(sb.Brain):
             self.checkpointer.add_recoverable(f"{name}_opt", optimizer)
 
     def _end_epoch(self, epoch, stats):
-        """Anneal, log, decide whether to stop, and save, in this order."""
-        schedules = {
-            "lobes": self.hparams.lr_annealing,
-            "encoder": self.hparams.encoder_lr_annealing,
-        }
-        for name, optimizer in self.optimizers_dict.items():
-            rate, new_rate = schedules[name](epoch)
-            update_learning_rate(optimizer, new_rate)
+        """Log, decide whether to stop, and save, in this order."""
         self.hparams.train_logger.log_stats(
             {"epoch": epoch, "lr": self.hparams.lr_annealing(epoch)[0]},
             train_stats={"loss": self.train_loss},
@@ -241,25 +249,29 @@ class EmotionBrain(sb.Brain):
         )
         # Before saving: a resumed run has to know how long nothing got better.
         self.hparams.epoch_counter.update_metric(stats["UA"])
-        self.checkpointer.save_and_keep_only(meta=stats, max_keys=["UA"])
+        meta = {**stats, "epoch": epoch}
+        self.checkpointer.save_and_keep_only(meta=meta, max_keys=["UA"])
 
     def _end_test(self, summary, stats):
         """Write what DESIGN promises that a run leaves."""
+        tested = self.checkpointer.find_checkpoint(max_key="UA")
         self.hparams.train_logger.log_stats(
-            {"best epoch": self.hparams.epoch_counter.best_limit},
-            test_stats=stats,
+            {"best epoch": tested.meta["epoch"]}, test_stats=stats
         )
         if if_main_process():
+            folder = Path(self.hparams.output_folder)
+            if self.debug and (folder / "metrics.json").exists():
+                folder = folder / "debug"  # a run's results are worth more
             if self.hparams.speakers is not None:
                 model = self.hparams.model
                 curve = self.heard.curve(model.classifier, model.speaker_model)
                 summary["adaptation"] = curve
-            write_results(self.hparams, self.scores, summary)
+            write_results(folder, self.hparams, self.scores, summary)
 
 
-def write_results(hparams, scores, summary):
+def write_results(folder, hparams, scores, summary):
     """metrics.json, predictions.csv, confusion.png and the bundle."""
-    folder, emotions = Path(hparams.output_folder), hparams.emotions
+    emotions = hparams.emotions
     facts = {
         "corpus": hparams.corpus,
         "fold": hparams.fold,
@@ -299,15 +311,19 @@ def dataio_prep(hparams):
     dict
         "train", "valid" and "test" → DynamicItemDataset.
     """
-    splits = ("train", "valid", "test")
-    for split in splits:  # with --skip_prep they may be anyone's
-        read_manifest(hparams[f"{split}_annotation"], ("wav", "length", "emo"))
+    files = {
+        split: hparams[f"{split}_annotation"]
+        for split in ("train", "valid", "test")
+    }
+    for file in files.values():  # with --skip_prep they may be anyone's
+        read_manifest(file, required=("wav", "length", "emo"))
+    run_on_main(keep_data, args=[hparams["save_folder"], files])
     datasets = {
         split: sb.dataio.dataset.DynamicItemDataset.from_json(
-            json_path=hparams[f"{split}_annotation"],
+            json_path=file,
             replacements={"data_root": hparams["data_folder"]},
         )
-        for split in splits
+        for split, file in files.items()
     }
     check_labels(hparams, datasets)
     hparams["label_encoder"] = make_label_encoder(hparams)
@@ -483,16 +499,6 @@ def class_weights(hparams, train):
     return shares.sum() / (len(emotions) * shares.clamp(min=1))
 
 
-def stop_without_data(hparams_file, overrides):
-    """Say how to get the corpus before anything is built or downloaded."""
-    with open(hparams_file, encoding="utf-8") as fin:
-        tree = YAML().load(resolve_references(fin, overrides))
-    if tree["data_folder"] is None and not tree["skip_prep"]:
-        name = tree["prepare"].tag.value.removeprefix("!name:")
-        prepare = pydoc.locate(name)
-        prepare(data_folder=None, output_folder=tree["output_folder"])
-
-
 def main(hparams, run_opts):
     """Prepare, train, test."""
     if run_opts["jit"] or run_opts["jit_module_keys"]:
@@ -501,6 +507,7 @@ def main(hparams, run_opts):
         if hparams.get("make_corpus"):
             run_on_main(hparams["make_corpus"])
         run_on_main(hparams["prepare"])
+    hparams["emotions"] = [str(emotion) for emotion in hparams["emotions"]]
     if hparams["spec_augmentation"]:
         hparams["model"].encoder.spec_augment = hparams["spec_augment"]
     # Where the Brain will be: the cache is filled before there is one.
@@ -560,9 +567,11 @@ if __name__ == "__main__":
     # Initialize ddp (useful only for multi-GPU DDP training).
     sb.utils.distributed.ddp_init_group(run_opts)
 
+    # Say what is wrong, or how to get the corpus, before anything is built.
     try:
-        stop_without_data(hparams_file, overrides)
-    except ValueError as error:  # a CorpusError, or a !PLACEHOLDER
+        arguments = [word for word in sys.argv[1:] if word != hparams_file]
+        Recipe(hparams_file, arguments).check_data()
+    except ValueError as error:  # an EvidenceError or a CorpusError
         sys.exit(f"\n{error}")
 
     # Load hyperparameters file with command-line overrides.
@@ -572,16 +581,17 @@ if __name__ == "__main__":
     except (ValueError, OSError) as error:  # parts that do not fit, or lack
         sys.exit(f"\n{error}")
 
-    # Create experiment directory
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
     try:
+        # First: a refused run leaves the one that is there as it was.
         run_on_main(
             keep_options,
             args=[hparams["save_folder"], hparams_file, overrides],
+        )
+        # Create experiment directory
+        sb.create_experiment_directory(
+            experiment_directory=hparams["output_folder"],
+            hyperparams_to_save=hparams_file,
+            overrides=overrides,
         )
         main(hparams, run_opts)
     except (

@@ -32,7 +32,8 @@ from qieemo_sb.bundle import BundleError, save_bundle
 from qieemo_sb.card import reader_card
 from qieemo_sb.corpora.utterance import CorpusError, read_manifest
 from qieemo_sb.encoders.cache import CacheError, EncoderCache
-from qieemo_sb.evidence.options import keep_options
+from qieemo_sb.evidence.options import keep_data, keep_options
+from qieemo_sb.evidence.recipe import Recipe
 from qieemo_sb.files import replacing
 from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
@@ -103,11 +104,27 @@ class ReadingBrain(sb.Brain):
         if stage != sb.Stage.TRAIN:
             self.cer = self.hparams.error_rate_computer()
             self.wer = self.hparams.error_rate_computer()
-        elif "encoder" in self.optimizers_dict:
+            return
+        # Not after an epoch for the next: more epochs change what comes next.
+        schedules = {
+            "head": self.hparams.lr_annealing,
+            "encoder": self.hparams.encoder_lr_annealing,
+        }
+        for name, optimizer in self.optimizers_dict.items():
+            update_learning_rate(optimizer, schedules[name](epoch)[0])
+        if "encoder" in self.optimizers_dict:
             learns = epoch > self.hparams.warmup_epochs
             for group in self.encoder_optimizer.param_groups:
                 for parameter in group["params"]:
                     parameter.requires_grad_(learns)
+
+    def _should_save_intra_epoch_ckpt(self, *since):
+        """Save when SpeechBrain would, but not between a step's batches.
+
+        What they have added to the gradients so far is in no checkpoint.
+        """
+        whole = self.step % self.grad_accumulation_factor == 0
+        return whole and super()._should_save_intra_epoch_ckpt(*since)
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Log an epoch, keep the best model, write the results."""
@@ -124,22 +141,15 @@ class ReadingBrain(sb.Brain):
         if stage == sb.Stage.VALID:
             self.end_epoch(epoch, stats)
         else:
+            tested = self.checkpointer.find_checkpoint(min_key="CER")
             self.hparams.train_logger.log_stats(
-                {"best epoch": self.hparams.epoch_counter.best_limit},
-                test_stats=stats,
+                {"best epoch": tested.meta["epoch"]}, test_stats=stats
             )
             if if_main_process():
                 write_results(self.hparams, self.cer, self.wer)
 
     def end_epoch(self, epoch, stats):
-        """Anneal, log, decide whether to stop, and save, in this order."""
-        schedules = {
-            "head": self.hparams.lr_annealing,
-            "encoder": self.hparams.encoder_lr_annealing,
-        }
-        for name, optimizer in self.optimizers_dict.items():
-            rate, new_rate = schedules[name](epoch)
-            update_learning_rate(optimizer, new_rate)
+        """Log, decide whether to stop, and save, in this order."""
         self.hparams.train_logger.log_stats(
             {"epoch": epoch, "lr": self.hparams.lr_annealing(epoch)[0]},
             train_stats={"loss": self.train_loss},
@@ -147,7 +157,8 @@ class ReadingBrain(sb.Brain):
         )
         # Before saving: a resumed run has to know how long nothing got better.
         self.hparams.epoch_counter.update_metric(stats["CER"])
-        self.checkpointer.save_and_keep_only(meta=stats, min_keys=["CER"])
+        meta = {**stats, "epoch": epoch}
+        self.checkpointer.save_and_keep_only(meta=meta, min_keys=["CER"])
 
     def _compile(self):
         """Compile what gains by it, not every module as SpeechBrain does."""
@@ -206,15 +217,19 @@ def dataio_prep(hparams):
     dict
         "train", "valid" and "test" → DynamicItemDataset.
     """
-    splits = ("train", "valid", "test")
-    for split in splits:  # with --skip_prep they may be anyone's
-        read_manifest(hparams[f"{split}_annotation"], ("wav", "length", "wrd"))
+    files = {
+        split: hparams[f"{split}_annotation"]
+        for split in ("train", "valid", "test")
+    }
+    for file in files.values():  # with --skip_prep they may be anyone's
+        read_manifest(file, required=("wav", "length", "wrd"))
+    run_on_main(keep_data, args=[hparams["save_folder"], files])
     datasets = {
         split: sb.dataio.dataset.DynamicItemDataset.from_json(
-            json_path=hparams[f"{split}_annotation"],
+            json_path=file,
             replacements={"data_root": hparams[f"{split}_folder"]},
         )
-        for split in splits
+        for split, file in files.items()
     }
     tokenizer = hparams["tokenizer"]
     tokenizer.fit(e["wrd"] for e in datasets["train"].data.values())
@@ -360,21 +375,24 @@ if __name__ == "__main__":
 
     # Load hyperparameters file with command-line overrides.
     try:
+        arguments = [word for word in sys.argv[1:] if word != hparams_file]
+        Recipe(hparams_file, arguments)  # says what is wrong in words
         with open(hparams_file, encoding="utf-8") as fin:
             hparams = load_hyperpyyaml(fin, overrides)
     except (ValueError, OSError) as error:  # parts that do not fit, or lack
         sys.exit(f"\n{error}")
 
-    # Create experiment directory
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
     try:
+        # First: a refused run leaves the one that is there as it was.
         run_on_main(
             keep_options,
             args=[hparams["save_folder"], hparams_file, overrides],
+        )
+        # Create experiment directory
+        sb.create_experiment_directory(
+            experiment_directory=hparams["output_folder"],
+            hyperparams_to_save=hparams_file,
+            overrides=overrides,
         )
         main(hparams, run_opts)
     except (
