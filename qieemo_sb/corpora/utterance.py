@@ -14,6 +14,7 @@ Authors
 
 import json
 import logging
+import math
 import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -277,10 +278,20 @@ def _entry_problems(entry: object, required: tuple[str, ...]) -> list[str]:
 def _has_type(key: str, value: object) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if key == "length":
-        return number and value >= 0
+        return _seconds(value) >= 0
     if key == "wav":
         return isinstance(value, str) and value.strip() != ""
     return isinstance(value, str) or (key == "session" and number)
+
+
+def _seconds(value: object) -> float:
+    """A length, which SpeechBrain's manifests also have as text; or NaN."""
+    if isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _expected(key: str) -> str:
@@ -295,8 +306,9 @@ def _from_entry(utt_id: str, entry: dict) -> Utterance:
         for key, value in entry.items()
         if key in FIELDS
     }
-    wav = _unescape(entry.get("wav", "").removeprefix(DATA_ROOT))
-    return Utterance(utt_id, **{"length": 0.0, "emo": "", **known, "wav": wav})
+    known["length"] = _seconds(entry.get("length", 0.0))
+    known["wav"] = _unescape(entry.get("wav", "").removeprefix(DATA_ROOT))
+    return Utterance(utt_id, **{"emo": "", **known})
 
 
 def measure(

@@ -163,6 +163,16 @@ def test_missing_manifest_is_named(tmp_path):
 # -- Audio
 
 
+@pytest.mark.parametrize("length", ["1.76", "1", 1.76, 1])
+def test_a_length_may_be_text(tmp_path, length):
+    # As in the samples that SpeechBrain's own tests take.
+    path = write_text(
+        tmp_path, json.dumps({"a": {"wav": "a.wav", "length": length}})
+    )
+    (found,) = read_manifest(path, required=("wav",))
+    assert found.length == float(length)
+
+
 def test_lengths_are_measured(tmp_path, sound, clip):
     (tmp_path / "a.wav").write_bytes(sound)
     assert measure([clip("a", length=99.0)], tmp_path) == [
