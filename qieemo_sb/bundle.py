@@ -331,7 +331,9 @@ def load_bundle(
     source = str(source)
     try:
         path = Path(fetch(hparams_file, source, savedir, **where))
-    except OSError as error:  # of the hub, all of them
+    except OSError as error:
+        if Path(source).is_dir():  # then it is savedir that cannot be used
+            raise
         raise BundleError(
             f"There is no folder {source} here, and the hub does not give "
             f"{hparams_file} of a model of that name: {error}"

@@ -278,7 +278,7 @@ def _entry_problems(entry: object, required: tuple[str, ...]) -> list[str]:
 def _has_type(key: str, value: object) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if key == "length":
-        return _seconds(value) >= 0
+        return 0 <= _seconds(value) < math.inf
     if key == "wav":
         return isinstance(value, str) and value.strip() != ""
     return isinstance(value, str) or (key == "session" and number)

@@ -263,7 +263,7 @@ def ablate(
 def _joined(own, common):
     """Options of a row, and of the common ones those that it does not set."""
     names, joined = {option.split("=")[0] for option in own}, list(own)
-    taken = False  # whether the value that may follow an option is taken
+    taken = True  # whether what follows, the value of an option, is taken
     for word in common:
         if word.startswith("--"):
             taken = word.split("=")[0] not in names

@@ -58,7 +58,8 @@ class Moments(NamedTuple):
         return (x - self.mean) * (self.variance + EPSILON).rsqrt()
 
 
-# What is known of a speaker may be kept: torch.load then needs no pickle.
+# What is known of a speaker may be kept: torch.load takes it with its default
+# of weights_only, which builds nothing that is not named so.
 torch.serialization.add_safe_globals([Moments])
 
 

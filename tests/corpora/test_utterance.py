@@ -125,6 +125,7 @@ def test_missing_keys_are_named_all_at_once(tmp_path):
     [
         ('{"length": "long"}', "'length' is 'long', a number of seconds"),
         ('{"length": -1}', "'length' is -1, a number of seconds"),
+        ('{"length": "inf"}', "'length' is 'inf', a number of seconds"),
         ('{"emo": 3}', "'emo' is 3, a text is expected"),
         ('{"wrd": null}', "'wrd' is None, a text is expected"),
         ('"a.wav"', "an object {...} is expected"),
