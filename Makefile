@@ -50,7 +50,7 @@ format: $(STAMP)
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-$(STAMP): setup.py pyproject.toml qieemo_sb/version.py $(FRESH)
+$(STAMP): setup.py pyproject.toml qieemo_sb/__init__.py $(FRESH)
 	@echo 'Installing into $(VENV): some minutes, once ...'
 	@rm -f $@
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory fresh

@@ -18,7 +18,7 @@ def read(path: str) -> str:
 
 
 # Read, not imported: importing the package needs what is yet to be installed.
-VERSION = re.search(r'__version__ = "(.+)"', read("qieemo_sb/version.py"))[1]
+VERSION = re.search(r'__version__ = "(.+?)"', read("qieemo_sb/__init__.py"))[1]
 
 REQUIRED = [
     "speechbrain>=1.1.2",
@@ -71,7 +71,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["qieemo_sb", "qieemo_sb.*"]),
-    package_data={"qieemo_sb": ["hparams/*.yaml"]},
+    package_data={"qieemo_sb": ["serving/*.yaml"]},
     install_requires=REQUIRED,
     extras_require={
         "demo": DEMO,

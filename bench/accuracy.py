@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import timing
 
-from qieemo_sb.export.folder import export_onnx
-from qieemo_sb.inference import EncoderClassifier
-from qieemo_sb.onnx_classifier import OnnxClassifier
+from qieemo_sb.serving.onnx.classifier import OnnxClassifier
+from qieemo_sb.serving.onnx.export import export_onnx
+from qieemo_sb.serving.speechbrain import EncoderClassifier
 
 
 def main(arguments=None):

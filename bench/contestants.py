@@ -30,7 +30,6 @@ from transformers import (
     pipeline,
 )
 
-from qieemo_sb.bundle import save_bundle
 from qieemo_sb.encoders.whisper import LogMel, WhisperEncoder
 from qieemo_sb.frames import (
     SAMPLE_RATE,
@@ -38,16 +37,15 @@ from qieemo_sb.frames import (
     absolute_lengths,
     num_frames,
 )
-from qieemo_sb.inference import EncoderClassifier
-from qieemo_sb.linear import speed_up
-from qieemo_sb.lobes.block_statistics import BlockStatistics
+from qieemo_sb.lobes.blocks import BlockMixer
 from qieemo_sb.lobes.classifier import Classifier
-from qieemo_sb.lobes.cma import CMA
-from qieemo_sb.lobes.mixer import BlockMixer
-from qieemo_sb.lobes.mmf import MMF
-from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
+from qieemo_sb.lobes.fusion import CMA, MMF
+from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling, BlockStatistics
 from qieemo_sb.lobes.ppg import PPGHead
 from qieemo_sb.model import Qieemo
+from qieemo_sb.serving.bundle import save_bundle
+from qieemo_sb.serving.onednn import speed_up
+from qieemo_sb.serving.speechbrain import EncoderClassifier
 
 EMOTIONS = ["ang", "hap", "neu", "sad"]
 N_TOKENS, WIDTH = 29, 96  # as the recipe's
@@ -103,8 +101,8 @@ class Exported:
     int8 = False
 
     def __init__(self, whisper, threads):
-        from qieemo_sb.export.folder import export_onnx
-        from qieemo_sb.onnx_classifier import OnnxClassifier
+        from qieemo_sb.serving.onnx.classifier import OnnxClassifier
+        from qieemo_sb.serving.onnx.export import export_onnx
 
         with tempfile.TemporaryDirectory() as folder:
             bundle = save_model(whisper, Path(folder) / "bundle")

@@ -19,7 +19,7 @@ import timing
 from contestants import save_model
 
 from qieemo_sb.frames import SAMPLE_RATE
-from qieemo_sb.inference import EncoderClassifier
+from qieemo_sb.serving.speechbrain import EncoderClassifier
 
 SECONDS = [1, 10, 60, 600, 7200]
 BATCHES = [1, 2, 4, 8, 16, 32]

@@ -18,7 +18,7 @@ import torch
 
 from qieemo_sb.encoders.whisper import WhisperEncoder
 from qieemo_sb.frames import num_frames
-from qieemo_sb.linear import Linear, speed_up
+from qieemo_sb.serving.onednn import Linear, speed_up
 
 BATCH = 16
 LIMITS = ("MKL", "oneDNN")

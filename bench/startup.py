@@ -24,8 +24,8 @@ import soundfile
 import timing
 from contestants import save_model
 
-from qieemo_sb.export.folder import export_onnx
 from qieemo_sb.frames import SAMPLE_RATE
+from qieemo_sb.serving.onnx.export import export_onnx
 
 CHILD = """
 import json, sys, time

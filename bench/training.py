@@ -22,8 +22,8 @@ import timing
 import torch
 from contestants import EMOTIONS, SpeechBrainLobe, make_model
 
-from qieemo_sb.encoders.cache import EncoderCache
 from qieemo_sb.frames import FRAME_SECONDS, SAMPLE_RATE
+from qieemo_sb.training.cache import EncoderCache
 
 BATCH = 8
 CROP_SECONDS = 2.0  # the recipe's

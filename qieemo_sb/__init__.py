@@ -7,11 +7,11 @@ used: ``import qieemo_sb`` itself costs nothing.
 
 import importlib
 
-from qieemo_sb.version import __version__
+__version__ = "0.1.0"  # read by setup.py, too
 
 _WHERE = {
-    "EncoderClassifier": "qieemo_sb.inference",
-    "OnnxClassifier": "qieemo_sb.onnx_classifier",
+    "EncoderClassifier": "qieemo_sb.serving.speechbrain",
+    "OnnxClassifier": "qieemo_sb.serving.onnx.classifier",
     "Qieemo": "qieemo_sb.model",
 }
 

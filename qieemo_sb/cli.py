@@ -1,8 +1,4 @@
-"""The command ``qieemo``: a trained model on the command line.
-
-Authors
- * The Qieemo-SB authors 2026
-"""
+"""The command ``qieemo``: a trained model on the command line."""
 
 import argparse
 import math
@@ -11,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from qieemo_sb.version import __version__
+from qieemo_sb import __version__
+from qieemo_sb.errors import AudioError, ModelFolderError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,7 +97,7 @@ def _run(options):
 def _export(model, folder, int8):
     """Export a model."""
     try:
-        from qieemo_sb.export.folder import export_onnx
+        from qieemo_sb.serving.onnx.export import export_onnx
 
         print(export_onnx(model, folder, int8))
     except (ValueError, ImportError, OSError) as error:
@@ -109,7 +106,7 @@ def _export(model, folder, int8):
 
 
 def _fail(error):
-    """Say why a model cannot be used: BundleError and the like."""
+    """Say why a model cannot be used: ModelFolderError and the like."""
     if getattr(error, "name", None) == "onnx":
         error = "onnx is needed: pip install 'qieemo-sb[onnx]'"
     print(error, file=sys.stderr)
@@ -119,7 +116,6 @@ def _fail(error):
 def _predict(model, wavs, device):
     """Classify files; one that cannot be used does not stop the others."""
     # Imported here: `qieemo --help` need not wait for numpy.
-    from qieemo_sb.sound import AudioError
 
     try:
         classify = _load(model, device)
@@ -139,16 +135,15 @@ def _predict(model, wavs, device):
 
 def _converse(model, wavs, device):
     """Classify files of one speaker, adapted to them."""
-    from qieemo_sb.folder import GRAPH, BundleError
-    from qieemo_sb.sound import AudioError
+    from qieemo_sb.serving.folder import GRAPH
 
     try:
         if (Path(model) / GRAPH).exists():
-            raise BundleError(
+            raise ModelFolderError(
                 f"{model} is an export, which cannot adapt to a speaker: give "
                 "the model that it was made of, or leave --same-speaker out."
             )
-        from qieemo_sb.inference import EncoderClassifier
+        from qieemo_sb.serving.speechbrain import EncoderClassifier
 
         # A path: a name that is mistyped is not to be looked up on a hub.
         classifier = EncoderClassifier.from_hparams(
@@ -174,7 +169,7 @@ def _load(folder, device):
     An export is run without torch, a bundle without SpeechBrain: to import
     them takes longer than to answer.
     """
-    from qieemo_sb.folder import GRAPH
+    from qieemo_sb.serving.folder import GRAPH
 
     if (Path(folder) / GRAPH).exists():
         return _load_export(folder)
@@ -182,7 +177,7 @@ def _load(folder, device):
 
 
 def _load_export(folder):
-    from qieemo_sb.onnx_classifier import OnnxClassifier
+    from qieemo_sb.serving.onnx.classifier import OnnxClassifier
 
     classifier = OnnxClassifier.from_folder(folder)
 
@@ -196,8 +191,8 @@ def _load_export(folder):
 def _load_bundle(folder, device):
     import torch
 
-    from qieemo_sb.bundle import load_model
-    from qieemo_sb.linear import speed_up
+    from qieemo_sb.serving.bundle import load_model
+    from qieemo_sb.serving.onednn import speed_up
 
     model, labels = load_model(folder)
     speed_up(model.to(_usable(device)))
@@ -231,9 +226,8 @@ def _windows(wav):
     """
     import torch
 
-    from qieemo_sb.audio import audio_seconds, read_windows
+    from qieemo_sb.audio import audio_seconds, read_sound, read_windows
     from qieemo_sb.frames import SAMPLE_RATE, WINDOW_SAMPLES
-    from qieemo_sb.sound import read_sound
 
     if (audio_seconds(wav) or 0) > WINDOW_SAMPLES / SAMPLE_RATE:
         return read_windows(wav)
@@ -242,9 +236,9 @@ def _windows(wav):
 
 def _plot(model, wav, image, text):
     """Draw a file's posteriorgram, alignment and emotion."""
-    from qieemo_sb import plots
-    from qieemo_sb.inference import EncoderClassifier
+    from qieemo_sb.evaluation import plots
     from qieemo_sb.lobes.ppg import align, greedy
+    from qieemo_sb.serving.speechbrain import EncoderClassifier
 
     try:
         classifier = EncoderClassifier.from_hparams(Path(model))

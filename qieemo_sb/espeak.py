@@ -7,9 +7,6 @@ with the time of day), so an utterance would depend on those before it. Here
 every utterance gets a freshly loaded library, a few milliseconds each:
 :func:`speak` returns the same samples for the same arguments, in any order
 and in any process.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 import _ctypes

@@ -1,9 +1,6 @@
 """flite as a function: a second synthesiser, whose voices are recorded people.
 
 Flite is a program of its own (Debian and Ubuntu: ``apt install flite``).
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 import shutil

@@ -3,9 +3,6 @@
 16 000 samples a second, one mel frame a 10 ms hop, one encoder frame a
 20 ms hop. Every other module asks here instead of doing its own division.
 Counting needs no torch: who only counts need not wait for its import.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 from __future__ import annotations

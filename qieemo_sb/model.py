@@ -1,8 +1,4 @@
-"""Qieemo: an ASR encoder, its two views of speech, fusion, and an emotion.
-
-Authors
- * The Qieemo-SB authors 2026
-"""
+"""Qieemo: an ASR encoder, its two views of speech, fusion, and an emotion."""
 
 import dataclasses
 import sys
@@ -14,15 +10,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
 from qieemo_sb.frames import WINDOW_FRAMES, frame_windows
-from qieemo_sb.lobes.block_statistics import BlockStatistics
+from qieemo_sb.lobes.blocks import BlockMixer
 from qieemo_sb.lobes.classifier import Classifier
-from qieemo_sb.lobes.cma import CMA
-from qieemo_sb.lobes.concatenation import Concatenation
-from qieemo_sb.lobes.mixer import BlockMixer
-from qieemo_sb.lobes.mmf import MMF
-from qieemo_sb.lobes.pooling import StatisticsPooling, merge
+from qieemo_sb.lobes.fusion import CMA, MMF, Concatenation
+from qieemo_sb.lobes.pooling import BlockStatistics, StatisticsPooling, merge
 from qieemo_sb.lobes.ppg import PPGHead
-from qieemo_sb.lobes.speaker_model import SpeakerModel
+from qieemo_sb.lobes.speaker import SpeakerModel
 from qieemo_sb.rebuild import Rebuildable
 
 MOMENT = 51  # frames around each frame that its own emotion is read from: 1 s

@@ -1,8 +1,4 @@
-"""Parts that remember how they were built, so a bundle can build them again.
-
-Authors
- * The Qieemo-SB authors 2026
-"""
+"""Parts that remember how they were built, so a bundle can build them again."""
 
 import functools
 import inspect

@@ -7,9 +7,6 @@ to any of these. A stranger's yaml is therefore checked node by node and built
 here, by a loader that knows plain values, whole references and trusted names,
 and never reaches HyperPyYAML. It is still HyperPyYAML, which SpeechBrain's
 own classes read.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 import io
@@ -25,31 +22,31 @@ from ruamel.yaml import events, nodes
 # None of these runs code that its arguments bring.
 TRUSTED = frozenset(
     {
-        "qieemo_sb.bundle.BundleLoader",
+        "qieemo_sb.serving.bundle.BundleLoader",
         "qieemo_sb.encoders.ssl.SSLEncoder",
         "qieemo_sb.encoders.whisper.WhisperEncoder",
-        "qieemo_sb.inference.Embedding",
-        "qieemo_sb.inference.PassThrough",
-        "qieemo_sb.lobes.average.AveragePooling",
-        "qieemo_sb.lobes.block_statistics.BlockStatistics",
+        "qieemo_sb.serving.speechbrain.Embedding",
+        "qieemo_sb.serving.speechbrain.PassThrough",
+        "qieemo_sb.lobes.pooling.AveragePooling",
+        "qieemo_sb.lobes.pooling.BlockStatistics",
         "qieemo_sb.lobes.classifier.Classifier",
-        "qieemo_sb.lobes.cma.CMA",
-        "qieemo_sb.lobes.cma_first.CMAFirst",
-        "qieemo_sb.lobes.concatenation.Concatenation",
-        "qieemo_sb.lobes.mixer.BlockMixer",
-        "qieemo_sb.lobes.mmf.MMF",
+        "qieemo_sb.lobes.fusion.CMA",
+        "qieemo_sb.lobes.fusion.CMAFirst",
+        "qieemo_sb.lobes.fusion.Concatenation",
+        "qieemo_sb.lobes.blocks.BlockMixer",
+        "qieemo_sb.lobes.fusion.MMF",
         "qieemo_sb.lobes.pooling.AttentiveStatisticsPooling",
         "qieemo_sb.lobes.pooling.StatisticsPooling",
         "qieemo_sb.lobes.ppg.PPGHead",
-        "qieemo_sb.lobes.pretrained_ppg.PretrainedPPGHead",
-        "qieemo_sb.lobes.projection.Projection",
-        "qieemo_sb.lobes.speaker_model.SpeakerModel",
-        "qieemo_sb.lobes.weighted_sum.WeightedSum",
+        "qieemo_sb.lobes.ppg.PretrainedPPGHead",
+        "qieemo_sb.lobes.fusion.Projection",
+        "qieemo_sb.lobes.speaker.SpeakerModel",
+        "qieemo_sb.lobes.blocks.WeightedSum",
         "qieemo_sb.model.Qieemo",
-        "qieemo_sb.tokens.characters.Characters",
-        "qieemo_sb.tokens.phonemes.Phonemes",
-        "qieemo_sb.tokens.pieces.Pieces",
-        "qieemo_sb.tokens.vocabulary.Vocabulary",
+        "qieemo_sb.lobes.tokens.Characters",
+        "qieemo_sb.lobes.tokens.Phonemes",
+        "qieemo_sb.lobes.tokens.Pieces",
+        "qieemo_sb.lobes.tokens.Vocabulary",
         "speechbrain.dataio.encoder.CategoricalEncoder",
     }
 )

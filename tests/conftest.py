@@ -8,23 +8,19 @@ import soundfile
 import torch
 from speechbrain.dataio.encoder import CategoricalEncoder
 
-from qieemo_sb.bundle import save_bundle
 from qieemo_sb.encoders.whisper import WhisperEncoder
-from qieemo_sb.lobes.average import AveragePooling
-from qieemo_sb.lobes.block_statistics import BlockStatistics
+from qieemo_sb.lobes.blocks import BlockMixer, WeightedSum
 from qieemo_sb.lobes.classifier import Classifier
-from qieemo_sb.lobes.cma import CMA
-from qieemo_sb.lobes.cma_first import CMAFirst
-from qieemo_sb.lobes.mixer import BlockMixer
-from qieemo_sb.lobes.mmf import MMF
+from qieemo_sb.lobes.fusion import CMA, MMF, CMAFirst, Projection
 from qieemo_sb.lobes.pooling import (
     AttentiveStatisticsPooling,
+    AveragePooling,
+    BlockStatistics,
     StatisticsPooling,
 )
 from qieemo_sb.lobes.ppg import PPGHead
-from qieemo_sb.lobes.projection import Projection
-from qieemo_sb.lobes.weighted_sum import WeightedSum
 from qieemo_sb.model import Qieemo
+from qieemo_sb.serving.bundle import save_bundle
 
 D_MODEL, N_BLOCKS, WIDTH, N_TOKENS, N_CLASSES = 16, 3, 12, 29, 4
 

@@ -13,13 +13,13 @@ from speechbrain.dataio.preprocess import AudioNormalizer
 from speechbrain.inference.interfaces import Pretrained
 
 from qieemo_sb.audio import (
-    AudioError,
     audio_seconds,
     find_bad_audio,
     read_audio,
     read_windows,
     survey,
 )
+from qieemo_sb.errors import AudioError
 from qieemo_sb.frames import sample_windows
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from qieemo_sb.audio import AudioError
-from qieemo_sb.batches import file_batches
+from qieemo_sb.audio import file_batches
+from qieemo_sb.errors import AudioError
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from qieemo_sb.bundle import save_bundle
 from qieemo_sb.cli import main
-from qieemo_sb.inference import EncoderClassifier
-from qieemo_sb.tokens.characters import Characters
+from qieemo_sb.lobes.tokens import Characters
+from qieemo_sb.serving.bundle import save_bundle
+from qieemo_sb.serving.speechbrain import EncoderClassifier
 
 
 @pytest.fixture

@@ -146,11 +146,12 @@ def test_the_face_offers_what_it_promises():
 @pytest.mark.parametrize(
     ("source", "part", "wrong"),
     [
-        ("from qieemo_sb.model import Qieemo", "encoders", {"model"}),
-        ("import qieemo_sb.encoders.base", "scoring", {"encoders"}),
-        ("from qieemo_sb import lobes", "corpora", {"lobes"}),
-        ("from qieemo_sb import Qieemo", "lobes", {""}),
-        ("from qieemo_sb.frames import FRAME_HOP", "encoders", set()),
+        ("from qieemo_sb.model import Qieemo", "encoders", {"model"})(
+            "import qieemo_sb.encoders.base", "scoring", {"encoders"}
+        ),
+        ("from qieemo_sb import lobes", "corpora", {"lobes"})(
+            "from qieemo_sb import Qieemo", "lobes", {""}
+        )("from qieemo_sb.frames import FRAME_HOP", "encoders", set()),
     ],
 )
 def test_a_wrong_arrow_is_seen(source, part, wrong, monkeypatch):

@@ -4,16 +4,12 @@ import pytest
 import torch
 
 from qieemo_sb.frames import sample_windows
-from qieemo_sb.lobes.average import AveragePooling
+from qieemo_sb.lobes.blocks import BlockMixer
 from qieemo_sb.lobes.classifier import Classifier
-from qieemo_sb.lobes.cma import CMA
-from qieemo_sb.lobes.cma_first import CMAFirst
-from qieemo_sb.lobes.concatenation import Concatenation
-from qieemo_sb.lobes.mixer import BlockMixer
-from qieemo_sb.lobes.mmf import MMF
-from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling
+from qieemo_sb.lobes.fusion import CMA, MMF, CMAFirst, Concatenation
+from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling, AveragePooling
 from qieemo_sb.lobes.ppg import PPGHead
-from qieemo_sb.lobes.speaker_model import SpeakerModel
+from qieemo_sb.lobes.speaker import SpeakerModel
 from qieemo_sb.model import Qieemo
 
 

@@ -6,17 +6,18 @@ import sys
 import numpy as np
 import pytest
 
-from qieemo_sb.audio import AudioError, read_audio
-from qieemo_sb.sound import (
+from qieemo_sb.audio import (
     CHUNK,
     MAX_TAPS,
     _filters,
     check_finite,
     check_lengths,
     near_rate,
+    read_audio,
     read_sound,
     resample,
 )
+from qieemo_sb.errors import AudioError
 
 
 def noise(*shape):
@@ -113,7 +114,7 @@ def test_batch_with_rows_that_are_not_finite():
 
 def test_neither_torch_nor_speechbrain_is_imported():
     code = (
-        "import sys, qieemo_sb.sound\n"
+        "import sys, qieemo_sb.audio\n"
         "print({'torch', 'speechbrain', 'scipy'} & sys.modules.keys())"
     )
     done = subprocess.run(

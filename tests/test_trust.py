@@ -11,15 +11,15 @@ import pydoc
 import pytest
 
 from qieemo_sb import encoders, lobes
-from qieemo_sb.bundle import describe
 from qieemo_sb.encoders.base import SpeechEncoder
-from qieemo_sb.lobes.mixer import BlockMixer
+from qieemo_sb.lobes.blocks import BlockMixer
+from qieemo_sb.lobes.tokens import Characters
 from qieemo_sb.model import Qieemo
 from qieemo_sb.rebuild import Rebuildable
-from qieemo_sb.tokens.characters import Characters
+from qieemo_sb.serving.bundle import describe
 from qieemo_sb.trust import TRUSTED, UntrustedYaml, load_trusted_yaml
 
-MIXER = "!new:qieemo_sb.lobes.mixer.BlockMixer"
+MIXER = "!new:qieemo_sb.lobes.blocks.BlockMixer"
 WHISPER = "!new:qieemo_sb.encoders.whisper.WhisperEncoder"
 TUPLE = '(!!python/object/apply:os.system ["touch CANARY"],)'
 
@@ -76,7 +76,7 @@ def test_a_reference_is_the_object_itself():
 def test_only_what_is_asked_for_is_built():
     text = (
         f"a: !ref <m>\nm: {MIXER} {{blocks: [1], d_model: 4}}\n"
-        "wrong: !new:qieemo_sb.lobes.mixer.BlockMixer {blocks: []}\n"
+        "wrong: !new:qieemo_sb.lobes.blocks.BlockMixer {blocks: []}\n"
     )
     loaded = load_trusted_yaml(text, "here", only=["a", "none"])
     assert loaded.keys() == {"a"}
@@ -171,13 +171,13 @@ TAGS = [
     "!apply:speechbrain.utils.superpowers.run_shell [touch CANARY]",
     "!new:subprocess.Popen [touch CANARY]",
     "!new:qieemo_sb.rebuild.Rebuildable",
-    "!new:qieemo_sb.lobes.mixer",
-    "!new:qieemo_sb.lobes.mixer.BlockMixer.forward",
-    "!new:qieemo_sb.lobes.mixer.torch.nn.Linear [1, 1]",
+    "!new:qieemo_sb.lobes.blocks",
+    "!new:qieemo_sb.lobes.blocks.BlockMixer.forward",
+    "!new:qieemo_sb.lobes.blocks.torch.nn.Linear [1, 1]",
     "!new:",
     "!new: x",
     "!name:os.system",
-    "!name:qieemo_sb.lobes.mixer.BlockMixer",
+    "!name:qieemo_sb.lobes.blocks.BlockMixer",
     "!module:os",
     "!include:/etc/hostname",
     "!copy <b>",
@@ -200,7 +200,7 @@ TAGS = [
     "!%61pply:os.system [touch CANARY]",
     "!apply%3Aos.system [touch CANARY]",
     "!!python%2Fobject%2Fapply:os.system [touch CANARY]",
-    "!new:qieemo_sb.lobes.mixer.BlockMixe%72%2Eforward {}",
+    "!new:qieemo_sb.lobes.blocks.BlockMixe%72%2Eforward {}",
 ]
 
 # Where a value can stand; every place is on line 3.

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
-from qieemo_sb.bundle import load_bundle, save_bundle
-from qieemo_sb.card import model_card
-from qieemo_sb.folder import CARD
-from qieemo_sb.inference import EncoderClassifier
-from qieemo_sb.scoring import Scores
+from qieemo_sb.evaluation.model_card import model_card
+from qieemo_sb.evaluation.scores import Scores
+from qieemo_sb.serving.bundle import load_bundle, save_bundle
+from qieemo_sb.serving.folder import CARD
+from qieemo_sb.serving.speechbrain import EncoderClassifier
 
 ABOUT = """
 ## Training data and licence

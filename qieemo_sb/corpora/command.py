@@ -1,8 +1,4 @@
-"""The command line that the prepare scripts of all recipes share.
-
-Authors
- * The Qieemo-SB authors 2026
-"""
+"""The command line that the prepare scripts of all recipes share."""
 
 import argparse
 import sys
@@ -10,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from qieemo_sb.corpora.manifest import SPLITS, read_manifest
 from qieemo_sb.corpora.table import table
-from qieemo_sb.corpora.utterance import SPLITS, CorpusError, read_manifest
+from qieemo_sb.errors import CorpusError
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:

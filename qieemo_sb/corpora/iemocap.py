@@ -16,9 +16,6 @@ A turn is named after its dialog, whose own F or M tells which of the two
 wore the motion capture markers, not who speaks. Dialog names differ in
 length (impro01, impro05a, script01_1b), so the speaker's F or M is counted
 from the right: the fourth character from the end.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 import hashlib
@@ -29,10 +26,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from qieemo_sb.corpora import folds
-from qieemo_sb.corpora.table import table
-from qieemo_sb.corpora.utterance import (
-    CorpusError,
+from qieemo_sb.corpora import splits as folds
+from qieemo_sb.corpora.manifest import (
     Splits,
     Utterance,
     measure_splits,
@@ -42,6 +37,8 @@ from qieemo_sb.corpora.utterance import (
     repeated,
     write_splits,
 )
+from qieemo_sb.corpora.table import table
+from qieemo_sb.errors import CorpusError
 
 NO_IEMOCAP = """\
 IEMOCAP is needed: data_folder is the folder that holds Session1 ... Session5.

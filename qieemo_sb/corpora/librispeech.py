@@ -7,9 +7,6 @@ A tree as it is unpacked (https://www.openslr.org/12, CC BY 4.0)::
 
 Any of its parts will do: all train-* train, dev-* validate, test-* test. No
 speaker is in two of them. SPEAKERS.TXT, if it is there, is not needed.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 import os
@@ -17,12 +14,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from qieemo_sb.corpora.utterance import (
-    CorpusError,
-    Splits,
-    Utterance,
-    raise_all,
-)
+from qieemo_sb.corpora.manifest import Splits, Utterance, raise_all
+from qieemo_sb.errors import CorpusError
 
 PARTS = {"train": "train-*", "valid": "dev-*", "test": "test-*"}
 LINE = re.compile(r"(\d+)-(\d+)-(\d+) (\S.*)")

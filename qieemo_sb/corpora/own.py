@@ -9,9 +9,6 @@ The CSV file has a header and one line an utterance::
 ``path`` is relative to the data folder. ``transcript`` may be missing. A
 column ``split`` of train, valid and test sets the split; without it speakers
 are divided at random, 70/15/15, so that nobody is in two parts.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 import csv
@@ -23,10 +20,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from qieemo_sb.corpora.folds import seeded_speaker_split
-from qieemo_sb.corpora.utterance import (
+from qieemo_sb.corpora.manifest import (
     SPLITS,
-    CorpusError,
     Splits,
     Utterance,
     measure_splits,
@@ -36,6 +31,8 @@ from qieemo_sb.corpora.utterance import (
     repeated,
     write_splits,
 )
+from qieemo_sb.corpora.splits import seeded_speaker_split
+from qieemo_sb.errors import CorpusError
 
 logger = logging.getLogger(__name__)
 

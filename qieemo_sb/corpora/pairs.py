@@ -9,9 +9,6 @@
 ``manifests``
     train.json, valid.json and test.json in the data folder, with ``wav``,
     ``length`` and ``wrd``.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 import os
@@ -19,19 +16,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from qieemo_sb.corpora.folds import leave_one_session_out
 from qieemo_sb.corpora.iemocap import read_iemocap
 from qieemo_sb.corpora.librispeech import read_librispeech
-from qieemo_sb.corpora.spoken import prepare_spoken
-from qieemo_sb.corpora.utterance import (
+from qieemo_sb.corpora.manifest import (
     SPLITS,
-    CorpusError,
     Splits,
     measure_splits,
     prepared,
     read_manifest,
     write_splits,
 )
+from qieemo_sb.corpora.splits import leave_one_session_out
+from qieemo_sb.corpora.spoken import prepare_spoken
+from qieemo_sb.errors import CorpusError
 
 
 def prepare_pairs(

@@ -13,9 +13,6 @@ A plain folder of clips does as well as the tree of the archive,
 ``Actor_01/ ... Actor_24/``; FLAC as well as WAV.
 
 Livingstone and Russo (2018), PLoS ONE 13(5): e0196391. CC BY-NC-SA 4.0.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 import itertools
@@ -23,9 +20,7 @@ import os
 import re
 from pathlib import Path
 
-from qieemo_sb.corpora.folds import by_speakers
-from qieemo_sb.corpora.utterance import (
-    CorpusError,
+from qieemo_sb.corpora.manifest import (
     Utterance,
     measure,
     measure_splits,
@@ -35,6 +30,8 @@ from qieemo_sb.corpora.utterance import (
     write_manifest,
     write_splits,
 )
+from qieemo_sb.corpora.splits import by_speakers
+from qieemo_sb.errors import CorpusError
 
 NO_RAVDESS = """\
 RAVDESS is needed: data_folder is the folder that holds Actor_01 ... Actor_24.

@@ -2,16 +2,13 @@
 
 The made-up ones follow a few patterns over everyday words. They mean little,
 and need not: a CTC head learns sounds from them, not sense.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 import random
 import re
 from pathlib import Path
 
-from qieemo_sb.corpora.utterance import CorpusError
+from qieemo_sb.errors import CorpusError
 
 WORDS = (3, 14)  # of a sentence
 

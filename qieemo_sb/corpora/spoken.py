@@ -10,9 +10,6 @@ Valid and test have voices and sentences that train lacks::
 An utterance is a function of the seed and its number alone: a run that was
 stopped goes on, several processes share the work, and ten hours begin with
 the same five.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 import math
@@ -30,17 +27,17 @@ from scipy import signal
 from tqdm import tqdm
 
 from qieemo_sb import espeak, flite
-from qieemo_sb.corpora.sentences import made_up, sentences_of
-from qieemo_sb.corpora.utterance import (
+from qieemo_sb.corpora.files import replacing
+from qieemo_sb.corpora.manifest import (
     SPLITS,
-    CorpusError,
     Utterance,
     prepared,
     read_json,
     write_json,
     write_splits,
 )
-from qieemo_sb.files import replacing
+from qieemo_sb.corpora.sentences import made_up, sentences_of
+from qieemo_sb.errors import CorpusError
 from qieemo_sb.frames import SAMPLE_RATE
 
 SYNTHESISERS = ("espeak", "flite")

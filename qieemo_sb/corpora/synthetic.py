@@ -30,9 +30,6 @@ make up more than half of a sentence. ``carrier`` says which of them tells:
 
 exc is made as hap is (the usual task merges them). The remaining labels take
 what the tables below give them; oth and xxx are anything at all.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 import argparse

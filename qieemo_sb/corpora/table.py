@@ -1,8 +1,4 @@
-"""Plain text tables, for summaries and errors.
-
-Authors
- * The Qieemo-SB authors 2026
-"""
+"""Plain text tables, for summaries and errors."""
 
 
 def table(rows: list[list]) -> str:

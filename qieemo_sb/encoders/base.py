@@ -1,14 +1,11 @@
-"""The contract that every ASR encoder keeps: waveforms in, blocks out.
-
-Authors
- * The Qieemo-SB authors 2026
-"""
+"""The contract that every ASR encoder keeps: waveforms in, blocks out."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
 
 import torch
 
+from qieemo_sb.audio import LOUDEST, check_finite, check_lengths, check_relative
 from qieemo_sb.frames import (
     FRAME_HOP,
     absolute_lengths,
@@ -16,7 +13,6 @@ from qieemo_sb.frames import (
     sample_windows,
 )
 from qieemo_sb.rebuild import Rebuildable
-from qieemo_sb.sound import LOUDEST, check_finite, check_lengths, check_relative
 
 
 @dataclasses.dataclass

@@ -1,8 +1,4 @@
-"""Any encoder by the name of its checkpoint alone.
-
-Authors
- * The Qieemo-SB authors 2026
-"""
+"""Any encoder by the name of its checkpoint alone."""
 
 from transformers import AutoConfig
 

@@ -9,9 +9,6 @@ The convolutions see 25 ms every 20 ms, so for some lengths they give one frame
 fewer than the clock of ``frames`` counts. The last frame then stands twice:
 every frame keeps the published model's numbers, and its 20 ms stay where
 Whisper's are.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
 from collections.abc import Iterable

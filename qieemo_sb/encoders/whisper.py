@@ -3,31 +3,197 @@
 No padding to 30 s, no cut at 30 s, and no way for one clip to change what
 another one gets: the log-mel ceiling is each utterance's own, convolutions
 see zeros past an utterance's end, attention sees no frame there.
-
-Authors
- * The Qieemo-SB authors 2026
 """
 
+import math
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from qieemo_sb.encoders.base import SpeechEncoder
-from qieemo_sb.encoders.mel import mel_filters
-from qieemo_sb.encoders.whisper_blocks import WhisperParts
 from qieemo_sb.frames import (
     MEL_HOP,
     N_FFT,
+    SAMPLE_RATE,
     WINDOW_FRAMES,
     WINDOW_SAMPLES,
     num_frames,
     num_mel_frames,
 )
-from qieemo_sb.linear import linear_gelu
-from qieemo_sb.packing import packed_attention, unpack
+from qieemo_sb.lobes.ragged import packed_attention, unpack
+from qieemo_sb.serving.onednn import linear_gelu
+
+# Slaney's scale (Auditory Toolbox, 1998): linear up to 1 kHz, 200 / 3 Hz a
+# mel; logarithmic above, 27 mels for a factor of 6.4.
+HERTZ_PER_MEL = 200 / 3
+KNEE_HERTZ = 1_000.0
+KNEE_MEL = KNEE_HERTZ / HERTZ_PER_MEL  # 15
+LOG_STEP = np.log(6.4) / 27
+
+
+def mel_filters(n_mels: int) -> np.ndarray:
+    """Triangular filters, each of unit area.
+
+    Arguments
+    ---------
+    n_mels : int
+        Mel bands from 0 to 8 kHz.
+
+    Returns
+    -------
+    np.ndarray
+        [n_mels, 201] float64: weights of the bins of a power spectrum.
+
+    Example
+    -------
+    >>> mel_filters(80).shape
+    (80, 201)
+    """
+    mels = np.linspace(0.0, _mel(SAMPLE_RATE / 2), n_mels + 2)
+    edges = _hertz(mels)
+    bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
+    widths = np.diff(edges)[:, None]
+    slopes = bins - edges[:, None]  # [n_mels + 2, 201]
+    rising = slopes[:-2] / widths[:-1]
+    falling = -slopes[2:] / widths[1:]
+    areas = (edges[2:] - edges[:-2])[:, None] / 2
+    return np.maximum(0.0, np.minimum(rising, falling)) / areas
+
+
+def _mel(hertz):
+    """Mel of a frequency above the knee."""
+    return KNEE_MEL + np.log(hertz / KNEE_HERTZ) / LOG_STEP
+
+
+def _hertz(mels):
+    """Frequency [Hz] of each mel."""
+    above = KNEE_HERTZ * np.exp(LOG_STEP * (mels - KNEE_MEL))
+    return np.where(mels < KNEE_MEL, HERTZ_PER_MEL * mels, above)
+
+
+INIT_STD = 0.02  # of fresh weights, as transformers makes them
+LONGEST_WAVE = 10_000  # of the positions, in frames over 2 pi
+
+
+class Attention(torch.nn.Module):
+    """Projections of a self-attention.
+
+    Arguments
+    ---------
+    d_model : int
+        D.
+    n_heads : int
+        D is split among them.
+    """
+
+    def __init__(self, d_model: int, n_heads: int):
+        super().__init__()
+        self.num_heads = n_heads
+        self.scaling = (d_model // n_heads) ** -0.5
+        self.k_proj = torch.nn.Linear(d_model, d_model, bias=False)
+        self.v_proj = torch.nn.Linear(d_model, d_model)
+        self.q_proj = torch.nn.Linear(d_model, d_model)
+        self.out_proj = torch.nn.Linear(d_model, d_model)
+
+
+class Block(torch.nn.Module):
+    """Self-attention and feed-forward network, each with its norm.
+
+    Arguments
+    ---------
+    d_model : int
+        D.
+    n_heads : int
+        Of the attention.
+    ffn_dim : int
+        Inner width of the feed-forward network.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, ffn_dim: int):
+        super().__init__()
+        self.self_attn = Attention(d_model, n_heads)
+        self.self_attn_layer_norm = torch.nn.LayerNorm(d_model)
+        self.fc1 = torch.nn.Linear(d_model, ffn_dim)
+        self.fc2 = torch.nn.Linear(ffn_dim, d_model)
+        self.final_layer_norm = torch.nn.LayerNorm(d_model)
+
+
+class WhisperParts(torch.nn.Module):
+    """Every weight of a Whisper encoder, fresh.
+
+    Arguments
+    ---------
+    n_mels : int
+        Mel bands.
+    d_model : int
+        D.
+    n_blocks : int
+        Blocks.
+    n_heads : int
+        Heads of each block.
+    ffn_dim : int
+        Inner width of each block.
+    """
+
+    def __init__(
+        self,
+        n_mels: int,
+        d_model: int,
+        n_blocks: int,
+        n_heads: int,
+        ffn_dim: int,
+    ):
+        super().__init__()
+        conv = torch.nn.Conv1d
+        self.conv1 = conv(n_mels, d_model, kernel_size=3, padding=1)
+        self.conv2 = conv(d_model, d_model, kernel_size=3, stride=2, padding=1)
+        self.embed_positions = torch.nn.Embedding(WINDOW_FRAMES, d_model)
+        self.layers = torch.nn.ModuleList(
+            Block(d_model, n_heads, ffn_dim) for _ in range(n_blocks)
+        )
+        self.layer_norm = torch.nn.LayerNorm(d_model)
+        self.apply(_initialise)
+        self.embed_positions.weight.data = sinusoids(WINDOW_FRAMES, d_model)
+
+
+def sinusoids(length: int, width: int) -> torch.Tensor:
+    """Whisper's positions.
+
+    Arguments
+    ---------
+    length : int
+        T.
+    width : int
+        D, even.
+
+    Returns
+    -------
+    torch.Tensor
+        [T, D]: sines, then cosines, of wavelengths in geometric progression.
+
+    Example
+    -------
+    >>> sinusoids(2, 4)[0]
+    tensor([0., 0., 1., 1.])
+    """
+    step = math.log(LONGEST_WAVE) / (width // 2 - 1)
+    frequencies = torch.exp(-step * torch.arange(width // 2))
+    angles = torch.arange(length)[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def _initialise(module):
+    """Draw a module's weights in transformers' order: a seed gives the same."""
+    kinds = torch.nn.Linear, torch.nn.Conv1d, torch.nn.Embedding
+    if isinstance(module, kinds):
+        module.weight.data.normal_(std=INIT_STD)
+        if getattr(module, "bias", None) is not None:
+            module.bias.data.zero_()
+
 
 LOG_FLOOR = 1e-10  # power below which log-mel is flat, as Whisper was trained
 DYNAMIC_RANGE = 8.0  # log10 units kept below the utterance's maximum

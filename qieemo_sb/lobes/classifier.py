@@ -1,15 +1,10 @@
-"""The emotion classifier on pooled statistics.
-
-Authors
- * The Qieemo-SB authors 2026
-"""
+"""The emotion classifier on pooled statistics."""
 
 from collections.abc import Sequence
 
 import torch
 
-from qieemo_sb.lobes.dropout import Dropout
-from qieemo_sb.lobes.standard import Moments, Standard
+from qieemo_sb.lobes.normalization import Dropout, Moments, Standard
 from qieemo_sb.rebuild import Rebuildable
 
 MEMORY = 1000  # vectors that the running statistics look back on

@@ -1,8 +1,4 @@
-"""Masked statistics pooling, plain or attentive: frames → one vector.
-
-Authors
- * The Qieemo-SB authors 2026
-"""
+"""Masked statistics pooling, plain or attentive: frames → one vector."""
 
 from collections.abc import Iterator, Sequence
 from functools import reduce
@@ -298,3 +294,79 @@ def _moving(frames, weights, span):
     square = moving_mean(weights * frames.square(), span) / total
     variance = (square - mean.square()).clamp(min=0.0)
     return mean + centre, variance
+
+
+class AveragePooling(StatisticsPooling):
+    """Mean of an utterance's frames: the head that attention has to beat.
+
+    Frames past an utterance's end do not count. Computed in float32.
+
+    Arguments
+    ---------
+    width : int
+        H of the frames and E of the vector.
+
+    Example
+    -------
+    >>> import torch
+    >>> pool = AveragePooling(width=6)
+    >>> pool(torch.randn(2, 7, 6), torch.tensor([7, 3])).shape
+    torch.Size([2, 6])
+    """
+
+    def __init__(self, width: int):
+        super().__init__(width)
+        self.embedding_width = width
+
+    def _vector(self, mean, variance):
+        """Statistics [..., H] each → [..., H]."""
+        return mean
+
+
+class BlockStatistics(StatisticsPooling):
+    """Mean and standard deviation of each channel of some blocks.
+
+    What a fusion learns from few speakers holds less well for others than
+    these numbers, which it has no part in: given both, the classifier takes
+    what it can use of each (figures in the RAVDESS recipe's README).
+
+    Arguments
+    ---------
+    blocks : sequence of int
+        K, 1-based; 0 is the input of block 1.
+    d_model : int
+        D, the encoder's width.
+
+    Example
+    -------
+    >>> statistics = BlockStatistics(blocks=[1, 2], d_model=4)
+    >>> hidden = {1: torch.randn(2, 3, 4), 2: torch.randn(2, 3, 4)}
+    >>> statistics(hidden, torch.tensor([3, 1])).shape
+    torch.Size([2, 16])
+    """
+
+    def __init__(self, blocks: Sequence[int], d_model: int):
+        if not blocks or len(set(blocks)) != len(blocks):
+            raise ValueError(
+                f"BlockStatistics needs distinct blocks, not {blocks}."
+            )
+        super().__init__(len(blocks) * d_model)
+        self.blocks = list(blocks)
+
+    def statistics(
+        self, hidden_states: dict[int, torch.Tensor], lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As ``StatisticsPooling.statistics`` of ``frames``.
+
+        Block by block: side by side they would be a large copy.
+        """
+        own = [
+            super(BlockStatistics, self).statistics(hidden_states[k], lengths)
+            for k in self.blocks
+        ]
+        means, variances, scores = zip(*own, strict=True)
+        return torch.cat(means, -1), torch.cat(variances, -1), scores[0]
+
+    def frames(self, hidden_states: dict[int, torch.Tensor]) -> torch.Tensor:
+        """Blocks → [B, T, D] each → [B, T, K D], side by side."""
+        return torch.cat([hidden_states[k] for k in self.blocks], dim=-1)

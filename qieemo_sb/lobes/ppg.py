@@ -1,17 +1,13 @@
-"""The phonetic posteriorgram: what is said, frame by frame.
-
-Authors
- * The Qieemo-SB authors 2026
-"""
+"""The phonetic posteriorgram: what is said, frame by frame."""
 
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from qieemo_sb.linear import speed_up
-from qieemo_sb.lobes.dropout import Dropout
-from qieemo_sb.packing import pack, unpack
+from qieemo_sb.lobes.normalization import Dropout
+from qieemo_sb.lobes.ragged import pack, unpack
+from qieemo_sb.lobes.tokens import frames_needed
 from qieemo_sb.rebuild import Rebuildable
-from qieemo_sb.tokens.base import frames_needed
+from qieemo_sb.serving.onednn import speed_up
 
 LAYERS = 2
 
@@ -214,3 +210,50 @@ def align(
     )
     spans = merge_tokens(path[0], scores[0].exp())
     return [(s.token, s.start, s.end, s.score) for s in spans]
+
+
+class PretrainedPPGHead(Rebuildable):
+    """Linear → log-softmax, with weights that do not train.
+
+    It reads as its checkpoint was taught to: an emotion loss would soon make
+    something else of it.
+
+    Arguments
+    ---------
+    d_model : int
+        D, the encoder's width.
+    n_tokens : int
+        V, tokens with the CTC blank, which is token 0.
+
+    Example
+    -------
+    >>> head = PretrainedPPGHead(d_model=8, n_tokens=5)
+    >>> head(torch.randn(2, 7, 8), torch.tensor([7, 3])).shape
+    torch.Size([2, 7, 5])
+    """
+
+    def __init__(self, d_model: int, n_tokens: int):
+        super().__init__()
+        self.n_tokens = n_tokens
+        self.frozen = True
+        self.linear = torch.nn.Linear(d_model, n_tokens)
+        self.requires_grad_(False)
+
+    def forward(
+        self, last_block: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """Token log-probabilities of every frame.
+
+        Arguments
+        ---------
+        last_block : torch.Tensor
+            [B, T, D].
+        lengths : torch.Tensor
+            [B] frames. Not used: each frame is read by itself.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, V] log-probabilities.
+        """
+        return self.linear(last_block).log_softmax(dim=-1)

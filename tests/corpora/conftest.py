@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from qieemo_sb.corpora.utterance import Utterance
+from qieemo_sb.corpora.manifest import Utterance
 
 # 15 dialogs of 14 turns: 210 turns, 42 a session, 21 a speaker, 30 a label.
 DIALOGS = ("Ses0{}F_impro01", "Ses0{}M_impro05a", "Ses0{}M_script01_1b")

@@ -13,7 +13,8 @@ from qieemo_sb.corpora.iemocap import (
     prepare_iemocap,
     read_iemocap,
 )
-from qieemo_sb.corpora.utterance import CorpusError, Utterance, read_manifest
+from qieemo_sb.corpora.manifest import Utterance, read_manifest
+from qieemo_sb.errors import CorpusError
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import pytest
 import soundfile
 
 from qieemo_sb.corpora.librispeech import read_librispeech
+from qieemo_sb.corpora.manifest import read_manifest
 from qieemo_sb.corpora.pairs import prepare_pairs
-from qieemo_sb.corpora.utterance import CorpusError, read_manifest
+from qieemo_sb.errors import CorpusError
 
 
 def add_chapter(root, part, speaker, texts):

@@ -5,12 +5,9 @@ import logging
 
 import pytest
 
-from qieemo_sb.corpora.own import (
-    prepare_csv,
-    prepare_manifests,
-    prepare_own,
-)
-from qieemo_sb.corpora.utterance import CorpusError, read_manifest
+from qieemo_sb.corpora.manifest import read_manifest
+from qieemo_sb.corpora.own import prepare_csv, prepare_manifests, prepare_own
+from qieemo_sb.errors import CorpusError
 
 SPEAKERS = ("anna", "ben", "cleo", "dan")
 

@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from qieemo_sb.corpora.manifest import Utterance, read_manifest
 from qieemo_sb.corpora.ravdess import (
     LABELS,
     TEST_ACTORS,
@@ -12,7 +13,7 @@ from qieemo_sb.corpora.ravdess import (
     prepare_statements,
     read_ravdess,
 )
-from qieemo_sb.corpora.utterance import CorpusError, Utterance, read_manifest
+from qieemo_sb.errors import CorpusError
 
 
 def clip_names():

@@ -10,9 +10,10 @@ import soundfile
 
 from qieemo_sb import flite
 from qieemo_sb.corpora import spoken
+from qieemo_sb.corpora.manifest import read_manifest
 from qieemo_sb.corpora.sentences import made_up, sentences_of
 from qieemo_sb.corpora.spoken import HELD_OUT_VOICES, prepare_spoken
-from qieemo_sb.corpora.utterance import CorpusError, read_manifest
+from qieemo_sb.errors import CorpusError
 
 HOURS = 0.008  # nine utterances
 

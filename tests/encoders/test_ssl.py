@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2FeatureExtractor, WhisperConfig
 
 from qieemo_sb.audio import read_audio
-from qieemo_sb.encoders.cache import EncoderCache
 from qieemo_sb.encoders.ssl import SSLEncoder
 from qieemo_sb.frames import num_frames
+from qieemo_sb.training.cache import EncoderCache
 
 SECONDS = 16_000
 RAW = {"hubert-large", "wavlm-base", "data2vec"}  # input is not normalised

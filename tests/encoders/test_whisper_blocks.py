@@ -9,8 +9,7 @@ from transformers.models.whisper.modeling_whisper import (
     WhisperEncoder as PublishedEncoder,
 )
 
-from qieemo_sb.encoders.mel import mel_filters
-from qieemo_sb.encoders.whisper_blocks import WhisperParts
+from qieemo_sb.encoders.whisper import WhisperParts, mel_filters
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])

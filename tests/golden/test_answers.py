@@ -15,7 +15,7 @@ from speechbrain.inference.classifiers import (
 )
 
 from qieemo_sb import EncoderClassifier, OnnxClassifier
-from qieemo_sb.export.folder import export_onnx
+from qieemo_sb.serving.onnx.export import export_onnx
 
 MODEL = Path(__file__).parents[2] / "pretrained/qieemo-tiny.en"
 GOLDEN = Path(__file__).with_name("answers.json")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qieemo_sb.lobes.average import AveragePooling
+from qieemo_sb.lobes.pooling import AveragePooling
 
 FRAMES = torch.tensor([[[1.0, 0.0], [3.0, 0.0], [5.0, 6.0], [99.0, 99.0]]])
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from qieemo_sb.lobes.block_statistics import BlockStatistics
-from qieemo_sb.lobes.pooling import StatisticsPooling
+from qieemo_sb.lobes.pooling import BlockStatistics, StatisticsPooling
 
 
 def test_worked_by_hand():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qieemo_sb.lobes.classifier import Classifier
-from qieemo_sb.lobes.standard import Moments
+from qieemo_sb.lobes.normalization import Moments
 
 
 @pytest.fixture

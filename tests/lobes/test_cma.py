@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qieemo_sb.lobes.cma import CMA
+from qieemo_sb.lobes.fusion import CMA
 
 
 @pytest.fixture

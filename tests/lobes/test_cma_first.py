@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qieemo_sb.lobes.cma_first import CMAFirst
+from qieemo_sb.lobes.fusion import CMAFirst
 
 LENGTHS = torch.tensor([7, 3])
 

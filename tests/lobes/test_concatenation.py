@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import layer_norm
 
-from qieemo_sb.lobes.concatenation import Concatenation
+from qieemo_sb.lobes.fusion import Concatenation
 
 LENGTHS = torch.tensor([7, 3])
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qieemo_sb.lobes.dropout import Dropout
+from qieemo_sb.lobes.normalization import Dropout
 
 SHAPE = (300, 1001)  # no multiple of eight
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from qieemo_sb.lobes import mixer as mixer_module
-from qieemo_sb.lobes.mixer import BlockMixer
+from qieemo_sb.lobes import blocks as mixer_module
+from qieemo_sb.lobes.blocks import BlockMixer
 
 LENGTHS = torch.tensor([7, 3])
 

@@ -5,7 +5,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import gelu
 
-from qieemo_sb.lobes.mmf import MMF
+from qieemo_sb.lobes.fusion import MMF
 
 LENGTHS = torch.tensor([7, 3])
 

@@ -10,22 +10,21 @@ from speechbrain.inference.classifiers import (
 )
 from transformers import Wav2Vec2FeatureExtractor
 
-from qieemo_sb.bundle import describe, save_bundle
 from qieemo_sb.encoders.pretrained import pretrained_encoder
-from qieemo_sb.inference import EncoderClassifier
-from qieemo_sb.lobes.cma import CMA
-from qieemo_sb.lobes.mixer import BlockMixer
-from qieemo_sb.lobes.mmf import MMF
-from qieemo_sb.lobes.ppg import PPGHead
-from qieemo_sb.lobes.pretrained_ppg import (
-    PretrainedPPGHead,
+from qieemo_sb.errors import TokenError
+from qieemo_sb.lobes.blocks import BlockMixer
+from qieemo_sb.lobes.fusion import CMA, MMF
+from qieemo_sb.lobes.ppg import PPGHead, PretrainedPPGHead
+from qieemo_sb.lobes.tokens import Characters
+from qieemo_sb.serving.bundle import describe, save_bundle
+from qieemo_sb.serving.speechbrain import EncoderClassifier
+from qieemo_sb.training.ppg import (
     has_ctc_head,
+    make_encoder,
+    make_reader,
     pretrained_ppg_head,
     tokens_of,
 )
-from qieemo_sb.reader import make_encoder, make_reader
-from qieemo_sb.tokens.base import TokenError
-from qieemo_sb.tokens.characters import Characters
 from qieemo_sb.trust import UntrustedYaml, load_trusted_yaml
 
 FAMILIES = ["wav2vec2-base", "wav2vec2-large", "hubert-large", "wavlm-base"]

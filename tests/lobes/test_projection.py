@@ -2,8 +2,8 @@
 
 import torch
 
-from qieemo_sb.lobes.average import AveragePooling
-from qieemo_sb.lobes.projection import Projection
+from qieemo_sb.lobes.fusion import Projection
+from qieemo_sb.lobes.pooling import AveragePooling
 
 LENGTHS = torch.tensor([7, 3])
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from qieemo_sb.lobes.classifier import Classifier
-from qieemo_sb.lobes.speaker_model import SpeakerModel
-from qieemo_sb.lobes.standard import Moments
+from qieemo_sb.lobes.normalization import Moments
+from qieemo_sb.lobes.speaker import SpeakerModel
 
 N_CLASSES, WIDTH = 4, 6
 EMOTIONS = 3 * torch.eye(N_CLASSES, WIDTH)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qieemo_sb.lobes.standard import Moments, Standard
+from qieemo_sb.lobes.normalization import Moments, Standard
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qieemo_sb.lobes.weighted_sum import WeightedSum
+from qieemo_sb.lobes.blocks import WeightedSum
 
 LENGTHS = torch.tensor([3, 1])
 

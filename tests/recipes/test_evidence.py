@@ -11,8 +11,8 @@ from runs import IEMOCAP, demo
 from standin import TRAIN, YAML
 
 from qieemo_sb.audio import read_audio
-from qieemo_sb.evidence.probing import read_fold
-from qieemo_sb.evidence.recipe import Recipe
+from qieemo_sb.evaluation.probes import read_fold
+from qieemo_sb.evaluation.recipe import Recipe
 
 SMALL = [
     "--encoder={dims: {d_model: 16, n_blocks: 2, n_heads: 2, ffn_dim: 16}}",

@@ -8,9 +8,9 @@ import soundfile
 from runs import IEMOCAP, RAVDESS, train
 
 from qieemo_sb import EncoderClassifier
-from qieemo_sb.bundle import BundleError
-from qieemo_sb.corpora.utterance import Utterance, write_manifest
-from qieemo_sb.evidence.recipe import Recipe
+from qieemo_sb.corpora.manifest import Utterance, write_manifest
+from qieemo_sb.errors import ModelFolderError
+from qieemo_sb.evaluation.recipe import Recipe
 
 MODEL = r"results/ppg/\S+/model"
 TEXTS = {"train": "abcdef", "valid": "gh", "test": "ij"}
@@ -75,7 +75,7 @@ def test_the_bundle_reads(run, pairs):
     wav = next(pairs.glob("*.wav"))
     assert isinstance(reader.transcribe_file(wav), str)
     assert reader.tokens.names[-1] == "#"
-    with pytest.raises(BundleError, match="knows no emotion"):
+    with pytest.raises(ModelFolderError, match="knows no emotion"):
         reader.classify_file(wav)
 
 

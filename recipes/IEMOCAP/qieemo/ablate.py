@@ -18,9 +18,9 @@ import signal
 import sys
 from pathlib import Path
 
-from qieemo_sb.corpora.utterance import CorpusError
-from qieemo_sb.evidence import ablation, command
-from qieemo_sb.evidence.recipe import EvidenceError, Recipe
+from qieemo_sb.errors import CorpusError, EvaluationError
+from qieemo_sb.evaluation import ablation, command
+from qieemo_sb.evaluation.recipe import Recipe
 
 TRAIN = Path(__file__).absolute().with_name("train.py")
 
@@ -66,5 +66,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(main(sys.argv[1:]))
-    except (CorpusError, EvidenceError) as error:
+    except (CorpusError, EvaluationError) as error:
         sys.exit(f"\n{error}")

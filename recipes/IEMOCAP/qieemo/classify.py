@@ -16,8 +16,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from qieemo_sb.corpora.utterance import read_json, read_manifest
-from qieemo_sb.sound import AudioError, check_file
+from qieemo_sb.audio import check_file
+from qieemo_sb.corpora.manifest import read_json, read_manifest
+from qieemo_sb.errors import AudioError
 
 from speechbrain.inference.classifiers import EncoderClassifier
 

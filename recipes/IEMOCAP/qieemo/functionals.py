@@ -18,12 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from qieemo_sb.audio import AudioError
-from qieemo_sb.corpora.utterance import CorpusError
-from qieemo_sb.evidence.functionals import functionals, svm
-from qieemo_sb.evidence.probing import class_indices, read_fold
-from qieemo_sb.evidence.recipe import EvidenceError, Recipe
-from qieemo_sb.scoring import score, write_metrics
+from qieemo_sb.errors import AudioError, CorpusError, EvaluationError
+from qieemo_sb.evaluation.functionals import functionals, svm
+from qieemo_sb.evaluation.probes import class_indices, read_fold
+from qieemo_sb.evaluation.recipe import Recipe
+from qieemo_sb.evaluation.scores import score, write_metrics
 
 
 def main(recipe):
@@ -60,5 +59,5 @@ def main(recipe):
 if __name__ == "__main__":
     try:
         main(Recipe(sys.argv[1], sys.argv[2:]))
-    except (CorpusError, AudioError, EvidenceError) as error:
+    except (CorpusError, AudioError, EvaluationError) as error:
         sys.exit(f"\n{error}")

@@ -16,10 +16,12 @@ Authors
 
 import sys
 
-from qieemo_sb.audio import AudioError
-from qieemo_sb.corpora.utterance import CorpusError
-from qieemo_sb.evidence import command, probing
-from qieemo_sb.evidence.recipe import EvidenceError, Recipe
+from qieemo_sb.errors import AudioError, CorpusError, EvaluationError
+from qieemo_sb.evaluation import (
+    command,
+    probes as probing,
+)
+from qieemo_sb.evaluation.recipe import Recipe
 
 
 def main(arguments):
@@ -59,5 +61,5 @@ def main(arguments):
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (CorpusError, AudioError, EvidenceError) as error:
+    except (CorpusError, AudioError, EvaluationError) as error:
         sys.exit(f"\n{error}")

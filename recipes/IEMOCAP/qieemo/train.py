@@ -25,28 +25,36 @@ from pathlib import Path
 
 import torch
 from hyperpyyaml import load_hyperpyyaml
-from qieemo_sb import plots
-from qieemo_sb.adaptation import HEARD, Heard, TrainingSpeakers, adapted
-from qieemo_sb.audio import AudioError, read_audio
-from qieemo_sb.augment import random_crop
-from qieemo_sb.bundle import BundleError, save_bundle
-from qieemo_sb.card import model_card
-from qieemo_sb.corpora.utterance import CorpusError, read_manifest
-from qieemo_sb.encoders.cache import CacheError, EncoderCache
-from qieemo_sb.evidence.options import keep_data, keep_options
-from qieemo_sb.evidence.recipe import Recipe
+from qieemo_sb.audio import read_audio
+from qieemo_sb.corpora.manifest import read_manifest
+from qieemo_sb.errors import (
+    AudioError,
+    CacheError,
+    CorpusError,
+    ModelFolderError,
+    TokenError,
+)
+from qieemo_sb.evaluation import plots
+from qieemo_sb.evaluation.adaptation import HEARD, Heard
+from qieemo_sb.evaluation.model_card import model_card
+from qieemo_sb.evaluation.recipe import Recipe
+from qieemo_sb.evaluation.scores import Scores, write_metrics, write_predictions
 from qieemo_sb.frames import (
     FRAME_HOP,
     SAMPLE_RATE,
     absolute_lengths,
     num_frames,
 )
-from qieemo_sb.lobes.speaker_model import SpeakerModel
-from qieemo_sb.processes import leave_process_group
-from qieemo_sb.reader import check_tokens
-from qieemo_sb.sampler import loader_options
-from qieemo_sb.scoring import Scores, write_metrics, write_predictions
-from qieemo_sb.tokens.base import TokenError, transcript_problem
+from qieemo_sb.lobes.speaker import SpeakerModel, adapted
+from qieemo_sb.lobes.tokens import transcript_problem
+from qieemo_sb.serving.bundle import save_bundle
+from qieemo_sb.training.augment import random_crop
+from qieemo_sb.training.cache import EncoderCache
+from qieemo_sb.training.ppg import check_tokens
+from qieemo_sb.training.processes import leave_process_group
+from qieemo_sb.training.resume import keep_data, keep_options
+from qieemo_sb.training.sampler import loader_options
+from qieemo_sb.training.speakers import TrainingSpeakers
 from tqdm import tqdm
 
 import speechbrain as sb
@@ -571,7 +579,7 @@ if __name__ == "__main__":
     try:
         arguments = [word for word in sys.argv[1:] if word != hparams_file]
         Recipe(hparams_file, arguments).check_data()
-    except ValueError as error:  # an EvidenceError or a CorpusError
+    except ValueError as error:  # an EvaluationError or a CorpusError
         sys.exit(f"\n{error}")
 
     # Load hyperparameters file with command-line overrides.
@@ -596,7 +604,7 @@ if __name__ == "__main__":
         main(hparams, run_opts)
     except (
         AudioError,
-        BundleError,
+        ModelFolderError,
         CacheError,
         CorpusError,
         TokenError,

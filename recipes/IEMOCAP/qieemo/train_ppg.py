@@ -27,21 +27,28 @@ from pathlib import Path
 
 import torch
 from hyperpyyaml import load_hyperpyyaml
-from qieemo_sb.audio import AudioError, read_audio
-from qieemo_sb.bundle import BundleError, save_bundle
-from qieemo_sb.card import reader_card
-from qieemo_sb.corpora.utterance import CorpusError, read_manifest
-from qieemo_sb.encoders.cache import CacheError, EncoderCache
-from qieemo_sb.evidence.options import keep_data, keep_options
-from qieemo_sb.evidence.recipe import Recipe
-from qieemo_sb.files import replacing
+from qieemo_sb.audio import read_audio
+from qieemo_sb.corpora.files import replacing
+from qieemo_sb.corpora.manifest import read_manifest
+from qieemo_sb.errors import (
+    AudioError,
+    CacheError,
+    CorpusError,
+    ModelFolderError,
+    TokenError,
+)
+from qieemo_sb.evaluation.model_card import reader_card
+from qieemo_sb.evaluation.recipe import Recipe
 from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
+from qieemo_sb.lobes.tokens import transcript_problem
 from qieemo_sb.model import Qieemo
-from qieemo_sb.processes import leave_process_group
-from qieemo_sb.reader import check_tokens
-from qieemo_sb.sampler import loader_options
-from qieemo_sb.tokens.base import TokenError, transcript_problem
+from qieemo_sb.serving.bundle import save_bundle
+from qieemo_sb.training.cache import EncoderCache
+from qieemo_sb.training.ppg import check_tokens
+from qieemo_sb.training.processes import leave_process_group
+from qieemo_sb.training.resume import keep_data, keep_options
+from qieemo_sb.training.sampler import loader_options
 
 import speechbrain as sb
 from speechbrain.nnet.schedulers import update_learning_rate
@@ -397,7 +404,7 @@ if __name__ == "__main__":
         main(hparams, run_opts)
     except (
         AudioError,
-        BundleError,
+        ModelFolderError,
         CacheError,
         CorpusError,
         TokenError,

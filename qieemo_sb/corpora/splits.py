@@ -1,0 +1,263 @@
+"""Protocols: who is trained on, who validates, who is tested.
+
+Pure functions from a list of utterances to train, valid and test. None
+depends on the order of the list or on a global random state.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable
+
+from qieemo_sb.corpora.manifest import Splits, Utterance
+from qieemo_sb.errors import CorpusError
+
+RANDOM_PARTS = 10  # test one tenth, validate on one tenth, train on the rest
+
+
+def leave_one_session_out(utterances: list[Utterance], fold: int) -> Splits:
+    """Test session number `fold`, validate on the next, train on the rest.
+
+    The next session, cyclically, validates: its speakers are neither trained
+    nor tested, so the checkpoint is chosen for new speakers, the very thing
+    that the test asks for. Each session tests once and validates once.
+
+    Arguments
+    ---------
+    utterances : list of Utterance
+        At least three sessions.
+    fold : int
+        From 1 to the number of sessions.
+
+    Returns
+    -------
+    dict
+        Utterances of train, valid and test.
+
+    Example
+    -------
+    >>> utts = [
+    ...     Utterance(f"u{n}", f"{n}.wav", 1.0, "sad", session=n)
+    ...     for n in range(1, 6)
+    ... ]
+    >>> splits = leave_one_session_out(utts, fold=5)
+    >>> {name: [u.session for u in part] for name, part in splits.items()}
+    {'train': [2, 3, 4], 'valid': [1], 'test': [5]}
+    """
+    sessions = sorted({u.session for u in utterances})
+    if len(sessions) < 3:
+        raise CorpusError(
+            f"Leaving a session out takes three sessions: one to train on, "
+            f"one to validate, one to test. There are {len(sessions)}."
+        )
+    test = _pick(sessions, fold, "session")
+    valid = sessions[fold % len(sessions)]
+    return _divide(
+        utterances, lambda u: u.session == test, lambda u: u.session == valid
+    )
+
+
+def leave_one_speaker_out(utterances: list[Utterance], fold: int) -> Splits:
+    """Test one speaker, validate on the others of the session.
+
+    The speakers of a session hear and overlap one another, so none of them
+    is trained on when one is tested.
+
+    Arguments
+    ---------
+    utterances : list of Utterance
+        At least two sessions of at least two speakers.
+    fold : int
+        From 1 to the number of speakers, counted in sorted order.
+
+    Returns
+    -------
+    dict
+        Utterances of train, valid and test.
+    """
+    speakers = sorted({u.spk_id for u in utterances})
+    test = _pick(speakers, fold, "speaker")
+    sessions = {u.session for u in utterances if u.spk_id == test}
+    splits = _divide(
+        utterances,
+        lambda u: u.spk_id == test,
+        lambda u: u.session in sessions,
+    )
+    if not splits["valid"]:
+        raise CorpusError(
+            f"Speaker {test} is alone in a session: nobody is left there to "
+            "validate on. Leave a session out instead."
+        )
+    return splits
+
+
+def random_split(
+    utterances: list[Utterance], fold: int = 1, seed: int = 1986
+) -> Splits:
+    """Split 80/10/10 at random, label by label.
+
+    Speakers are in all three parts, so the figures say little about new
+    speakers and compare with no speaker-independent protocol. Here to redo
+    what others published.
+
+    Arguments
+    ---------
+    utterances : list of Utterance
+        In any order.
+    fold : int
+        From 1 to 10: the tenth to test. The next one, cyclically, validates.
+    seed : int
+        Of the shuffle; the ten tenths of one seed are disjoint.
+
+    Returns
+    -------
+    dict
+        Utterances of train, valid and test.
+    """
+    test = _pick(range(RANDOM_PARTS), fold, "part")
+    valid = fold % RANDOM_PARTS
+    rng = random.Random(seed)
+    part, position = {}, 0
+    for group in _by_label(utterances).values():
+        rng.shuffle(group)
+        for utterance in group:
+            part[utterance.utt_id] = position % RANDOM_PARTS
+            position += 1
+    return _divide(
+        utterances,
+        lambda u: part[u.utt_id] == test,
+        lambda u: part[u.utt_id] == valid,
+    )
+
+
+def by_speakers(
+    utterances: list[Utterance],
+    test_speakers: Iterable[str],
+    valid_fraction: float = 0.2,
+    seed: int = 1986,
+) -> Splits:
+    """Test given speakers, validate on a fraction of what the others said.
+
+    The fraction is taken at random from each label, in turn from each
+    speaker: validation hears the speakers of the training part, as in the
+    EmoBox benchmark, and its figures are better than those of the test.
+
+    Arguments
+    ---------
+    utterances : list of Utterance
+        In any order.
+    test_speakers : iterable of str
+        Their spk_id.
+    valid_fraction : float
+        Of the utterances of each label that are not tested.
+    seed : int
+        Of the choice.
+
+    Returns
+    -------
+    dict
+        Utterances of train, valid and test.
+    """
+    if not 0 < valid_fraction < 1:
+        raise CorpusError(
+            f"valid_fraction is {valid_fraction}; it must lie between 0 and 1."
+        )
+    tested = set(test_speakers)
+    if absent := sorted(tested - {u.spk_id for u in utterances}):
+        raise CorpusError(f"Not in the corpus: {', '.join(absent)}.")
+    rng = random.Random(seed)
+    chosen = set()
+    for group in _by_label(
+        u for u in utterances if u.spk_id not in tested
+    ).values():
+        count = round(valid_fraction * len(group))
+        chosen.update(u.utt_id for u in _deal(group, rng)[:count])
+    return _divide(
+        utterances, lambda u: u.spk_id in tested, lambda u: u.utt_id in chosen
+    )
+
+
+def seeded_speaker_split(
+    utterances: list[Utterance],
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    seed: int = 1986,
+) -> Splits:
+    """Split the speakers at random: none of them is in two parts.
+
+    Arguments
+    ---------
+    utterances : list of Utterance
+        At least three speakers.
+    fractions : tuple of float
+        Of the speakers, for train, valid and test. Each part has at least
+        one speaker.
+    seed : int
+        Of the shuffle.
+
+    Returns
+    -------
+    dict
+        Utterances of train, valid and test.
+    """
+    speakers = sorted({u.spk_id for u in utterances})
+    if len(speakers) < 3:
+        raise CorpusError(
+            "A split by speakers takes three speakers: one to train on, one "
+            f"to validate, one to test. There are {len(speakers)}: "
+            f"{', '.join(speakers)}."
+        )
+    random.Random(seed).shuffle(speakers)
+    share = len(speakers) / sum(fractions)
+    room = len(speakers) - 2  # the two parts that are not counted here
+    num_valid = max(1, min(room, round(fractions[1] * share)))
+    room = len(speakers) - 1 - num_valid
+    num_test = max(1, min(room, round(fractions[2] * share)))
+    test = set(speakers[:num_test])
+    valid = set(speakers[num_test : num_test + num_valid])
+    return _divide(
+        utterances, lambda u: u.spk_id in test, lambda u: u.spk_id in valid
+    )
+
+
+def _pick(names, fold: int, kind: str):
+    if isinstance(fold, int) and 1 <= fold <= len(names):
+        return names[fold - 1]
+    raise CorpusError(
+        f"There is no fold {fold!r}: a fold is one {kind}, and they run from "
+        f"1 to {len(names)}."
+    )
+
+
+def _divide(utterances, in_test, in_valid) -> Splits:
+    splits = {"train": [], "valid": [], "test": []}
+    for utterance in sorted(utterances, key=_utt_id):
+        name = "train"
+        if in_test(utterance):
+            name = "test"
+        elif in_valid(utterance):
+            name = "valid"
+        splits[name].append(utterance)
+    return splits
+
+
+def _by_label(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
+    groups = defaultdict(list)
+    for utterance in sorted(utterances, key=_utt_id):
+        groups[utterance.emo].append(utterance)
+    return dict(sorted(groups.items()))
+
+
+def _deal(group: list[Utterance], rng: random.Random) -> list[Utterance]:
+    """Shuffle so that speakers take turns."""
+    group = rng.sample(group, len(group))
+    order = {}  # speakers by first appearance, hence at random
+    for utterance in group:
+        order.setdefault(utterance.spk_id, len(order))
+    turn, taken = {}, defaultdict(int)
+    for utterance in group:
+        turn[utterance.utt_id] = taken[utterance.spk_id]
+        taken[utterance.spk_id] += 1
+    return sorted(group, key=lambda u: (turn[u.utt_id], order[u.spk_id]))
+
+
+def _utt_id(utterance: Utterance) -> str:
+    return utterance.utt_id

@@ -1,0 +1,46 @@
+"""Every error that this library raises on purpose has one base."""
+
+import os
+from pathlib import Path
+
+
+class QieemoError(ValueError):
+    """Base of all errors below: says what is wrong, where, and what to do."""
+
+
+class AudioError(QieemoError):
+    """An audio file that cannot be used.
+
+    Arguments
+    ---------
+    message : str
+        Names the file, the fault and the remedy.
+    path : str or Path
+        The file.
+    """
+
+    # `path` has a default because pickle and DataLoader workers rebuild an
+    # exception from its message alone.
+    def __init__(self, message: str, path: str | Path = ""):
+        super().__init__(message)
+        self.path = os.fspath(path)
+
+
+class CorpusError(QieemoError):
+    """A corpus, a manifest or a run's options that do not fit."""
+
+
+class TokenError(QieemoError):
+    """A tokenizer's file, or a text, that cannot be used."""
+
+
+class CacheError(QieemoError):
+    """The encoder's outputs cannot be kept on disk."""
+
+
+class ModelFolderError(QieemoError):
+    """A model folder or an export that is incomplete or damaged."""
+
+
+class EvaluationError(QieemoError):
+    """A table that cannot be made as it was asked for."""

@@ -1,1 +1,0 @@
-"""What makes the tables: cross-validation, block probes, ablations."""

@@ -1,1 +1,0 @@
-"""A trained model as an ONNX graph, which runs without torch."""

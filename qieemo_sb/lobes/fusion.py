@@ -1,0 +1,404 @@
+"""Fusion of the PPG and the emotional features: MMF, CMA and their rivals."""
+
+import torch
+
+from qieemo_sb.lobes.normalization import Dropout
+from qieemo_sb.lobes.ragged import pack, packed_attention, unpack
+from qieemo_sb.rebuild import Rebuildable
+
+
+class Concatenation(Rebuildable):
+    r"""Join the streams frame by frame: ``LN(W [π_t; x_t])``.
+
+    Takes the place of MMF where that is switched off, and serves one stream
+    alone: leave the other one's width at 0.
+
+    Arguments
+    ---------
+    n_tokens : int
+        V of the PPG, or 0 for none.
+    d_model : int
+        D of the emotional features, or 0 for none.
+    width : int
+        H of the result.
+    dropout : float
+        On the joined input.
+
+    Example
+    -------
+    >>> join = Concatenation(n_tokens=5, d_model=8, width=6)
+    >>> ppg = torch.randn(2, 7, 5).log_softmax(-1)
+    >>> join(ppg, torch.randn(2, 7, 8), torch.tensor([7, 3])).shape
+    torch.Size([2, 7, 6])
+    """
+
+    def __init__(
+        self, n_tokens: int, d_model: int, width: int, dropout: float = 0.1
+    ):
+        super().__init__()
+        self.width = width
+        self.dropout = Dropout(dropout)
+        self.linear = torch.nn.Linear(n_tokens + d_model, width)
+        self.norm = torch.nn.LayerNorm(width)
+
+    def forward(
+        self,
+        ppg: torch.Tensor | None,
+        emotional: torch.Tensor | None,
+        lengths: torch.Tensor,
+    ) -> torch.Tensor:
+        """Join frames.
+
+        Arguments
+        ---------
+        ppg : torch.Tensor or None
+            [B, T, V] log-probabilities.
+        emotional : torch.Tensor or None
+            [B, T, D].
+        lengths : torch.Tensor
+            [B] frames. Not used: each frame is joined by itself.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, H].
+        """
+        streams = [] if ppg is None else [ppg.exp()]
+        streams += [] if emotional is None else [emotional]
+        joined = self.dropout(torch.cat(streams, dim=-1))
+        return self.norm(self.linear(joined))
+
+
+class Projection(Rebuildable):
+    """Emotional features, frame by frame, through one linear layer.
+
+    SUPERB's projector (arXiv 2105.01051). With average pooling behind it the
+    whole is linear in the features.
+
+    Arguments
+    ---------
+    d_model : int
+        D of the emotional features.
+    width : int
+        H of the result.
+
+    Example
+    -------
+    >>> projection = Projection(d_model=8, width=6)
+    >>> projection(None, torch.randn(2, 7, 8), torch.tensor([7, 3])).shape
+    torch.Size([2, 7, 6])
+    """
+
+    def __init__(self, d_model: int, width: int):
+        super().__init__()
+        self.width = width
+        self.linear = torch.nn.Linear(d_model, width)
+
+    def forward(
+        self,
+        ppg: torch.Tensor | None,
+        emotional: torch.Tensor,
+        lengths: torch.Tensor,
+    ) -> torch.Tensor:
+        """Project frames.
+
+        Arguments
+        ---------
+        ppg : torch.Tensor or None
+            Not used.
+        emotional : torch.Tensor
+            [B, T, D].
+        lengths : torch.Tensor
+            [B] frames. Not used: each frame is projected by itself.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, H].
+        """
+        return self.linear(emotional)
+
+
+class MMF(Rebuildable):
+    r"""Gated fusion of two aligned streams.
+
+    With :math:`\pi_t` the token posteriors and :math:`x_t` the emotional
+    features of frame t:
+
+    .. math::
+
+        p_t &= \mathrm{LN}(W_p \pi_t), \quad e_t = \mathrm{LN}(W_e x_t) \\
+        g_t &= \sigma(W_g [p_t; e_t] + b_g) \\
+        m_t &= g_t \odot p_t + (1 - g_t) \odot e_t \\
+        f_t &= \mathrm{LN}(e_t + \mathrm{Dropout}(W_o\,\mathrm{GELU}(m_t)))
+
+    The gate lets each channel of each frame choose between the streams; the
+    residual path keeps the emotional one, which is the better of the two.
+    This is our reading of the abstract of arXiv 2503.22687, which names the
+    module and gives no formula.
+
+    Arguments
+    ---------
+    n_tokens : int
+        V of the PPG.
+    d_model : int
+        D of the emotional features.
+    width : int
+        H of the result.
+    dropout : float
+        On the inputs and on the residual branch.
+
+    Example
+    -------
+    >>> mmf = MMF(n_tokens=5, d_model=8, width=6)
+    >>> ppg = torch.randn(2, 7, 5).log_softmax(-1)
+    >>> mmf(ppg, torch.randn(2, 7, 8), torch.tensor([7, 3])).shape
+    torch.Size([2, 7, 6])
+    """
+
+    def __init__(
+        self, n_tokens: int, d_model: int, width: int, dropout: float = 0.1
+    ):
+        super().__init__()
+        self.width = width
+        self.dropout = Dropout(dropout)
+        self.from_ppg = torch.nn.Linear(n_tokens, width)
+        self.from_emotional = torch.nn.Linear(d_model, width)
+        self.ppg_norm = torch.nn.LayerNorm(width)
+        self.emotional_norm = torch.nn.LayerNorm(width)
+        self.gate = torch.nn.Linear(2 * width, width)
+        self.out = torch.nn.Linear(width, width)
+        self.norm = torch.nn.LayerNorm(width)
+
+    def forward(
+        self,
+        ppg: torch.Tensor,
+        emotional: torch.Tensor,
+        lengths: torch.Tensor,
+    ) -> torch.Tensor:
+        """Fuse frames.
+
+        Arguments
+        ---------
+        ppg : torch.Tensor
+            [B, T, V] log-probabilities.
+        emotional : torch.Tensor
+            [B, T, D].
+        lengths : torch.Tensor
+            [B] frames. Not used: each frame is fused by itself.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, H].
+        """
+        p = self.ppg_norm(self.from_ppg(ppg.exp()))
+        e = self.emotional_norm(self.from_emotional(self.dropout(emotional)))
+        gate = torch.sigmoid(self.gate(torch.cat([p, e], dim=-1)))
+        # On GPUs autocast leaves norms in float32 and linear layers not.
+        mixed = torch.lerp(e, p, gate.to(e.dtype))
+        mixed = self.out(torch.nn.functional.gelu(mixed))
+        return self.norm(e + self.dropout(mixed))
+
+
+class CrossAttention(torch.nn.Module):
+    """Multi-head attention from fused frames to one stream.
+
+    Arguments
+    ---------
+    width : int
+        H of the queries and of the result.
+    stream_width : int
+        Width of the stream that is read.
+    heads : int
+        H is split among them.
+    """
+
+    def __init__(self, width: int, stream_width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.queries = torch.nn.Linear(width, width)
+        self.keys = torch.nn.Linear(stream_width, width, bias=False)
+        self.values = torch.nn.Linear(stream_width, width)
+        self.out = torch.nn.Linear(width, width)
+
+    def forward(
+        self, fused: torch.Tensor, stream: torch.Tensor, sizes: list[int]
+    ) -> torch.Tensor:
+        """Packed frames [ΣT, H], [ΣT, D] of ``sizes`` each → [ΣT, H]."""
+        attended = packed_attention(
+            self.queries(fused),
+            self.keys(stream),
+            self.values(stream),
+            sizes,
+            self.heads,
+        )
+        return self.out(attended)
+
+
+class CMA(Rebuildable):
+    r"""Fused frames ask the PPG and the emotional features of all frames.
+
+    .. math::
+
+        q_t &= \mathrm{LN}(f_t) \\
+        a_t &= \mathrm{MHA}_p(q_t, \pi_{1:T}) + \mathrm{MHA}_e(q_t, x_{1:T})\\
+        y_t &= f_t + \mathrm{Dropout}(a_t) \\
+        z_t &= \mathrm{LN}(y_t + \mathrm{Dropout}(\mathrm{FFN}(
+               \mathrm{LN}(y_t))))
+
+    MHA is multi-head attention (arXiv 1706.03762) whose queries come from the
+    fused frames and whose keys and values come from one stream. This is our
+    reading of the abstract of arXiv 2503.22687, which names the module and
+    gives no formula.
+
+    Arguments
+    ---------
+    n_tokens : int
+        V of the PPG.
+    d_model : int
+        D of the emotional features.
+    width : int
+        H of the fused frames and of the result.
+    heads : int
+        Attention heads; H must be a multiple.
+    ffn : int
+        Inner width of FFN.
+    dropout : float
+        On both residual branches.
+
+    Example
+    -------
+    >>> cma = CMA(n_tokens=5, d_model=8, width=6, heads=2, ffn=12)
+    >>> ppg = torch.randn(2, 7, 5).log_softmax(-1)
+    >>> fused, emotional = torch.randn(2, 7, 6), torch.randn(2, 7, 8)
+    >>> cma(fused, ppg, emotional, torch.tensor([7, 3])).shape
+    torch.Size([2, 7, 6])
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        d_model: int,
+        width: int,
+        heads: int = 4,
+        ffn: int = 512,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"CMA: width {width} is no multiple of {heads}.")
+        self.width = width
+        self.dropout = Dropout(dropout)
+        self.attention_norm = torch.nn.LayerNorm(width)
+        self.emotional_norm = torch.nn.LayerNorm(d_model)
+        self.to_ppg = CrossAttention(width, n_tokens, heads)
+        self.to_emotional = CrossAttention(width, d_model, heads)
+        self.ffn = torch.nn.Sequential(
+            torch.nn.LayerNorm(width),
+            torch.nn.Linear(width, ffn),
+            torch.nn.GELU(),
+            Dropout(dropout),
+            torch.nn.Linear(ffn, width),
+        )
+        self.norm = torch.nn.LayerNorm(width)
+
+    def forward(
+        self,
+        fused: torch.Tensor,
+        ppg: torch.Tensor,
+        emotional: torch.Tensor,
+        lengths: torch.Tensor,
+    ) -> torch.Tensor:
+        """Attend across the frames of each utterance.
+
+        Arguments
+        ---------
+        fused : torch.Tensor
+            [B, T, H].
+        ppg : torch.Tensor
+            [B, T, V] log-probabilities.
+        emotional : torch.Tensor
+            [B, T, D].
+        lengths : torch.Tensor
+            [B] frames, at least one each.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, H], zero past the lengths.
+        """
+        sizes, frames = lengths.tolist(), fused.shape[1]
+        fused, ppg, emotional = (
+            pack(x, sizes) for x in (fused, ppg, emotional)
+        )
+        queries = self.attention_norm(fused)
+        emotional = self.emotional_norm(emotional)
+        attended = self.to_ppg(queries, ppg.exp(), sizes)
+        attended = attended + self.to_emotional(queries, emotional, sizes)
+        y = fused + self.dropout(attended)
+        y = self.norm(y + self.dropout(self.ffn(y)))
+        return unpack(y, sizes, frames)
+
+
+class CMAFirst(Rebuildable):
+    """Plain join → CMA → MMF of the PPG and what CMA has made.
+
+    The other order of the same two modules: frames are joined by
+    concatenation, ask both streams of all frames, and MMF then lets each
+    channel of each frame choose between the PPG and what was attended. Stands
+    in MMF's place; the model's own ``cma`` is then null.
+
+    Arguments
+    ---------
+    n_tokens : int
+        V of the PPG.
+    d_model : int
+        D of the emotional features.
+    width : int
+        H of the result.
+    dropout : float
+        Of all three.
+
+    Example
+    -------
+    >>> fusion = CMAFirst(n_tokens=5, d_model=8, width=12)
+    >>> ppg = torch.randn(2, 7, 5).log_softmax(-1)
+    >>> fusion(ppg, torch.randn(2, 7, 8), torch.tensor([7, 3])).shape
+    torch.Size([2, 7, 12])
+    """
+
+    def __init__(
+        self, n_tokens: int, d_model: int, width: int, dropout: float = 0.1
+    ):
+        super().__init__()
+        self.width = width
+        self.join = Concatenation(n_tokens, d_model, width, dropout)
+        self.cma = CMA(n_tokens, d_model, width, dropout=dropout)
+        self.mmf = MMF(n_tokens, width, width, dropout)
+
+    def forward(
+        self,
+        ppg: torch.Tensor,
+        emotional: torch.Tensor,
+        lengths: torch.Tensor,
+    ) -> torch.Tensor:
+        """Fuse frames.
+
+        Arguments
+        ---------
+        ppg : torch.Tensor
+            [B, T, V] log-probabilities.
+        emotional : torch.Tensor
+            [B, T, D].
+        lengths : torch.Tensor
+            [B] frames, at least one each.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, H].
+        """
+        joined = self.join(ppg, emotional, lengths)
+        attended = self.cma(joined, ppg, emotional, lengths)
+        return self.mmf(ppg, attended, lengths)

@@ -1,1 +1,0 @@
-"""Tokenizers of the PPG: text in, tokens out, and back."""

@@ -1,0 +1,311 @@
+"""What stage 1 has learned to read, handed to stage 2."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCTC, Wav2Vec2CTCTokenizer
+
+from qieemo_sb.encoders.base import SpeechEncoder
+from qieemo_sb.encoders.pretrained import pretrained_encoder
+from qieemo_sb.encoders.ssl import read_config
+from qieemo_sb.errors import ModelFolderError
+from qieemo_sb.lobes.ppg import PPGHead, PretrainedPPGHead
+from qieemo_sb.lobes.tokens import (
+    Characters,
+    Tokenizer,
+    Vocabulary,
+    load_tokenizer,
+)
+from qieemo_sb.serving.bundle import load_bundle
+from qieemo_sb.serving.folder import HYPERPARAMS, TOKENS
+
+NEW_WIDTH = 256  # of a new PPG head's layers, at most
+
+
+@dataclasses.dataclass
+class Reader:
+    """A PPG head and the names of its outputs.
+
+    Arguments
+    ---------
+    ppg_head : PPGHead
+        Last block → PPG.
+    tokens : Tokenizer
+        Text → indices of the PPG, and back.
+    trained : bool
+        Whether the head reads already.
+    """
+
+    ppg_head: PPGHead
+    tokens: Tokenizer
+    trained: bool
+
+
+def make_reader(
+    encoder: SpeechEncoder,
+    source: str | Path | None = None,
+    freeze: bool = True,
+    encoder_source: str | Path | None = None,
+) -> Reader:
+    """The PPG head of stage 1, the encoder's own, or a new one.
+
+    A new one reads nothing yet. wav2vec 2.0 and its like have a head of their
+    own where they were tuned to read.
+
+    Arguments
+    ---------
+    encoder : SpeechEncoder
+        Whose last block the head is to read.
+    source : str, Path or None
+        Model folder of ``train_ppg.py``; None: the encoder's own head, or a
+        new one over characters.
+    freeze : bool
+        Whether stage 1's head stays as it is. The encoder's own always does,
+        a new one always trains.
+    encoder_source : str, Path or None
+        What ``make_encoder`` made the encoder of.
+
+    Returns
+    -------
+    Reader
+
+    Raises
+    ------
+    ModelFolderError
+        The model in ``source`` does not read, or was trained on an encoder
+        with other weights.
+    """
+    if source is None and _reads_by_itself(encoder_source):
+        head = pretrained_ppg_head(str(encoder_source))
+        return Reader(head, tokens_of(str(encoder_source)), trained=True)
+    if source is None:
+        tokens = Characters()
+        # No wider than the encoder: beside a small one it would cost the most.
+        # Without neighbours: to read needs them, emotions alone teach no
+        # reading, and training would take several times as long.
+        width = min(NEW_WIDTH, encoder.d_model)
+        head = PPGHead(encoder.d_model, len(tokens), hidden=width, context=1)
+        return Reader(head, tokens, trained=False)
+    hparams = load_bundle(source)
+    model, tokens = hparams["model"], hparams["tokens"]
+    if model.ppg_head is None or tokens is None:
+        raise ModelFolderError(
+            f"The model in {source} was not trained to read. Give the model "
+            "folder of train_ppg.py."
+        )
+    _check_encoder(encoder, model.encoder, source)
+    if freeze:
+        model.ppg_head.freeze()
+    return Reader(model.ppg_head, tokens, trained=True)
+
+
+def make_encoder(
+    source: str | Path,
+    trainable_above: int | None = None,
+    gradient_checkpointing: bool = False,
+) -> SpeechEncoder:
+    """A pretrained encoder: a checkpoint's, or that of a model trained here.
+
+    Arguments
+    ---------
+    source : str or Path
+        A Whisper, wav2vec 2.0, HuBERT, WavLM or data2vec-audio, by hub id or
+        local folder; or a model folder, e.g. of ``train_ppg.py``.
+    trainable_above, gradient_checkpointing
+        See ``pretrained_encoder``.
+
+    Returns
+    -------
+    SpeechEncoder
+    """
+    options = {
+        "trainable_above": trainable_above,
+        "gradient_checkpointing": gradient_checkpointing,
+    }
+    if not (Path(source) / HYPERPARAMS).is_file():
+        return pretrained_encoder(str(source), **options)
+    trained = load_bundle(source)["model"].encoder
+    encoder = type(trained)(**trained.rebuild_config(), **options)
+    encoder.load_state_dict(trained.state_dict())
+    return encoder
+
+
+def check_tokens(tokens: Tokenizer, folder: str | Path) -> None:
+    """Refuse checkpoints whose PPG has other tokens; the first run saves them.
+
+    Arguments
+    ---------
+    tokens : Tokenizer
+        Of the run.
+    folder : str or Path
+        Of its checkpoints.
+
+    Raises
+    ------
+    ModelFolderError
+        Names both.
+    """
+    folder = Path(folder)
+    if not (folder / TOKENS).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        tokens.save(folder)
+        return
+    before = load_tokenizer(folder)
+    if before != tokens:
+        raise ModelFolderError(
+            f"The checkpoints in {folder} read {before}, the PPG head reads "
+            f"{tokens}, other ones. Choose another output_folder."
+        )
+
+
+def _reads_by_itself(encoder_source):
+    """Whether an encoder's checkpoint, one of others, has a CTC head."""
+    if encoder_source is None or (Path(encoder_source) / HYPERPARAMS).exists():
+        return False
+    return has_ctc_head(str(encoder_source))
+
+
+def _check_encoder(encoder, trained_on, source):
+    """Raise ModelFolderError unless both encoders are one and the same."""
+    here, there = encoder.state_dict(), trained_on.state_dict()
+    same = here.keys() == there.keys() and all(
+        torch.equal(here[key].cpu(), there[key].cpu()) for key in here
+    )
+    if not same:
+        raise ModelFolderError(
+            f"The PPG head in {source} was trained on another encoder "
+            f"({_shape(trained_on)}) than the one that it is to read "
+            f"({_shape(encoder)}). Set the encoder's source to {source} to "
+            "take both."
+        )
+
+
+def _shape(encoder):
+    """An encoder in words."""
+    weights = next(iter(encoder.state_dict().values())).double()
+    return (
+        f"{type(encoder).__name__} of {encoder.n_blocks} blocks, "
+        f"{encoder.d_model} wide, checksum {float(weights.sum()):.6g}"
+    )
+
+
+def has_ctc_head(source: str) -> bool:
+    """Whether a checkpoint was tuned to read.
+
+    Arguments
+    ---------
+    source : str
+        A hub id or a local folder in Hugging Face format.
+
+    Returns
+    -------
+    bool
+    """
+    architectures = AutoConfig.from_pretrained(source).architectures or []
+    return any(name.endswith("ForCTC") for name in architectures)
+
+
+def pretrained_ppg_head(source: str) -> PretrainedPPGHead:
+    """A checkpoint's CTC head, its rows in the order of ``tokens_of``.
+
+    Begin, end and unknown are left out: no transcript has them, so CTC never
+    teaches a model to say them.
+
+    Arguments
+    ---------
+    source : str
+        A hub id or a local folder in Hugging Face format.
+
+    Returns
+    -------
+    PretrainedPPGHead
+
+    Raises
+    ------
+    ValueError
+        The checkpoint has no such head, or none that can be used.
+    """
+    config = _read_ctc_config(source)
+    model, info = AutoModelForCTC.from_pretrained(
+        source,
+        dtype=torch.float32,
+        weights_only=True,
+        output_loading_info=True,
+    )
+    if any(name.startswith("lm_head.") for name in info["missing_keys"]):
+        raise ValueError(f"'{source}' lacks the weights of its CTC head.")
+    rows = list(_vocabulary(source, config.vocab_size))
+    head = PretrainedPPGHead(config.hidden_size, len(rows))
+    head.linear.weight.data = model.lm_head.weight.data[rows]
+    head.linear.bias.data = model.lm_head.bias.data[rows]
+    return head
+
+
+def tokens_of(source: str) -> Tokenizer:
+    """The tokens of the head that ``pretrained_ppg_head`` gives.
+
+    Arguments
+    ---------
+    source : str
+        A hub id or a local folder in Hugging Face format.
+
+    Returns
+    -------
+    Tokenizer
+        ``Characters`` where the checkpoint has just these.
+
+    Raises
+    ------
+    ValueError
+        The checkpoint has no CTC head, or none that can be used.
+    """
+    vocabulary = _vocabulary(source, _read_ctc_config(source).vocab_size)
+    _, *names = vocabulary.values()
+    characters = Characters()
+    return characters if names == characters.names[1:] else Vocabulary(names)
+
+
+def _read_ctc_config(source):
+    """Configuration of a checkpoint with a head on its last block."""
+    config = read_config(source)
+    if not has_ctc_head(source):
+        raise ValueError(
+            f"'{source}' has no CTC head: it holds {config.architectures}. Use "
+            "PPGHead, or a checkpoint that was tuned to read."
+        )
+    if getattr(config, "add_adapter", False):
+        raise ValueError(
+            f"'{source}' reads from an adapter above its last block, whose "
+            "frames are not 20 ms. Use PPGHead."
+        )
+    return config
+
+
+def _vocabulary(source, size):
+    """Row of the head → token, in this house's order; the blank is first."""
+    try:
+        tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(source)
+    except (OSError, TypeError) as error:
+        raise ValueError(
+            f"'{source}' has a CTC head and no vocab.json that says what its "
+            f"outputs mean: {error}"
+        ) from error
+    blank = tokenizer.pad_token_id
+    if blank is None or blank >= size:
+        raise ValueError(
+            f"'{source}' has {size} outputs, none of which is the blank "
+            f"'{tokenizer.pad_token}'."
+        )
+    unsaid = {blank, tokenizer.bos_token_id, tokenizer.eos_token_id}
+    unsaid.add(tokenizer.unk_token_id)
+    names = {
+        row: " " if token == tokenizer.word_delimiter_token else token
+        for token, row in tokenizer.get_vocab().items()
+        if row < size and row not in unsaid
+    }
+    lower = {row: name.lower() for row, name in names.items()}
+    if len(set(lower.values())) == len(names):  # case says nothing
+        names = lower
+    ordered = sorted(names.items(), key=lambda item: item[1])
+    return {blank: tokenizer.pad_token, **dict(ordered)}

@@ -1,0 +1,60 @@
+"""Running statistics of each training speaker."""
+
+from collections.abc import Sequence
+
+import torch
+
+from qieemo_sb.lobes.normalization import Moments, Standard
+
+MEMORY = 100  # of a training speaker's clips; they change as the fusion learns
+
+
+class TrainingSpeakers(torch.nn.Module):
+    """Running moments of the pooled vectors of each training speaker.
+
+    Of several processes, each keeps those of what it has heard itself.
+
+    Arguments
+    ---------
+    names : sequence of str
+        The speakers.
+    width : int
+        E of a pooled vector.
+
+    Example
+    -------
+    >>> speakers = TrainingSpeakers(["ann", "bob"], width=3)
+    >>> moments = speakers(["bob", "ann", "bob"], torch.randn(3, 3))
+    >>> moments.count.squeeze(1), moments.mean.shape
+    (tensor([2., 1., 2.]), torch.Size([3, 3]))
+    """
+
+    def __init__(self, names: Sequence[str], width: int):
+        super().__init__()
+        self.places = {name: i for i, name in enumerate(sorted(set(names)))}
+        self.standards = torch.nn.ModuleList(
+            Standard(width, memory=MEMORY) for _ in self.places
+        )
+
+    def forward(self, names: Sequence[str], embedding: torch.Tensor) -> Moments:
+        """Take vectors in and tell the moments of those who said them.
+
+        Arguments
+        ---------
+        names : sequence of str
+            B speakers.
+        embedding : torch.Tensor
+            [B, E].
+
+        Returns
+        -------
+        Moments
+            [B, 1] counts, [B, E] means and variances.
+        """
+        for name in sorted(set(names)):
+            rows = [i for i, other in enumerate(names) if other == name]
+            own = self.standards[self.places[name]]
+            own.update(embedding[rows].detach())
+        each = [self.standards[self.places[name]].moments for name in names]
+        count, mean, variance = map(torch.stack, zip(*each, strict=True))
+        return Moments(count.unsqueeze(1), mean, variance)

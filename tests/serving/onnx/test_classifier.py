@@ -1,0 +1,269 @@
+"""An export in use: the torch model's answers, and no torch."""
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import qieemo_sb
+from qieemo_sb.errors import AudioError, ModelFolderError
+from qieemo_sb.serving.onnx.classifier import OnnxClassifier
+from qieemo_sb.serving.onnx.export import export_onnx
+from qieemo_sb.serving.speechbrain import EncoderClassifier
+
+
+@pytest.fixture
+def folder(bundle, tmp_path):
+    return export_onnx(bundle, tmp_path / "export")
+
+
+@pytest.fixture
+def ours(folder):
+    return OnnxClassifier.from_folder(folder)
+
+
+@pytest.fixture
+def theirs(bundle):
+    """The torch model's."""
+    return EncoderClassifier.from_hparams(bundle)
+
+
+def assert_same(ours, theirs):
+    assert ours[3] == theirs[3]
+    assert ours[2].tolist() == theirs[2].tolist()
+    for a, b in zip(ours[:2], theirs[:2], strict=True):
+        assert a.dtype == np.float32
+        assert a.shape == b.shape
+        assert np.abs(a - b.numpy()).max() < 1e-4
+
+
+def test_face_of_the_package():
+    assert qieemo_sb.OnnxClassifier is OnnxClassifier
+
+
+# As EncoderClassifier
+
+
+def test_batch_as_with_torch(ours, theirs, sound, pad):
+    wavs, wav_lens = pad([sound(16_000, 1), sound(8_160, 2), sound(400, 3)])
+    for lengths in (wav_lens, None):
+        found = ours.classify_batch(
+            wavs.numpy(), None if lengths is None else lengths.numpy()
+        )
+        assert_same(found, theirs.classify_batch(wavs, lengths))
+    alone = ours.classify_batch(wavs[0].numpy())
+    assert_same(alone, theirs.classify_batch(wavs[0]))
+
+
+@pytest.mark.parametrize(
+    "rate, channels", [(16_000, 1), (8_000, 1), (44_100, 2), (48_000, 1)]
+)
+def test_file_as_with_torch(ours, theirs, write_wav, rate, channels):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (rate, channels))
+    path = write_wav(noise, rate)
+    assert_same(ours.classify_file(path), theirs.classify_file(path))
+
+
+@pytest.mark.parametrize(
+    "samples", [np.zeros(16_000), np.ones(640_000), np.zeros(400)]
+)
+def test_odd_file_as_with_torch(ours, theirs, write_wav, samples):
+    path = write_wav(samples)
+    assert_same(ours.classify_file(path), theirs.classify_file(path))
+
+
+def test_embeddings_as_with_torch(ours, theirs, sound, pad):
+    wavs, wav_lens = pad([sound(16_000, 1), sound(8_160, 2)])
+    found = ours.encode_batch(wavs.numpy(), wav_lens.numpy())
+    expected = theirs.encode_batch(wavs, wav_lens).numpy()
+    assert np.abs(found - expected).max() < 1e-4
+
+
+def test_everything_as_with_torch(ours, theirs, sound):
+    signal = sound(16_000)
+    found, expected = ours.analyse(signal.numpy()), theirs.analyse_batch(signal)
+    for name in ("log_probs", "embedding", "ppg"):
+        value = getattr(expected, name).numpy()
+        assert np.abs(getattr(found, name) - value).max() < 1e-4
+
+
+def test_model_without_a_ppg(make_model, make_labels, tmp_path, sound):
+    parts = {"ppg_head": None, "mmf": None, "cma": None}
+    bundle = qieemo_sb.serving.bundle.save_bundle(
+        tmp_path / "b", make_model(**parts), make_labels(), ""
+    )
+    folder = export_onnx(bundle, tmp_path / "e")
+    output = OnnxClassifier.from_folder(folder).analyse(sound(16_000).numpy())
+    assert output.ppg is None
+
+
+# A batch is its utterances
+
+
+def test_list_of_any_lengths_is_a_batch(ours, sound, pad):
+    signals = [sound(16_000, 1), sound(8_160, 2), sound(400, 3)]
+    wavs, wav_lens = pad(signals)
+    padded = ours.classify_batch(wavs.numpy(), wav_lens.numpy())
+    listed = ours.classify_batch([signal.numpy() for signal in signals])
+    assert np.array_equal(listed[0], padded[0])
+    for row, signal in enumerate(signals):
+        alone = ours.classify_batch(signal.numpy())
+        assert np.array_equal(alone[0][0], listed[0][row])
+
+
+def test_what_lies_past_the_end_changes_nothing(ours, sound, pad):
+    wavs, wav_lens = pad([sound(16_000), sound(9_000)])
+    clean = ours.classify_batch(wavs.numpy(), wav_lens.numpy())
+    wavs[1, 9_000:] = torch.nan
+    again = ours.classify_batch(wavs.numpy(), wav_lens.numpy())
+    assert np.array_equal(clean[0], again[0])
+
+
+def test_doubles_and_lists_are_waveforms_too(ours, sound):
+    signal = sound(1_600).numpy()
+    expected = ours.classify_batch(signal)[0]
+    for other in (signal.astype(np.float64), signal.tolist(), [signal]):
+        assert np.array_equal(ours.classify_batch(other)[0], expected)
+
+
+def test_threads_are_those_asked_for(folder):
+    session = OnnxClassifier.from_folder(folder, threads=1).session
+    assert session.get_session_options().intra_op_num_threads == 1
+
+
+# Errors
+
+
+def test_nan_in_a_batch(ours, theirs):
+    wavs = torch.zeros(3, 16_000)
+    wavs[1, 5] = torch.nan
+    with pytest.raises(ValueError, match=r"Utterances \[1\]") as found:
+        ours.classify_batch(wavs.numpy())
+    with pytest.raises(ValueError) as expected:
+        theirs.classify_batch(wavs)
+    assert str(found.value) == str(expected.value)
+
+
+def test_no_samples(ours):
+    for classify in (ours.analyse, ours.classify_batch):
+        with pytest.raises(ValueError, match="0 samples"):
+            classify(np.zeros(0, dtype=np.float32))
+
+
+def test_one_utterance_is_analysed(ours):
+    with pytest.raises(ValueError, match=r"shape \(2, 16000\)"):
+        ours.analyse(np.zeros((2, 16_000), dtype=np.float32))
+
+
+def test_integers_are_no_waveform(ours):
+    with pytest.raises(ValueError, match="divided by 32768"):
+        ours.classify_batch(np.ones(16_000, np.int16))
+
+
+@pytest.mark.parametrize(
+    "wav_lens, message",
+    [
+        ([1.0, -0.5], "row 1 is -0.5"),
+        ([16_000, 8_000], "fractions"),
+        ([1.0], r"must be \[2\]"),
+    ],
+)
+def test_lengths_that_are_none(ours, wav_lens, message):
+    with pytest.raises(ValueError, match=message):
+        ours.classify_batch(np.zeros((2, 16_000), np.float32), wav_lens)
+
+
+def test_rows_of_more_than_samples(ours):
+    with pytest.raises(ValueError, match=r"not of shape \(16000, 1\)"):
+        ours.classify_batch(np.zeros((1, 16_000, 1), np.float32))
+
+
+def test_too_loud_for_a_spectrum(ours):
+    with pytest.raises(ValueError, match="beyond 1e"):
+        ours.classify_batch(np.full(16_000, 1e20, np.float32))
+
+
+def test_short_row_in_a_batch(ours):
+    wavs = np.zeros((2, 1_600), np.float32)
+    with pytest.raises(ValueError, match="Utterance 1 of the batch has 160"):
+        ours.classify_batch(wavs, np.array([1.0, 0.1]))
+
+
+def test_missing_audio(ours, tmp_path):
+    with pytest.raises(AudioError, match="gone.wav does not exist"):
+        ours.classify_file(tmp_path / "gone.wav")
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "model.onnx.data", "label_encoder.txt"]
+)
+def test_missing_file(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ModelFolderError, match=name):
+        OnnxClassifier.from_folder(folder)
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(ModelFolderError, match="gone is no ONNX export"):
+        OnnxClassifier.from_folder(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.onnx.data"])
+@pytest.mark.parametrize("size", [0, 100, -100])
+def test_truncated_file(folder, name, size):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ModelFolderError, match="model.onnx is damaged"):
+        OnnxClassifier.from_folder(folder)
+
+
+def test_labels_of_another_model(folder, make_labels):
+    make_labels(("a", "b")).save(folder / "label_encoder.txt")
+    with pytest.raises(ModelFolderError, match="has 2 names, the model has 4"):
+        OnnxClassifier.from_folder(folder)
+
+
+@pytest.mark.parametrize("form", [None, "0"])
+def test_export_of_another_version(folder, form):
+    path = str(folder / "model.onnx")
+    graph = onnx.load(path, load_external_data=False)
+    properties = {} if form is None else {"format": form}
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, properties)
+    onnx.save(graph, path)
+    with pytest.raises(ModelFolderError, match="export the model again"):
+        OnnxClassifier.from_folder(folder)
+
+
+def test_without_onnxruntime(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r"pip install 'qieemo-sb\[onnx\]'"):
+        OnnxClassifier.from_folder(folder)
+
+
+# Without torch
+
+WITHOUT = """
+import sys
+import numpy as np
+from qieemo_sb import OnnxClassifier
+classifier = OnnxClassifier.from_folder(sys.argv[1])
+print(*classifier.classify_batch(np.zeros(16_000))[3])
+print(*sorted({"torch", "speechbrain", "transformers", "scipy", "onnx"}
+              & sys.modules.keys()))
+"""
+
+
+def test_nothing_heavy_is_imported(folder, ours):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    emotion = ours.classify_batch(np.zeros(16_000))[3][0]
+    assert done.stdout == f"{emotion}\n\n"
+    assert done.stderr == ""
