@@ -1,24 +1,26 @@
 """Qieemo: emotion from speech alone, on SpeechBrain.
 
-``EncoderClassifier`` loads a trained model, ``OnnxClassifier`` its export,
-which runs without torch; ``Qieemo`` is the model. They are imported when first
-used: ``import qieemo_sb`` itself costs nothing.
+``load_model`` loads a trained model with torch alone, ``EncoderClassifier``
+is SpeechBrain's class for the same folder, ``OnnxClassifier`` runs an export
+without torch. They are imported when first used.
 """
 
-import importlib
+from importlib import import_module
 
 __version__ = "0.1.0"  # read by setup.py, too
 
-_WHERE = {
+_MODULES = {
+    "load_model": "qieemo_sb.serving.classifier",
     "EncoderClassifier": "qieemo_sb.serving.speechbrain",
     "OnnxClassifier": "qieemo_sb.serving.onnx.classifier",
     "Qieemo": "qieemo_sb.model",
+    "PPGModel": "qieemo_sb.model",
 }
 
-__all__ = ["EncoderClassifier", "OnnxClassifier", "Qieemo", "__version__"]
+__all__ = [*_MODULES, "__version__"]
 
 
 def __getattr__(name: str):
-    if name in _WHERE:
-        return getattr(importlib.import_module(_WHERE[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'qieemo_sb' has no attribute {name!r}")

@@ -1,13 +1,15 @@
 """The clock: arithmetic between samples, mel frames and encoder frames.
 
 16 000 samples a second, one mel frame a 10 ms hop, one encoder frame a
-20 ms hop. Every other module asks here instead of doing its own division.
-Counting needs no torch: who only counts need not wait for its import.
+20 ms hop. Every other module calls these functions instead of dividing by
+itself. Counting imports no torch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from qieemo_sb.errors import AudioError
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +21,7 @@ N_FFT = 400  # samples in one analysis window: 25 ms
 MIN_SAMPLES = N_FFT  # the shortest utterance that has a frame: one window
 WINDOW_FRAMES = 1_500  # the most frames encoded in one go: 30 s
 WINDOW_SAMPLES = WINDOW_FRAMES * FRAME_HOP  # 480 000
+ROUNDING = 1e-3  # by which a relative length may exceed one
 FRAME_SECONDS = FRAME_HOP / SAMPLE_RATE  # 0.02
 
 
@@ -80,12 +83,23 @@ def absolute_lengths(relative: torch.Tensor, size: int) -> torch.Tensor:
         [B] int64. Computed in float64, so a length survives the round trip
         through a float32 ratio up to eight million samples.
 
+    Raises
+    ------
+    AudioError
+        A length is no fraction; the message names the row.
+
     Example
     -------
     >>> import torch
     >>> absolute_lengths(torch.tensor([1.0, 0.5]), 7)
     tensor([7, 4])
     """
+    for row, length in enumerate(relative.tolist()):
+        if not 0 <= length <= 1 + ROUNDING:
+            raise AudioError(
+                f"wav_lens are fractions of the longest row; that of row {row} "
+                f"is {length:g}. Divide samples by the most of them."
+            )
     lengths = (relative.double() * size).round().long()
     return lengths.clamp(min=0, max=size)
 

@@ -1,36 +1,64 @@
-"""Qieemo: an ASR encoder, its two views of speech, fusion, and an emotion."""
+"""Qieemo: encoder → PPG and emotional features → fusion → pooling → emotion.
+
+``PPGModel`` is its first half, which stage 1 trains. Both know their
+``config``: plain values that ``build_model`` makes the same model of.
+"""
+
+from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
-from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
-from qieemo_sb.frames import WINDOW_FRAMES, frame_windows
-from qieemo_sb.lobes.blocks import BlockMixer
-from qieemo_sb.lobes.classifier import Classifier
-from qieemo_sb.lobes.fusion import CMA, MMF, Concatenation
-from qieemo_sb.lobes.pooling import BlockStatistics, StatisticsPooling, merge
-from qieemo_sb.lobes.ppg import PPGHead
-from qieemo_sb.lobes.speaker import SpeakerModel
-from qieemo_sb.rebuild import Rebuildable
+from qieemo_sb.audio import check_batch
+from qieemo_sb.encoders import ENCODERS
+from qieemo_sb.encoders.base import (
+    EncoderOutput,
+    SpeechEncoder,
+    Stitcher,
+    Window,
+)
+from qieemo_sb.errors import ModelFolderError
+from qieemo_sb.frames import num_frames
+from qieemo_sb.lobes.blocks import BLOCKS, BlockMixer
+from qieemo_sb.lobes.classifier import CLASSIFIERS, Classifier
+from qieemo_sb.lobes.fusion import CMA, FUSIONS, Concatenation, Fusion
+from qieemo_sb.lobes.pooling import (
+    POOLINGS,
+    BlockStatistics,
+    Statistics,
+    StatisticsPooling,
+)
+from qieemo_sb.lobes.ppg import PPG_HEADS, PPGHead
+from qieemo_sb.lobes.speaker import SPEAKER_MODELS, SpeakerModel
 
-MOMENT = 51  # frames around each frame that its own emotion is read from: 1 s
+MOMENT = 51  # frames of a frame-wise emotion, about 1 s around the frame
+
+# The parts of a model, and the rivals for each, by the names of their classes.
+PARTS = {
+    "encoder": ENCODERS,
+    "mixer": BLOCKS,
+    "ppg_head": PPG_HEADS,
+    "mmf": FUSIONS,
+    "cma": FUSIONS,
+    "pooling": POOLINGS,
+    "block_statistics": POOLINGS,
+    "classifier": CLASSIFIERS,
+    "speaker_model": SPEAKER_MODELS,
+}
 
 
 @dataclasses.dataclass
 class QieemoOutput:
-    """What Qieemo says of a batch.
+    """Model output for a batch.
 
     Arguments
     ---------
-    log_probs : torch.Tensor or None
-        [B, C] emotion log-probabilities of each utterance; None where the
-        model only reads, as do the next and ``frame_log_probs``.
-    embedding : torch.Tensor or None
+    log_probs : torch.Tensor
+        [B, C] emotion log-probabilities of each utterance.
+    embedding : torch.Tensor
         [B, E] pooled vector.
     ppg : torch.Tensor or None
         [B, T, V] token log-probabilities of each frame; None without a PPG
@@ -39,35 +67,120 @@ class QieemoOutput:
         [B, T, C] emotion log-probabilities of the second of speech around
         each frame; None in training and where they were not asked for.
     lengths : torch.Tensor
-        [B] frames. What lies past them means nothing.
+        [B] frames. Results past them mean nothing.
     """
 
-    log_probs: torch.Tensor | None
-    embedding: torch.Tensor | None
+    log_probs: torch.Tensor
+    embedding: torch.Tensor
     ppg: torch.Tensor | None
     frame_log_probs: torch.Tensor | None
     lengths: torch.Tensor
 
 
-class Qieemo(Rebuildable):
-    """Encoder → PPG and emotional features → MMF → CMA → pooling → classifier.
+@dataclasses.dataclass
+class PPGOutput:
+    """Model output of stage 1 for a batch.
 
-    With an encoder and a PPG head alone it is what stage 1 trains: it reads,
-    and knows no emotion.
+    Arguments
+    ---------
+    ppg : torch.Tensor
+        [B, T, V] token log-probabilities of each frame.
+    lengths : torch.Tensor
+        [B] frames. Results past them mean nothing.
+    """
+
+    ppg: torch.Tensor
+    lengths: torch.Tensor
+
+
+class _Model(torch.nn.Module):
+    """An encoder and lobes on its windows."""
+
+    encoder: SpeechEncoder
+    blocks: list[int]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Plain values that ``build_model`` makes a model of this shape of."""
+        parts: dict[str, Any] = {"model": type(self).__name__}
+        for name in PARTS:  # in this order, as random weights are drawn
+            part = getattr(self, name, None)
+            if part is not None:
+                parts[name] = {"class": type(part).__name__, **part.config}
+        return parts
+
+    @property
+    def lobes(self) -> torch.nn.ModuleDict:
+        """The parts that are trained beside the encoder, by name."""
+        others = ("encoder", "speaker_model")
+        return torch.nn.ModuleDict(
+            {k: v for k, v in self.named_children() if k not in others}
+        )
+
+    def _windows(
+        self,
+        wavs: torch.Tensor | None,
+        lengths: torch.Tensor | None,
+        encoded: EncoderOutput | None,
+    ) -> tuple[Iterator[Window], torch.Tensor]:
+        """Windows of waveforms or of hidden states, and frames [B] of each."""
+        if encoded is not None:
+            return encoded.windows(), encoded.lengths
+        sizes = check_batch(wavs, lengths)
+        frames = num_frames(torch.tensor(sizes, device=wavs.device))
+        return self.encoder.windows(wavs, sizes, self.blocks), frames
+
+
+class PPGModel(_Model):
+    """Encoder → PPG: what stage 1 trains. It transcribes.
 
     Arguments
     ---------
     encoder : SpeechEncoder
         The ASR backbone.
-    pooling : StatisticsPooling, AveragePooling or None
-        Frames [B, T, H] → [B, E]; None: a model that only reads.
-    classifier : Classifier or None
-        [B, E] → [B, C]; None as ``pooling``.
+    ppg_head : PPGHead
+        Last block → PPG [B, T, V].
+    """
+
+    def __init__(self, encoder: SpeechEncoder, ppg_head: PPGHead):
+        super().__init__()
+        self.encoder = encoder
+        self.ppg_head = ppg_head
+        self.blocks = [encoder.n_blocks]
+        _check_size("ppg_head", ppg_head, d_model=encoder.d_model)
+
+    def forward(
+        self,
+        wavs: torch.Tensor | None = None,
+        lengths: torch.Tensor | None = None,
+        encoded: EncoderOutput | None = None,
+    ) -> PPGOutput:
+        """Token log-probabilities; arguments as of ``Qieemo.forward``."""
+        windows, frames = self._windows(wavs, lengths, encoded)
+        stitcher = Stitcher(frames)
+        for window in windows:
+            last_block = window.hidden_states[self.encoder.n_blocks]
+            ppg = self.ppg_head(last_block, window.lengths)
+            stitcher.update(window, {"ppg": ppg})
+        return PPGOutput(stitcher.result()["ppg"], frames)
+
+
+class Qieemo(_Model):
+    """Encoder → PPG and emotional features → MMF → CMA → pooling → classifier.
+
+    Arguments
+    ---------
+    encoder : SpeechEncoder
+        The ASR backbone.
+    pooling : StatisticsPooling
+        Frames [B, T, H] → [B, E], one of ``POOLINGS``.
+    classifier : Classifier
+        [B, E] → [B, C].
     mixer : BlockMixer, WeightedSum or None
         Blocks → emotional features [B, T, D]; None: PPG alone.
     ppg_head : PPGHead or None
         Last block → PPG [B, T, V]; None: emotional features alone.
-    mmf : MMF, CMAFirst, Concatenation, Projection or None
+    mmf : Fusion or None
         Fusion of the streams; None: plain concatenation.
     cma : CMA or None
         Attention across frames; None: none.
@@ -90,12 +203,10 @@ class Qieemo(Rebuildable):
     ...     encoder=WhisperEncoder(dims=dims),
     ...     mixer=BlockMixer(blocks=[1], d_model=8),
     ...     ppg_head=PPGHead(d_model=8, n_tokens=5),
-    ...     mmf=MMF(n_tokens=5, d_model=8, width=6),
-    ...     cma=CMA(n_tokens=5, d_model=8, width=6, heads=2),
     ...     pooling=StatisticsPooling(width=6),
     ...     classifier=Classifier(width=12, n_classes=4),
     ... ).eval()
-    >>> out = model(torch.randn(2, 16_000), torch.tensor([1.0, 0.5]))
+    >>> out = model(torch.randn(2, 16_000), torch.tensor([16_000, 8_000]))
     >>> out.log_probs.shape, out.embedding.shape, out.ppg.shape
     (torch.Size([2, 4]), torch.Size([2, 12]), torch.Size([2, 50, 5]))
     >>> out.frame_log_probs.shape, out.lengths
@@ -105,11 +216,11 @@ class Qieemo(Rebuildable):
     def __init__(
         self,
         encoder: SpeechEncoder,
-        pooling: StatisticsPooling | None = None,
-        classifier: Classifier | None = None,
+        pooling: StatisticsPooling,
+        classifier: Classifier,
         mixer: BlockMixer | None = None,
         ppg_head: PPGHead | None = None,
-        mmf: MMF | None = None,
+        mmf: Fusion | None = None,
         cma: CMA | None = None,
         block_statistics: BlockStatistics | None = None,
         speaker_model: SpeakerModel | None = None,
@@ -123,36 +234,24 @@ class Qieemo(Rebuildable):
         self.block_statistics = block_statistics
         self.classifier = classifier
         self.speaker_model = speaker_model
-        self._check_streams(mmf)
-        if mmf is None and pooling is not None:
-            mmf = self._concatenation()
+        if mmf is None:
+            mmf = Concatenation(
+                n_tokens=ppg_head.n_tokens if ppg_head else 0,
+                d_model=mixer.d_model if mixer else 0,
+                width=pooling.width,
+            )
         self.mmf = mmf
-
-    def rebuild_config(self) -> dict[str, Any]:
-        """As ``Remembering``; a speaker model may have come after training."""
-        return {**self.config, "speaker_model": self.speaker_model}
-
-    @property
-    def blocks(self) -> list[int]:
-        """Blocks of the encoder that the model reads, sorted."""
-        blocks = set(self.mixer.blocks if self.mixer else [])
-        statistics = self.block_statistics
-        blocks |= set(statistics.blocks if statistics else [])
-        blocks |= {self.encoder.n_blocks} if self.ppg_head else set()
-        return sorted(blocks)
-
-    @property
-    def lobes(self) -> torch.nn.ModuleDict:
-        """What is trained beside the encoder, by name."""
-        others = ("encoder", "speaker_model")
-        return torch.nn.ModuleDict(
-            {k: v for k, v in self.named_children() if k not in others}
-        )
+        self._check_parts()
+        blocks = [mixer.blocks if mixer else []]
+        blocks += [block_statistics.blocks if block_statistics else []]
+        blocks += [[encoder.n_blocks] if ppg_head else []]
+        self.blocks = sorted(set().union(*blocks))
+        encoder.check_blocks(self.blocks)
 
     def forward(
         self,
         wavs: torch.Tensor | None = None,
-        wav_lens: torch.Tensor | None = None,
+        lengths: torch.Tensor | None = None,
         encoded: EncoderOutput | None = None,
         frame_wise: bool = True,
     ) -> QieemoOutput:
@@ -162,14 +261,14 @@ class Qieemo(Rebuildable):
         ---------
         wavs : torch.Tensor or None
             [B, S] at 16 kHz, any length from 25 ms.
-        wav_lens : torch.Tensor or None
-            [B] relative lengths; None: every row is full.
+        lengths : torch.Tensor or None
+            [B] samples of each utterance; None: every row is full.
         encoded : EncoderOutput or None
-            Instead of waveforms, what ``self.encoder`` said of them in
-            ``self.blocks``: a frozen encoder need not say it twice.
+            Instead of waveforms, the output of ``self.encoder`` in
+            ``self.blocks``: a frozen encoder need not run twice.
         frame_wise : bool
-            Whether ``ppg`` and ``frame_log_probs`` are wanted. Without them,
-            memory does not grow with the length of the audio.
+            Return ``ppg`` and ``frame_log_probs``. Without them, memory does
+            not grow with the length of the audio.
 
         Returns
         -------
@@ -177,132 +276,96 @@ class Qieemo(Rebuildable):
 
         Raises
         ------
-        ValueError
-            See ``SpeechEncoder.forward``.
+        AudioError
+            See ``check_batch``.
         """
-        # No two batches have the same lengths: what is worth compiling is
-        # compiled by the encoder's compile_blocks. As a decorator, "disable"
-        # would import the compiler, which takes a second, for everybody.
-        answer = type(self)._answer
-        if "torch._dynamo" in sys.modules:
-            answer = torch.compiler.disable(answer)
-        return answer(self, wavs, wav_lens, encoded, frame_wise)
-
-    def _answer(self, wavs, wav_lens, encoded, frame_wise):
-        """What ``forward`` says."""
-        read, statistics = self._reader(frame_wise)
-        if encoded is None:
-            fused, lengths = self.encoder.map_windows(
-                read, wavs, wav_lens, self.blocks
-            )
-        else:
-            fused, lengths = _map_frames(read, encoded), encoded.lengths
-        if self.pooling is None:
-            return QieemoOutput(None, None, fused.get("ppg"), None, lengths)
-        counts = [len(frame_windows(t)) for t in lengths.tolist()]
-        embedding = self._join(statistics, counts)
+        windows, frames = self._windows(wavs, lengths, encoded)
+        stitcher, statistics = Stitcher(frames), PooledStatistics()
+        for window in windows:
+            streams = self._fuse(window)
+            statistics.update(window.rows, self._pool(streams, window.lengths))
+            if frame_wise:
+                if self.block_statistics is not None:
+                    streams["block_statistics"] = self.block_statistics.frames(
+                        streams["block_statistics"]
+                    )
+                stitcher.update(window, streams)
+        embedding = self._embedding(statistics)
+        streams = stitcher.result()
         moments = None
         if frame_wise and not self.training:
-            moments = self._classify_frames(fused, lengths)
+            moments = self._classify_frames(streams, frames)
         return QieemoOutput(
             log_probs=self.classifier(embedding),
             embedding=embedding,
-            ppg=fused.get("ppg"),
+            ppg=streams.get("ppg"),
             frame_log_probs=moments,
-            lengths=lengths,
+            lengths=frames,
         )
 
-    def embed_windows(self, windows: Iterable[torch.Tensor]) -> torch.Tensor:
-        """Pooled vector of one utterance that comes piece by piece.
+    def embed(self, wavs: Iterable[torch.Tensor]) -> torch.Tensor:
+        """Pooled vector of one utterance that comes window by window.
 
         Arguments
         ---------
-        windows : iterable of torch.Tensor
+        wavs : iterable of torch.Tensor
             [S] each, at most 30 s, as ``frames.sample_windows`` cuts.
 
         Returns
         -------
         torch.Tensor
-            [1, E], as ``forward`` gives for the whole.
+            [1, E], the embedding of ``forward`` for the whole.
 
         Raises
         ------
-        ValueError
-            See ``SpeechEncoder.forward``.
+        AudioError
+            See ``check_batch``.
         """
-        read, statistics = self._reader(frame_wise=False)
-        for wav in windows:
-            self.encoder.map_windows(read, wav[None], None, self.blocks)
-            # One at a time: small results between large ones would keep the
-            # allocator from using the same memory again.
-            if len(statistics) > 1:
-                statistics[:] = [list(map(merge, *statistics))]
-        return self._join(statistics, [len(statistics)])
+        statistics = PooledStatistics()
+        for window in self.encoder.stream(wavs, self.blocks):
+            streams = self._fuse(window)
+            statistics.update(window.rows, self._pool(streams, window.lengths))
+        return self._embedding(statistics)
 
-    def _reader(self, frame_wise):
-        """Make a function for ``map_windows``, and the list that it fills.
-
-        The function gives frame-wise results if they are wanted; the list
-        gets each window's statistics, a list with those of each pooling.
-        """
-        statistics = []
-
-        def read(windows):
-            fused = self._fuse(windows)
-            statistics.append(
-                [
-                    pooling.statistics(fused[name], windows.lengths)
-                    for name, pooling in self._poolings.items()
-                ]
-            )
-            if not frame_wise:
-                return {}
-            if self.block_statistics is not None:
-                fused["blocks"] = self.block_statistics.frames(fused["blocks"])
-            return fused
-
-        return read, statistics
-
-    def _fuse(self, encoded):
-        """Windows of at most 30 s → what is pooled, and the PPG [N, T, V].
-
-        Pooled are "frames" [N, T, H] and "blocks", block → [N, T, D].
-        """
-        hidden, lengths = encoded.hidden_states, encoded.lengths
-        fused, ppg, emotional = {}, None, None
+    def _fuse(self, window):
+        """Frames to pool, by the name of their pooling, and the PPG."""
+        hidden, lengths = window.hidden_states, window.lengths
+        streams, ppg, emotional = {}, None, None
         if self.ppg_head is not None:
             ppg = self.ppg_head(hidden[self.encoder.n_blocks], lengths)
-            fused["ppg"] = ppg
-        if self.pooling is None:
-            return fused
+            streams["ppg"] = ppg
         if self.mixer is not None:
             emotional = self.mixer(hidden, lengths)
         frames = self.mmf(ppg, emotional, lengths)
         if self.cma is not None:
             frames = self.cma(frames, ppg, emotional, lengths)
-        fused["frames"] = frames
+        streams["pooling"] = frames
         if self.block_statistics is not None:
-            fused["blocks"] = hidden
-        return fused
+            streams["block_statistics"] = hidden
+        return streams
 
     @property
     def _poolings(self):
-        """What is pooled, by its name in the result of ``_fuse``."""
-        parts = {"frames": self.pooling, "blocks": self.block_statistics}
-        return {name: part for name, part in parts.items() if part is not None}
+        names = ("pooling", "block_statistics")
+        poolings = {name: getattr(self, name) for name in names}
+        return {name: p for name, p in poolings.items() if p is not None}
 
-    def _join(self, statistics, counts):
-        """Windows' statistics → embedding [B, E]; see ``pooling.join``."""
-        joined = [
-            pooling.join([own[i] for own in statistics], counts)
-            for i, pooling in enumerate(self._poolings.values())
+    def _pool(self, streams, lengths):
+        """Statistics of windows, one for each pooling."""
+        return [
+            pooling.update(streams[name], lengths)
+            for name, pooling in self._poolings.items()
         ]
-        return torch.cat(joined, dim=-1)
 
-    def _classify_frames(self, fused, lengths):
+    def _embedding(self, statistics):
+        """Statistics of all windows → [B, E]."""
+        pairs = zip(self._poolings.values(), statistics.result(), strict=True)
+        return torch.cat([pooling.result(x) for pooling, x in pairs], dim=-1)
+
+    def _classify_frames(self, streams, lengths):
         """Frames [B, T, H] → emotions [B, T, C] of the second around each."""
         around = [
-            pooling.around(fused[name], lengths, MOMENT)
+            pooling.around(streams[name], lengths, MOMENT)
             for name, pooling in self._poolings.items()
         ]
         return torch.cat(
@@ -313,99 +376,126 @@ class Qieemo(Rebuildable):
             dim=1,
         )
 
-    def _check_streams(self, mmf):
+    def _check_parts(self):
         """Raise ValueError for parts that do not fit together."""
         if self.mixer is None and self.ppg_head is None:
             raise ValueError("Qieemo needs a mixer, a ppg_head, or both.")
-        self._check_purpose(mmf)
-        fused = self.cma or isinstance(mmf, MMF)
-        if None in (self.mixer, self.ppg_head) and fused:
+        needy = self.cma or (self.mmf.needs_both_streams and self.mmf)
+        if needy and None in (self.mixer, self.ppg_head):
             raise ValueError(
-                "MMF and CMA fuse two streams: give both a mixer and a "
-                "ppg_head, or set mmf and cma to null."
+                f"{type(needy).__name__} fuses two streams: give both a mixer "
+                "and a ppg_head, or set mmf and cma to null."
             )
-        if self.mixer is not None:
-            self.encoder.check_blocks(self.mixer.blocks)
-            self._check("mixer", self.mixer, d_model=self.encoder.d_model)
-        if self.ppg_head is not None:
-            self._check("ppg_head", self.ppg_head, d_model=self.encoder.d_model)
-        if self.pooling is None:
-            return
-        size = sum(part.embedding_width for part in self._poolings.values())
-        self._check("classifier", self.classifier, width=size)
-        if self.speaker_model is not None:
-            names = self.classifier.n_classes
-            self._check(
-                "speaker_model",
-                self.speaker_model,
-                width=size,
-                n_classes=names,
-            )
-        if self.block_statistics is not None:
-            self.encoder.check_blocks(self.block_statistics.blocks)
-            self._check(
-                "block_statistics",
-                self.block_statistics,
-                d_model=self.encoder.d_model,
-            )
-        for name, part in (("mmf", mmf), ("cma", self.cma)):
-            if part is not None:
-                self._check(
-                    name,
-                    part,
-                    width=self.pooling.width,
-                    d_model=self.mixer.d_model if self.mixer else 0,
-                    n_tokens=self.ppg_head.n_tokens if self.ppg_head else 0,
-                )
-
-    def _check_purpose(self, mmf):
-        """Raise ValueError for what is neither a reader nor a classifier."""
-        if (self.pooling is None) != (self.classifier is None):
-            raise ValueError(
-                "Qieemo: give both pooling and classifier, or neither for a "
-                "model that only reads."
-            )
-        beyond = (self.mixer, mmf, self.cma, self.block_statistics)
-        if self.pooling is None and any(part is not None for part in beyond):
-            raise ValueError(
-                "Qieemo without pooling and classifier only reads: mixer, "
-                "mmf, cma and block_statistics must be null too."
-            )
-
-    @staticmethod
-    def _check(name, part, **expected):
-        """Raise ValueError if a part was made for another shape."""
-        for argument, size in expected.items():
-            found = vars(part).get(argument, part.config.get(argument, size))
-            if found != size:
-                raise ValueError(
-                    f"Qieemo: {name} has {argument} {found} where {size} is "
-                    "needed."
-                )
-
-    def _concatenation(self):
-        return Concatenation(
-            n_tokens=self.ppg_head.n_tokens if self.ppg_head else 0,
-            d_model=self.mixer.d_model if self.mixer else 0,
-            width=self.pooling.width,
+        d_model, width = self.encoder.d_model, self.pooling.width
+        streams = {
+            "d_model": self.mixer.d_model if self.mixer else 0,
+            "n_tokens": self.ppg_head.n_tokens if self.ppg_head else 0,
+        }
+        size = sum(p.embedding_width for p in self._poolings.values())
+        for name in ("mixer", "ppg_head", "block_statistics"):
+            _check_size(name, getattr(self, name), d_model=d_model)
+        for name in ("mmf", "cma"):
+            _check_size(name, getattr(self, name), width=width, **streams)
+        _check_size("classifier", self.classifier, width=size)
+        _check_size(
+            "speaker_model",
+            self.speaker_model,
+            width=size,
+            n_classes=self.classifier.n_classes,
         )
 
 
-def _map_frames(function, encoded):
-    """``SpeechEncoder.map_windows`` for what an encoder has said already."""
-    if int(encoded.lengths.max()) <= WINDOW_FRAMES:
-        return function(encoded)
-    rows = []
-    for row, frames in enumerate(encoded.lengths.tolist()):
-        pieces = []
-        for start, end in frame_windows(frames):
-            window = {
-                k: h[None, row, start:end]
-                for k, h in encoded.hidden_states.items()
-            }
-            size = encoded.lengths.new_tensor([end - start])
-            pieces.append(function(EncoderOutput(window, size)))
-        rows.append(
-            {k: torch.cat([p[k][0] for p in pieces]) for k in pieces[0]}
+class PooledStatistics:
+    """Statistics of utterances whose windows come one after the other."""
+
+    def __init__(self):
+        self._rows: dict[int, list[Statistics]] = {}
+
+    def update(self, rows: list[int], statistics: list[Statistics]) -> None:
+        """Add windows: the utterance of each, and [N, H] of each pooling."""
+        # Merged at once: small results between large ones would keep the
+        # allocator from using the same memory again.
+        for i, row in enumerate(rows):
+            new = [Statistics(*(x[i : i + 1] for x in s)) for s in statistics]
+            if row in self._rows:
+                pairs = zip(self._rows[row], new, strict=True)
+                new = [before.merge(after) for before, after in pairs]
+            self._rows[row] = new
+
+    def result(self) -> list[Statistics]:
+        """Return [B, H] of each pooling."""
+        rows = [self._rows[row] for row in sorted(self._rows)]
+        return [
+            Statistics(*map(torch.cat, zip(*each, strict=True)))
+            for each in zip(*rows, strict=True)
+        ]
+
+
+def build_model(config: dict[str, Any]) -> Qieemo | PPGModel:
+    """Build a model with fresh weights.
+
+    Arguments
+    ---------
+    config : dict
+        A model's ``config``: "model", and for each part "class", a key of its
+        dictionary in ``PARTS``, beside the class's arguments.
+
+    Returns
+    -------
+    Qieemo or PPGModel
+
+    Raises
+    ------
+    ModelFolderError
+        There is no such model, part or class, or the arguments do not fit.
+
+    Example
+    -------
+    >>> encoder = dict(n_mels=80, d_model=8, n_blocks=2, n_heads=2, ffn_dim=16)
+    >>> model = build_model(
+    ...     {
+    ...         "model": "PPGModel",
+    ...         "encoder": {"class": "WhisperEncoder", "dims": encoder},
+    ...         "ppg_head": {"class": "PPGHead", "d_model": 8, "n_tokens": 5},
+    ...     }
+    ... )
+    >>> model.config["ppg_head"]["hidden"]
+    256
+    """
+    models = {"Qieemo": Qieemo, "PPGModel": PPGModel}
+    config = dict(config)
+    kind = _choice(models, config.pop("model", None), "model")
+    parts = {}
+    for name, arguments in config.items():
+        arguments = dict(arguments)
+        rivals = _choice(PARTS, name, "part")
+        part = _choice(rivals, arguments.pop("class", None), name)
+        parts[name] = _call(part, arguments, name)
+    return _call(kind, parts, "model")
+
+
+def _choice(rivals, name, what):
+    """The value of a key; ModelFolderError names those that there are."""
+    if not isinstance(name, str) or name not in rivals:
+        raise ModelFolderError(
+            f"There is no {what} {name!r}: known are {', '.join(rivals)}."
         )
-    return {k: pad_sequence([r[k] for r in rows], True) for k in rows[0]}
+    return rivals[name]
+
+
+def _call(kind, arguments, name):
+    """Build a part; ModelFolderError for arguments that do not fit."""
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise ModelFolderError(f"{name} cannot be built: {error}") from error
+
+
+def _check_size(name, part, **expected):
+    """Raise ValueError if a part was made for another size."""
+    for argument, size in expected.items():
+        found = size if part is None else part.config.get(argument, size)
+        if found != size:
+            raise ValueError(
+                f"Qieemo: {name} has {argument} {found} where {size} is needed."
+            )

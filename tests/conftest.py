@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from speechbrain.dataio.encoder import CategoricalEncoder
 
 from qieemo_sb.encoders.whisper import WhisperEncoder
 from qieemo_sb.lobes.blocks import BlockMixer, WeightedSum
@@ -20,8 +19,9 @@ from qieemo_sb.lobes.pooling import (
 )
 from qieemo_sb.lobes.ppg import PPGHead
 from qieemo_sb.model import Qieemo
-from qieemo_sb.serving.bundle import save_bundle
+from qieemo_sb.serving.folder import save_model
 
+LABELS = ["neu", "hap", "ang", "sad"]
 D_MODEL, N_BLOCKS, WIDTH, N_TOKENS, N_CLASSES = 16, 3, 12, 29, 4
 
 
@@ -47,12 +47,12 @@ def sound():
 
 @pytest.fixture(scope="session")
 def pad():
-    """Make a batch: waveforms → [B, S] and relative lengths [B]."""
+    """Make a batch: waveforms → [B, S] and lengths [B] in samples."""
 
     def make(signals):
-        lengths = torch.tensor([float(len(s)) for s in signals])
+        lengths = torch.tensor([len(s) for s in signals])
         wavs = torch.nn.utils.rnn.pad_sequence(signals, batch_first=True)
-        return wavs, lengths / lengths.max()
+        return wavs, lengths
 
     return make
 
@@ -106,8 +106,8 @@ def make_model(make_encoder):
             "classifier": Classifier(2 * WIDTH, N_CLASSES),
         }
         model = Qieemo(**{**defaults, **parts}).eval()
-        if model.classifier is not None:  # a new one is all zeros
-            torch.nn.init.normal_(model.classifier.linear.weight, std=0.3)
+        # A new one is all zeros.
+        torch.nn.init.normal_(model.classifier.linear.weight, std=0.3)
         return model
 
     return make
@@ -172,20 +172,8 @@ def write_wav(tmp_path):
     return write
 
 
-@pytest.fixture(scope="session")
-def make_labels():
-    """Make SpeechBrain's encoder of emotions."""
-
-    def make(names=("neu", "hap", "ang", "sad")):
-        encoder = CategoricalEncoder()
-        encoder.update_from_iterable(names, sequence_input=False)
-        return encoder
-
-    return make
-
-
 @pytest.fixture
-def bundle(tmp_path, make_model, make_labels):
+def model_folder(tmp_path, make_model):
     """Folder of a saved model."""
-    folder = tmp_path / "bundle"
-    return save_bundle(folder, make_model(), make_labels(), "# A card\n")
+    folder = tmp_path / "model"
+    return save_model(folder, make_model(), "# A card\n", LABELS)

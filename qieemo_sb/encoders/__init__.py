@@ -1,1 +1,52 @@
-"""ASR backbones under one contract, ``base.SpeechEncoder``."""
+"""ASR encoders under one contract, ``base.SpeechEncoder``.
+
+A new backbone is a file with a subclass and a line of ``ENCODERS``.
+"""
+
+from qieemo_sb.encoders.base import SpeechEncoder
+from qieemo_sb.encoders.ssl import SSLEncoder
+from qieemo_sb.encoders.whisper import WhisperEncoder
+
+ENCODERS = {"WhisperEncoder": WhisperEncoder, "SSLEncoder": SSLEncoder}
+
+
+def pretrained_encoder(
+    source: str,
+    trainable_above: int | None = None,
+    gradient_checkpointing: bool = False,
+) -> SpeechEncoder:
+    """Load the encoder of a published checkpoint.
+
+    Arguments
+    ---------
+    source : str
+        A Whisper, wav2vec 2.0, HuBERT, WavLM or data2vec-audio: a hub id or a
+        local folder in Hugging Face format.
+    trainable_above : int or None
+        None: frozen. 0: all trains. k: blocks above block k.
+    gradient_checkpointing : bool
+        Recompute blocks in the backward pass: less memory, more time.
+
+    Returns
+    -------
+    SpeechEncoder
+
+    Raises
+    ------
+    ValueError
+        The checkpoint holds none of these, or not all of it.
+    """
+    from transformers import AutoConfig
+
+    family = AutoConfig.from_pretrained(source).model_type
+    for encoder in ENCODERS.values():
+        if family in encoder.families:
+            return encoder(
+                source=source,
+                trainable_above=trainable_above,
+                gradient_checkpointing=gradient_checkpointing,
+            )
+    known = [name for e in ENCODERS.values() for name in e.families]
+    raise ValueError(
+        f"'{source}' is of the family '{family}'; known are {', '.join(known)}."
+    )

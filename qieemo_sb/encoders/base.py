@@ -1,23 +1,50 @@
-"""The contract that every ASR encoder keeps: waveforms in, blocks out."""
+"""The contract of every ASR encoder: waveforms in, hidden states out."""
+
+from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from qieemo_sb.audio import LOUDEST, check_finite, check_lengths, check_relative
+from qieemo_sb.audio import check_batch
 from qieemo_sb.frames import (
     FRAME_HOP,
-    absolute_lengths,
+    WINDOW_FRAMES,
+    frame_windows,
     num_frames,
     sample_windows,
 )
-from qieemo_sb.rebuild import Rebuildable
+from qieemo_sb.lobes import Part
+
+
+@dataclasses.dataclass
+class Window:
+    """Hidden states of N windows of at most 30 s, encoded together.
+
+    Arguments
+    ---------
+    rows : list of int
+        The utterance of each window.
+    starts : list of int
+        Its first frame in that utterance.
+    hidden_states : dict of int to torch.Tensor
+        Block → [N, T, D].
+    lengths : torch.Tensor
+        [N] frames.
+    """
+
+    rows: list[int]
+    starts: list[int]
+    hidden_states: dict[int, torch.Tensor]
+    lengths: torch.Tensor
 
 
 @dataclasses.dataclass
 class EncoderOutput:
-    """What an encoder says of a batch.
+    """Hidden states of a batch.
 
     Arguments
     ---------
@@ -32,26 +59,86 @@ class EncoderOutput:
     hidden_states: dict[int, torch.Tensor]
     lengths: torch.Tensor
 
+    def windows(self) -> Iterator[Window]:
+        """Cut into windows where an encoder cuts waveforms."""
+        if int(self.lengths.max()) <= WINDOW_FRAMES:
+            rows = list(range(len(self.lengths)))
+            starts = [0] * len(rows)
+            yield Window(rows, starts, self.hidden_states, self.lengths)
+            return
+        for row, frames in enumerate(self.lengths.tolist()):
+            for start, end in frame_windows(frames):
+                hidden = {
+                    k: h[None, row, start:end]
+                    for k, h in self.hidden_states.items()
+                }
+                size = self.lengths.new_tensor([end - start])
+                yield Window([row], [start], hidden, size)
 
-class SpeechEncoder(Rebuildable):
-    """Base of the encoders: lengths, windows, checks; children do the rest.
 
-    A child sets ``d_model`` and ``n_blocks`` and writes ``encode``, which maps
-    windows of at most 30 s to hidden states, and ``frozen_parts``; its
-    constructor ends with ``freeze``.
+class Stitcher:
+    """Puts frame-wise results of windows together, utterance by utterance.
+
+    Arguments
+    ---------
+    lengths : torch.Tensor
+        [B] frames of the utterances.
+    """
+
+    def __init__(self, lengths: torch.Tensor):
+        self.lengths = lengths
+        self._stitched: dict[Any, torch.Tensor] = {}
+
+    def update(self, window: Window, results: dict[Any, torch.Tensor]) -> None:
+        """Add results {key: [N, T, *]} of a window."""
+        if window.rows == list(range(len(self.lengths))):
+            if torch.equal(window.lengths, self.lengths):  # no one has another
+                self._stitched = results
+                return
+        for key, values in results.items():
+            if key not in self._stitched:
+                shape = len(self.lengths), int(self.lengths.max())
+                self._stitched[key] = values.new_zeros(
+                    (*shape, *values.shape[2:])
+                )
+            places = zip(
+                values,
+                window.rows,
+                window.starts,
+                window.lengths.tolist(),
+                strict=True,
+            )
+            for value, row, start, size in places:
+                self._stitched[key][row, start : start + size] = value[:size]
+
+    def result(self) -> dict[Any, torch.Tensor]:
+        """Return {key: [B, T, *]}, zero past the lengths."""
+        return self._stitched
+
+
+class SpeechEncoder(Part):
+    """Base of the encoders: lengths, windows, checks, freezing.
+
+    A child sets ``d_model`` and ``n_blocks``, writes ``encode``, which maps
+    windows of at most 30 s to hidden states, and ``frozen_parts``, and ends
+    its constructor with ``freeze``. Its ``config`` is its shape: weights
+    travel in the model folder.
 
     Arguments
     ---------
     trainable_above : int or None
         None freezes the encoder; 0 trains all of it; k trains the blocks
         above block k.
+    **config
+        See ``Part``.
     """
 
+    families: tuple[str, ...] = ()  # transformers' model types that it loads
     d_model: int
     n_blocks: int
 
-    def __init__(self, trainable_above: int | None = None):
-        super().__init__()
+    def __init__(self, trainable_above: int | None = None, **config):
+        super().__init__(**config)
         self.trainable_above = trainable_above
 
     @property
@@ -61,7 +148,7 @@ class SpeechEncoder(Rebuildable):
 
     def frozen_parts(self) -> list[torch.nn.Module]:
         """Parts that ``trainable_above`` keeps from training."""
-        raise NotImplementedError(f"{type(self).__name__} has no frozen_parts")
+        raise NotImplementedError
 
     def freeze(self) -> None:
         """Give frozen parts no gradient, and put them in eval mode.
@@ -76,16 +163,12 @@ class SpeechEncoder(Rebuildable):
         for part in self.frozen_parts():
             part.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "SpeechEncoder":
-        """Set the mode of what trains; frozen parts stay in eval mode."""
+    def train(self, mode: bool = True) -> SpeechEncoder:
+        """Set the mode of the parts that train; others stay in eval mode."""
         super().train(mode)
         for part in self.frozen_parts():
             part.eval()
         return self
-
-    def num_frames(self, num_samples: int) -> int:
-        """Frames [20 ms] that ``num_samples`` at 16 kHz become."""
-        return num_frames(num_samples)
 
     def encode(
         self,
@@ -102,29 +185,23 @@ class SpeechEncoder(Rebuildable):
         samples : torch.Tensor
             [N] int64, lengths in samples.
         blocks : iterable of int
-            Which hidden states are asked for.
+            Hidden states to return.
 
         Returns
         -------
         dict of int to torch.Tensor
             k → [N, T, D], zero past each row's frames.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no encode")
+        raise NotImplementedError
 
     def compile_blocks(self, **options) -> None:
-        """Have ``torch.compile`` compile what of the blocks it can.
-
-        Arguments
-        ---------
-        **options
-            Of ``torch.compile``.
-        """
-        raise NotImplementedError(f"{type(self).__name__} cannot be compiled")
+        """Have ``torch.compile``, with its ``options``, compile the blocks."""
+        raise ValueError(f"{type(self).__name__} cannot be compiled.")
 
     def forward(
         self,
         wavs: torch.Tensor,
-        wav_lens: torch.Tensor | None = None,
+        lengths: torch.Tensor | None = None,
         blocks: Iterable[int] | None = None,
     ) -> EncoderOutput:
         """Encode a batch of any length, each utterance as if it were alone.
@@ -133,8 +210,8 @@ class SpeechEncoder(Rebuildable):
         ---------
         wavs : torch.Tensor
             [B, S] at 16 kHz.
-        wav_lens : torch.Tensor or None
-            [B] relative lengths; None: every row is full.
+        lengths : torch.Tensor or None
+            [B] samples of each utterance; None: every row is full.
         blocks : iterable of int or None
             Hidden states to return, 0 … ``n_blocks``; None: all of them.
             Blocks above the highest one asked for are not run.
@@ -146,61 +223,78 @@ class SpeechEncoder(Rebuildable):
         Raises
         ------
         ValueError
-            An utterance is shorter than 25 ms or has samples that are NaN,
-            infinite or beyond 1e15, or the lengths are no fractions.
+            There is no such block.
+        AudioError
+            See ``check_batch``.
         """
         blocks = sorted(range(self.n_blocks + 1) if blocks is None else blocks)
         self.check_blocks(blocks)
-        stitched, lengths = self.map_windows(
-            lambda encoded: encoded.hidden_states, wavs, wav_lens, blocks
-        )
-        return EncoderOutput(stitched, lengths)
+        sizes = check_batch(wavs, lengths)
+        frames = num_frames(torch.tensor(sizes, device=wavs.device))
+        stitcher = Stitcher(frames)
+        for window in self.windows(wavs, sizes, blocks):
+            stitcher.update(window, window.hidden_states)
+        return EncoderOutput(stitcher.result(), frames)
 
-    def map_windows(
-        self,
-        function: Callable[[EncoderOutput], dict],
-        wavs: torch.Tensor,
-        wav_lens: torch.Tensor | None,
-        blocks: Iterable[int],
-    ) -> tuple[dict, torch.Tensor]:
-        """Apply a frame-wise function to every window and stitch its results.
+    def windows(
+        self, wavs: torch.Tensor, sizes: list[int], blocks: Iterable[int]
+    ) -> Iterator[Window]:
+        """Encode a batch window by window, as many at once as utterances.
 
-        Memory stays that of a batch of 30 s windows and of the results,
-        however long the audio is.
+        Memory stays that of a batch of 30 s windows, however long the audio.
 
         Arguments
         ---------
-        function : callable
-            EncoderOutput of N windows → {key: [N, T, *]}. Called on windows
-            in order: utterance by utterance, from start to end.
-        wavs, wav_lens
-            As in ``forward``.
+        wavs : torch.Tensor
+            [B, S] at 16 kHz.
+        sizes : list of int
+            B lengths in samples, of ``check_batch``.
         blocks : iterable of int
-            Hidden states that ``function`` needs.
+            Hidden states that are needed.
 
-        Returns
-        -------
-        dict
-            {key: [B, T, *]}.
-        torch.Tensor
-            [B] frames.
+        Yields
+        ------
+        Window
+            Utterance by utterance, from start to end.
         """
-        wavs, samples = check_waveforms(wavs, wav_lens)
-        lengths = num_frames(samples)
-        spans = [sample_windows(n) for n in samples.tolist()]
-        windows = [(row, *span) for row, s in enumerate(spans) for span in s]
-        stitched = {}
-        # As many windows at once as the caller gave utterances.
-        for first in range(0, len(windows), len(wavs)):
-            group = windows[first : first + len(wavs)]
-            rows, row_samples = _gather(wavs, group)
-            hidden = self.encode(rows, row_samples, blocks)
-            encoded = EncoderOutput(hidden, num_frames(row_samples))
-            results = function(encoded)
-            if len(windows) == len(wavs):
-                return results, lengths
-            _scatter(stitched, results, group, lengths)
-        return stitched, lengths
+        wavs = wavs[:, : max(sizes)]
+        spans = [
+            (row, *span)
+            for row, size in enumerate(sizes)
+            for span in sample_windows(size)
+        ]
+        for first in range(0, len(spans), len(wavs)):
+            group = spans[first : first + len(wavs)]
+            pieces, samples = _gather(wavs, group)
+            yield Window(
+                rows=[row for row, _, _ in group],
+                starts=[start // FRAME_HOP for _, start, _ in group],
+                hidden_states=self.encode(pieces, samples, blocks),
+                lengths=num_frames(samples),
+            )
+
+    def stream(
+        self, wavs: Iterable[torch.Tensor], blocks: Iterable[int]
+    ) -> Iterator[Window]:
+        """Encode one utterance that comes in windows.
+
+        Arguments
+        ---------
+        wavs : iterable of torch.Tensor
+            [S] each, at most 30 s, as ``frames.sample_windows`` cuts.
+        blocks : iterable of int
+            Hidden states that are needed.
+
+        Yields
+        ------
+        Window
+        """
+        start = 0
+        for wav in wavs:
+            sizes = check_batch(wav[None])
+            for window in self.windows(wav[None], sizes, blocks):
+                yield dataclasses.replace(window, starts=[start])
+                start += int(window.lengths)
 
     def check_blocks(self, blocks: Iterable[int]) -> None:
         """Raise ValueError for a block that this encoder does not have."""
@@ -212,68 +306,11 @@ class SpeechEncoder(Rebuildable):
             )
 
 
-def check_waveforms(
-    wavs: torch.Tensor, wav_lens: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Check a batch without a copy of it.
-
-    Arguments
-    ---------
-    wavs : torch.Tensor
-        [B, S].
-    wav_lens : torch.Tensor or None
-        [B], relative.
-
-    Returns
-    -------
-    torch.Tensor
-        [B, S], no longer than the longest utterance. What lies past an
-        utterance's end may be anything.
-    torch.Tensor
-        [B] int64, samples of each utterance.
-
-    Raises
-    ------
-    ValueError
-        See ``SpeechEncoder.forward``; the message names the row.
-    """
-    if wavs.dim() != 2:
-        raise ValueError(f"Waveforms must be [B, S], not {tuple(wavs.shape)}.")
-    if wav_lens is None:
-        wav_lens = torch.ones(len(wavs), device=wavs.device)
-    if len(wavs) == 0:
-        raise ValueError("The batch has no utterance.")
-    check_relative(wav_lens.shape, wav_lens.tolist(), len(wavs))
-    samples = absolute_lengths(wav_lens.to(wavs.device), wavs.shape[1])
-    sizes = samples.tolist()
-    check_lengths(sizes)
-    # Both are NaN if one sample is, and NaN is never less: no mask as large as
-    # the audio is needed.
-    extremes = [
-        torch.stack(wav[:size].aminmax())
-        for wav, size in zip(wavs, sizes, strict=True)
-    ]
-    sound = torch.stack(extremes).abs() <= LOUDEST
-    check_finite(sound.all(dim=1).tolist())
-    return wavs[:, : max(sizes)], samples
-
-
-def _gather(wavs, windows):
+def _gather(wavs, spans):
     """Windows (row, start, end) as a padded batch [N, S] and lengths [N]."""
-    sizes = [end - start for _, start, end in windows]
+    sizes = [end - start for _, start, end in spans]
     samples = torch.tensor(sizes, device=wavs.device)
     if sizes == [wavs.shape[1]] * len(wavs):
         return wavs, samples  # each is a whole row
-    pieces = [wavs[row, start:end] for row, start, end in windows]
-    return torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True), samples
-
-
-def _scatter(stitched, results, windows, lengths):
-    """Write windows' results at their frames of {key: [B, T, *]}."""
-    for key, values in results.items():
-        if key not in stitched:
-            shape = (len(lengths), int(lengths.max()), *values.shape[2:])
-            stitched[key] = values.new_zeros(shape)
-        for value, (row, start, end) in zip(values, windows, strict=True):
-            first, frames = start // FRAME_HOP, num_frames(end - start)
-            stitched[key][row, first : first + frames] = value[:frames]
+    pieces = [wavs[row, start:end] for row, start, end in spans]
+    return pad_sequence(pieces, batch_first=True), samples

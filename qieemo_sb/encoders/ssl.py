@@ -16,24 +16,12 @@ from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
-from transformers import (
-    AutoConfig,
-    Data2VecAudioModel,
-    HubertModel,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2Model,
-    WavLMModel,
-)
 
 from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.frames import SAMPLE_RATE, num_frames
 
-MODELS = {
-    "wav2vec2": Wav2Vec2Model,
-    "hubert": HubertModel,
-    "wavlm": WavLMModel,
-    "data2vec-audio": Data2VecAudioModel,
-}
+# transformers is imported where it is used: it takes longer than torch.
+FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 CLOCK = {  # 25 ms every 20 ms, as all published ones
     "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
     "conv_stride": [5, 2, 2, 2, 2, 2, 2],
@@ -75,8 +63,8 @@ class SSLEncoder(SpeechEncoder):
         A wav2vec 2.0, HuBERT, WavLM or data2vec-audio: a hub id or a local
         folder in Hugging Face format.
     dims : dict or None
-        Instead of ``source``, a shape without weights: ``family`` (a key of
-        ``MODELS``), ``normalise`` (whether each utterance is brought to zero
+        Instead of ``source``, a shape without weights: ``family`` (one of
+        ``FAMILIES``), ``normalise`` (whether each utterance is brought to zero
         mean and unit variance) and any of ``SHAPE``; what is left out is
         transformers' default.
     trainable_above : int or None
@@ -106,11 +94,13 @@ class SSLEncoder(SpeechEncoder):
     ...         num_conv_pos_embedding_groups=2,
     ...     )
     ... )
-    >>> wavs, wav_lens = torch.randn(2, 16_000), torch.tensor([1.0, 0.5])
-    >>> encoded = encoder(wavs, wav_lens)
+    >>> wavs, lengths = torch.randn(2, 16_000), torch.tensor([16_000, 8_000])
+    >>> encoded = encoder(wavs, lengths)
     >>> encoded.hidden_states[2].shape, encoded.lengths
     (torch.Size([2, 50, 8]), tensor([50, 25]))
     """
+
+    families = FAMILIES
 
     def __init__(
         self,
@@ -128,6 +118,7 @@ class SSLEncoder(SpeechEncoder):
         else:
             model, normalise = _untrained(dims)
         self.dims = _dims(model.config, normalise)
+        self.config = {"dims": self.dims}
         self.d_model = model.config.hidden_size
         self.n_blocks = model.config.num_hidden_layers
         self.convolutions = model.feature_extractor.conv_layers
@@ -140,10 +131,6 @@ class SSLEncoder(SpeechEncoder):
         # [1, T, D] in training, where wav2vec 2.0 masks.
         self.spec_augment = None
         self.freeze()
-
-    def rebuild_config(self) -> dict:
-        """The shape alone: weights travel in the bundle."""
-        return {"dims": dict(self.dims)}
 
     @property
     def norm_is_last(self) -> bool:
@@ -243,11 +230,13 @@ def read_config(source: str) -> Any:
     ValueError
         The checkpoint is another model, or its frames are not 20 ms.
     """
+    from transformers import AutoConfig
+
     config = AutoConfig.from_pretrained(source)
-    if config.model_type not in MODELS:
+    if config.model_type not in FAMILIES:
         raise ValueError(
             f"'{source}' is of the family '{config.model_type}'; SSLEncoder "
-            f"runs {', '.join(MODELS)}."
+            f"runs {', '.join(FAMILIES)}."
         )
     for name, expected in CLOCK.items():
         if list(getattr(config, name)) != expected:
@@ -264,7 +253,9 @@ def _pretrained(source):
     config.update(OFF)
     # Some published ones, WavLM's among them, are a pickle alone: torch reads
     # it with nothing but tensors allowed.
-    model, info = MODELS[config.model_type].from_pretrained(
+    from transformers import AutoModel
+
+    model, info = AutoModel.from_pretrained(
         source,
         config=config,
         dtype=torch.float32,
@@ -282,6 +273,8 @@ def _pretrained(source):
 
 def _normalises(source):
     """Whether a checkpoint wants zero mean and unit variance."""
+    from transformers import Wav2Vec2FeatureExtractor
+
     try:
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(source)
     except OSError as error:
@@ -299,7 +292,7 @@ def _normalises(source):
 
 def _untrained(dims):
     """A model of a given shape with fresh weights, and its input."""
-    # A bundle's yaml may be a stranger's: no other name reaches transformers.
+    # A stranger's config: no other name reaches transformers.
     unknown = sorted(set(dims) - {"family", "normalise", *SHAPE})
     if unknown:
         raise ValueError(
@@ -307,15 +300,17 @@ def _untrained(dims):
             f"{', '.join(SHAPE)}."
         )
     family = dims.get("family")
-    if family not in MODELS or not isinstance(dims.get("normalise"), bool):
+    if family not in FAMILIES or not isinstance(dims.get("normalise"), bool):
         raise ValueError(
-            f"dims needs family (one of {', '.join(MODELS)}) and normalise "
+            f"dims needs family (one of {', '.join(FAMILIES)}) and normalise "
             f"(true or false), not {family!r} and {dims.get('normalise')!r}."
         )
+    from transformers import AutoConfig, AutoModel
+
     shape = {k: v for k, v in dims.items() if k in SHAPE}
     try:
         config = AutoConfig.for_model(family, **shape, **CLOCK, **OFF)
-        return MODELS[family](config), dims["normalise"]
+        return AutoModel.from_config(config), dims["normalise"]
     except Exception as error:  # transformers has many kinds for wrong values
         raise ValueError(f"dims make no {family}: {error}") from error
 

@@ -25,7 +25,6 @@ from qieemo_sb.frames import (
     num_mel_frames,
 )
 from qieemo_sb.lobes.ragged import packed_attention, unpack
-from qieemo_sb.serving.onednn import linear_gelu
 
 # Slaney's scale (Auditory Toolbox, 1998): linear up to 1 kHz, 200 / 3 Hz a
 # mel; logarithmic above, 27 mels for a factor of 6.4.
@@ -100,6 +99,14 @@ class Attention(torch.nn.Module):
         self.out_proj = torch.nn.Linear(d_model, d_model)
 
 
+class LinearGELU(torch.nn.Linear):
+    """A linear layer with an exact GELU behind it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., in_features] → [..., out_features]."""
+        return F.gelu(super().forward(x))
+
+
 class Block(torch.nn.Module):
     """Self-attention and feed-forward network, each with its norm.
 
@@ -117,7 +124,7 @@ class Block(torch.nn.Module):
         super().__init__()
         self.self_attn = Attention(d_model, n_heads)
         self.self_attn_layer_norm = torch.nn.LayerNorm(d_model)
-        self.fc1 = torch.nn.Linear(d_model, ffn_dim)
+        self.fc1 = LinearGELU(d_model, ffn_dim)
         self.fc2 = torch.nn.Linear(ffn_dim, d_model)
         self.final_layer_norm = torch.nn.LayerNorm(d_model)
 
@@ -307,10 +314,12 @@ class WhisperEncoder(SpeechEncoder):
     -------
     >>> dims = dict(n_mels=80, d_model=8, n_blocks=2, n_heads=2, ffn_dim=16)
     >>> encoder = WhisperEncoder(dims=dims)
-    >>> encoded = encoder(torch.randn(2, 16_000), torch.tensor([1.0, 0.5]))
+    >>> encoded = encoder(torch.randn(2, 16_000), torch.tensor([16_000, 8_000]))
     >>> encoded.hidden_states[2].shape, encoded.lengths
     (torch.Size([2, 50, 8]), tensor([50, 25]))
     """
+
+    families = ("whisper",)
 
     def __init__(
         self,
@@ -328,6 +337,7 @@ class WhisperEncoder(SpeechEncoder):
         if source is not None:
             whisper.load_state_dict(weights)
         self.dims = dict(dims)
+        self.config = {"dims": self.dims}
         self.d_model = self.dims["d_model"]
         self.n_blocks = self.dims["n_blocks"]
         self.gradient_checkpointing = gradient_checkpointing
@@ -340,10 +350,6 @@ class WhisperEncoder(SpeechEncoder):
         self.spec_augment = None
         self.block_parts = (_before_attention, _after_attention)
         self.freeze()
-
-    def rebuild_config(self) -> dict:
-        """The shape alone: weights travel in the bundle."""
-        return {"dims": dict(self.dims)}
 
     def encode(
         self,
@@ -455,7 +461,7 @@ def _before_attention(block, x):
 def _after_attention(block, x, attended):
     """The rest of a block, [ΣT, D] each → [ΣT, D]."""
     x = x + block.self_attn.out_proj(attended)
-    return x + block.fc2(linear_gelu(block.fc1, block.final_layer_norm(x)))
+    return x + block.fc2(block.fc1(block.final_layer_norm(x)))
 
 
 def _pretrained(source):

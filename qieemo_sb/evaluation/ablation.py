@@ -120,9 +120,7 @@ def read_grid(path: str | Path) -> tuple[Path, list[Row]]:
     rows = [_make_row(name, options) for name, options in changes.items()]
     folders = [row.folder for row in rows]
     if len(set(folders)) < len(rows):
-        raise EvaluationError(
-            f"{path}: rows have names too alike: {folders}."
-        )
+        raise EvaluationError(f"{path}: rows have names too alike: {folders}.")
     return Path(path).with_name(grid["hparams"]), rows
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from qieemo_sb.corpora.files import replacing
 from qieemo_sb.frames import FRAME_HOP, SAMPLE_RATE
-from qieemo_sb.lobes.tokens import spoken_name
+from qieemo_sb.lobes.tokens import display_name
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only who draws pays
     from matplotlib.axes import Axes
@@ -511,7 +511,7 @@ def _draw_posteriors(axes: Axes, frames: np.ndarray, names: list[str]) -> None:
         vmin=0,
         vmax=1,
     )
-    axes.set_yticks(range(len(names)), [spoken_name(n) for n in names])
+    axes.set_yticks(range(len(names)), [display_name(n) for n in names])
     axes.tick_params(axis="y", length=0, labelsize=8)
     axes.set_ylabel("PPG", color=GREY)
     _plain(axes)

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import torch
 
-from qieemo_sb.lobes.normalization import Dropout, Moments, Standard
-from qieemo_sb.rebuild import Rebuildable
+from qieemo_sb.lobes import Part
+from qieemo_sb.lobes.normalization import Dropout, Moments, RunningMoments
 
 MEMORY = 1000  # vectors that the running statistics look back on
 LIMIT = 5.0  # deviations: what training never heard is not to decide alone
 
 
-class Classifier(Rebuildable):
+class Classifier(Part):
     """Standardised vector → dropout → linear → log-softmax.
 
     Each number of the vector is brought to mean zero and variance one over
@@ -42,10 +42,11 @@ class Classifier(Rebuildable):
         n_classes: int,
         dropout: float = 0.3,
     ):
-        super().__init__()
-        self.width = width if isinstance(width, int) else sum(width)
+        width = width if isinstance(width, int) else sum(width)
+        super().__init__(width=width, n_classes=n_classes, dropout=dropout)
+        self.width = width
         self.n_classes = n_classes
-        self.standard = Standard(self.width, memory=MEMORY)
+        self.standard = RunningMoments(self.width, memory=MEMORY)
         self.dropout = Dropout(dropout)
         self.linear = torch.nn.Linear(self.width, n_classes)
         # The numbers may be thousands, and as many random weights a bias to
@@ -85,3 +86,6 @@ class Classifier(Rebuildable):
                 self.standard.update(rows)
         x = speaker.standardise(embedding).clamp(-LIMIT, LIMIT)
         return self.linear(self.dropout(x))
+
+
+CLASSIFIERS = {"Classifier": Classifier}

@@ -1,28 +1,69 @@
-"""Fusion of the PPG and the emotional features: MMF, CMA and their rivals."""
+"""Fusion of the PPG and the emotional features: MMF, CMA and their rivals.
+
+All of them map two aligned streams to frames [B, T, H]. The abstract of arXiv
+2503.22687 names MMF and CMA and gives no formula: theirs here are our reading.
+A new fusion is a subclass of ``Fusion`` and a line of ``FUSIONS``.
+"""
 
 import torch
 
+from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.normalization import Dropout
 from qieemo_sb.lobes.ragged import pack, packed_attention, unpack
-from qieemo_sb.rebuild import Rebuildable
 
 
-class Concatenation(Rebuildable):
-    r"""Join the streams frame by frame: ``LN(W [π_t; x_t])``.
-
-    Takes the place of MMF where that is switched off, and serves one stream
-    alone: leave the other one's width at 0.
+class Fusion(Part):
+    """Base of the fusions.
 
     Arguments
     ---------
     n_tokens : int
-        V of the PPG, or 0 for none.
+        V of the PPG; 0 where a fusion works without.
     d_model : int
-        D of the emotional features, or 0 for none.
+        D of the emotional features; 0 where a fusion works without.
     width : int
         H of the result.
     dropout : float
-        On the joined input.
+        Share of numbers that are dropped in training.
+    """
+
+    needs_both_streams = True
+
+    def __init__(self, **config):
+        super().__init__(**config)
+        self.width = config["width"]
+
+    def forward(
+        self,
+        ppg: torch.Tensor | None,
+        emotional: torch.Tensor | None,
+        lengths: torch.Tensor,
+    ) -> torch.Tensor:
+        """Fuse frames.
+
+        Arguments
+        ---------
+        ppg : torch.Tensor or None
+            [B, T, V] log-probabilities.
+        emotional : torch.Tensor or None
+            [B, T, D].
+        lengths : torch.Tensor
+            [B] frames, at least one each. Frames past them mean nothing and
+            must not change the frames before them.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, H].
+        """
+        raise NotImplementedError
+
+
+class Concatenation(Fusion):
+    r"""Plain join, frame by frame, which MMF has to beat: ``LN(W [π_t; x_t])``.
+
+    Also serves one stream alone. Arguments as of ``Fusion``; dropout on the
+    joined input.
 
     Example
     -------
@@ -32,11 +73,14 @@ class Concatenation(Rebuildable):
     torch.Size([2, 7, 6])
     """
 
+    needs_both_streams = False
+
     def __init__(
         self, n_tokens: int, d_model: int, width: int, dropout: float = 0.1
     ):
-        super().__init__()
-        self.width = width
+        super().__init__(
+            n_tokens=n_tokens, d_model=d_model, width=width, dropout=dropout
+        )
         self.dropout = Dropout(dropout)
         self.linear = torch.nn.Linear(n_tokens + d_model, width)
         self.norm = torch.nn.LayerNorm(width)
@@ -47,40 +91,18 @@ class Concatenation(Rebuildable):
         emotional: torch.Tensor | None,
         lengths: torch.Tensor,
     ) -> torch.Tensor:
-        """Join frames.
-
-        Arguments
-        ---------
-        ppg : torch.Tensor or None
-            [B, T, V] log-probabilities.
-        emotional : torch.Tensor or None
-            [B, T, D].
-        lengths : torch.Tensor
-            [B] frames. Not used: each frame is joined by itself.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, T, H].
-        """
+        """Fuse frames; see ``Fusion.forward``."""
         streams = [] if ppg is None else [ppg.exp()]
         streams += [] if emotional is None else [emotional]
         joined = self.dropout(torch.cat(streams, dim=-1))
         return self.norm(self.linear(joined))
 
 
-class Projection(Rebuildable):
-    """Emotional features, frame by frame, through one linear layer.
+class Projection(Fusion):
+    """One linear layer on the emotional features; the PPG is not used.
 
     SUPERB's projector (arXiv 2105.01051). With average pooling behind it the
-    whole is linear in the features.
-
-    Arguments
-    ---------
-    d_model : int
-        D of the emotional features.
-    width : int
-        H of the result.
+    whole is linear in the features. Arguments as of ``Fusion``.
 
     Example
     -------
@@ -89,9 +111,10 @@ class Projection(Rebuildable):
     torch.Size([2, 7, 6])
     """
 
+    needs_both_streams = False
+
     def __init__(self, d_model: int, width: int):
-        super().__init__()
-        self.width = width
+        super().__init__(d_model=d_model, width=width)
         self.linear = torch.nn.Linear(d_model, width)
 
     def forward(
@@ -100,27 +123,12 @@ class Projection(Rebuildable):
         emotional: torch.Tensor,
         lengths: torch.Tensor,
     ) -> torch.Tensor:
-        """Project frames.
-
-        Arguments
-        ---------
-        ppg : torch.Tensor or None
-            Not used.
-        emotional : torch.Tensor
-            [B, T, D].
-        lengths : torch.Tensor
-            [B] frames. Not used: each frame is projected by itself.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, T, H].
-        """
+        """Fuse frames; see ``Fusion.forward``."""
         return self.linear(emotional)
 
 
-class MMF(Rebuildable):
-    r"""Gated fusion of two aligned streams.
+class MMF(Fusion):
+    r"""Gated fusion, frame by frame.
 
     With :math:`\pi_t` the token posteriors and :math:`x_t` the emotional
     features of frame t:
@@ -134,19 +142,9 @@ class MMF(Rebuildable):
 
     The gate lets each channel of each frame choose between the streams; the
     residual path keeps the emotional one, which is the better of the two.
-    This is our reading of the abstract of arXiv 2503.22687, which names the
-    module and gives no formula.
 
-    Arguments
-    ---------
-    n_tokens : int
-        V of the PPG.
-    d_model : int
-        D of the emotional features.
-    width : int
-        H of the result.
-    dropout : float
-        On the inputs and on the residual branch.
+    Arguments as of ``Fusion``; dropout on the emotional features and on the
+    residual branch.
 
     Example
     -------
@@ -159,8 +157,9 @@ class MMF(Rebuildable):
     def __init__(
         self, n_tokens: int, d_model: int, width: int, dropout: float = 0.1
     ):
-        super().__init__()
-        self.width = width
+        super().__init__(
+            n_tokens=n_tokens, d_model=d_model, width=width, dropout=dropout
+        )
         self.dropout = Dropout(dropout)
         self.from_ppg = torch.nn.Linear(n_tokens, width)
         self.from_emotional = torch.nn.Linear(d_model, width)
@@ -176,22 +175,7 @@ class MMF(Rebuildable):
         emotional: torch.Tensor,
         lengths: torch.Tensor,
     ) -> torch.Tensor:
-        """Fuse frames.
-
-        Arguments
-        ---------
-        ppg : torch.Tensor
-            [B, T, V] log-probabilities.
-        emotional : torch.Tensor
-            [B, T, D].
-        lengths : torch.Tensor
-            [B] frames. Not used: each frame is fused by itself.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, T, H].
-        """
+        """Fuse frames; see ``Fusion.forward``."""
         p = self.ppg_norm(self.from_ppg(ppg.exp()))
         e = self.emotional_norm(self.from_emotional(self.dropout(emotional)))
         gate = torch.sigmoid(self.gate(torch.cat([p, e], dim=-1)))
@@ -209,7 +193,7 @@ class CrossAttention(torch.nn.Module):
     width : int
         H of the queries and of the result.
     stream_width : int
-        Width of the stream that is read.
+        Width of the stream.
     heads : int
         H is split among them.
     """
@@ -236,8 +220,8 @@ class CrossAttention(torch.nn.Module):
         return self.out(attended)
 
 
-class CMA(Rebuildable):
-    r"""Fused frames ask the PPG and the emotional features of all frames.
+class CMA(Fusion):
+    r"""Cross-modal attention: each fused frame attends to both streams.
 
     .. math::
 
@@ -248,24 +232,24 @@ class CMA(Rebuildable):
                \mathrm{LN}(y_t))))
 
     MHA is multi-head attention (arXiv 1706.03762) whose queries come from the
-    fused frames and whose keys and values come from one stream. This is our
-    reading of the abstract of arXiv 2503.22687, which names the module and
-    gives no formula.
+    fused frames and whose keys and values come from one stream. Unlike its
+    rivals it takes the frames that another fusion gave as well.
 
     Arguments
     ---------
-    n_tokens : int
-        V of the PPG.
-    d_model : int
-        D of the emotional features.
-    width : int
-        H of the fused frames and of the result.
+    n_tokens, d_model, width
+        As of ``Fusion``.
     heads : int
         Attention heads; H must be a multiple.
     ffn : int
         Inner width of FFN.
     dropout : float
         On both residual branches.
+
+    Raises
+    ------
+    ValueError
+        H is no multiple of ``heads``.
 
     Example
     -------
@@ -285,10 +269,16 @@ class CMA(Rebuildable):
         ffn: int = 512,
         dropout: float = 0.1,
     ):
-        super().__init__()
+        super().__init__(
+            n_tokens=n_tokens,
+            d_model=d_model,
+            width=width,
+            heads=heads,
+            ffn=ffn,
+            dropout=dropout,
+        )
         if width % heads:
             raise ValueError(f"CMA: width {width} is no multiple of {heads}.")
-        self.width = width
         self.dropout = Dropout(dropout)
         self.attention_norm = torch.nn.LayerNorm(width)
         self.emotional_norm = torch.nn.LayerNorm(d_model)
@@ -316,12 +306,8 @@ class CMA(Rebuildable):
         ---------
         fused : torch.Tensor
             [B, T, H].
-        ppg : torch.Tensor
-            [B, T, V] log-probabilities.
-        emotional : torch.Tensor
-            [B, T, D].
-        lengths : torch.Tensor
-            [B] frames, at least one each.
+        ppg, emotional, lengths
+            As of ``Fusion.forward``.
 
         Returns
         -------
@@ -341,24 +327,11 @@ class CMA(Rebuildable):
         return unpack(y, sizes, frames)
 
 
-class CMAFirst(Rebuildable):
-    """Plain join → CMA → MMF of the PPG and what CMA has made.
+class CMAFirst(Fusion):
+    """Plain join → CMA → MMF of the PPG and CMA's output.
 
-    The other order of the same two modules: frames are joined by
-    concatenation, ask both streams of all frames, and MMF then lets each
-    channel of each frame choose between the PPG and what was attended. Stands
-    in MMF's place; the model's own ``cma`` is then null.
-
-    Arguments
-    ---------
-    n_tokens : int
-        V of the PPG.
-    d_model : int
-        D of the emotional features.
-    width : int
-        H of the result.
-    dropout : float
-        Of all three.
+    The other order of the same two modules. Stands in MMF's place; the
+    model's own ``cma`` is then null. Arguments as of ``Fusion``.
 
     Example
     -------
@@ -371,8 +344,9 @@ class CMAFirst(Rebuildable):
     def __init__(
         self, n_tokens: int, d_model: int, width: int, dropout: float = 0.1
     ):
-        super().__init__()
-        self.width = width
+        super().__init__(
+            n_tokens=n_tokens, d_model=d_model, width=width, dropout=dropout
+        )
         self.join = Concatenation(n_tokens, d_model, width, dropout)
         self.cma = CMA(n_tokens, d_model, width, dropout=dropout)
         self.mmf = MMF(n_tokens, width, width, dropout)
@@ -383,22 +357,16 @@ class CMAFirst(Rebuildable):
         emotional: torch.Tensor,
         lengths: torch.Tensor,
     ) -> torch.Tensor:
-        """Fuse frames.
-
-        Arguments
-        ---------
-        ppg : torch.Tensor
-            [B, T, V] log-probabilities.
-        emotional : torch.Tensor
-            [B, T, D].
-        lengths : torch.Tensor
-            [B] frames, at least one each.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, T, H].
-        """
+        """Fuse frames; see ``Fusion.forward``."""
         joined = self.join(ppg, emotional, lengths)
         attended = self.cma(joined, ppg, emotional, lengths)
         return self.mmf(ppg, attended, lengths)
+
+
+FUSIONS = {
+    "MMF": MMF,
+    "CMA": CMA,
+    "CMAFirst": CMAFirst,
+    "Concatenation": Concatenation,
+    "Projection": Projection,
+}

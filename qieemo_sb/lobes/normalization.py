@@ -59,7 +59,7 @@ class Moments(NamedTuple):
 torch.serialization.add_safe_globals([Moments])
 
 
-class Standard(torch.nn.Module):
+class RunningMoments(torch.nn.Module):
     """Running mean and variance of each channel.
 
     Unlike a batch norm's, they are the same in training and in use: vectors
@@ -74,7 +74,7 @@ class Standard(torch.nn.Module):
 
     Example
     -------
-    >>> standard = Standard(2, memory=100)
+    >>> standard = RunningMoments(2, memory=100)
     >>> standard.update(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
     >>> standard.mean, standard.variance
     (tensor([2., 5.]), tensor([1., 0.]))

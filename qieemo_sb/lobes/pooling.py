@@ -1,45 +1,52 @@
-"""Masked statistics pooling, plain or attentive: frames → one vector."""
+"""Masked statistics pooling, plain or attentive: frames → one vector.
+
+A pooling takes an utterance window by window: ``update`` gives the statistics
+of windows, ``merge`` those of two stretches as if they had been one,
+``result`` the pooled vector.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import reduce
-from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import avg_pool1d
 
 from qieemo_sb.frames import WINDOW_FRAMES, frame_mask
-from qieemo_sb.rebuild import Rebuildable
+from qieemo_sb.lobes import Part
+from qieemo_sb.lobes.blocks import check_distinct
 
 VARIANCE_FLOOR = 1e-6  # keeps the gradient of a square root finite
 
 
-def moving_mean(x: torch.Tensor, span: int) -> torch.Tensor:
-    """Mean of ``span`` frames around every frame, zeros beyond the ends.
+class Statistics(NamedTuple):
+    """Weighted statistics of the frames of N stretches of speech.
 
     Arguments
     ---------
-    x : torch.Tensor
-        [B, T, *].
-    span : int
-        Frames, odd.
-
-    Returns
-    -------
-    torch.Tensor
-        [B, T, *].
-
-    Raises
-    ------
-    ValueError
-        ``span`` is even.
+    mean, variance : torch.Tensor
+        [N, H].
+    log_weight : torch.Tensor
+        [N, 1] logarithm of the weight of all frames together.
     """
-    if span % 2 == 0:
-        raise ValueError(f"A span of {span} frames has no middle one.")
-    mean = avg_pool1d(x.transpose(1, 2), span, stride=1, padding=span // 2)
-    return mean.transpose(1, 2)
+
+    mean: torch.Tensor
+    variance: torch.Tensor
+    log_weight: torch.Tensor
+
+    def merge(self, other: Statistics) -> Statistics:
+        """Statistics of two stretches as if they had been one, N = 1 each."""
+        both = zip(self, other, strict=True)
+        means, variances, scores = map(torch.cat, both)  # [2, *]
+        weights = scores.softmax(dim=0)
+        mean = (weights * means).sum(dim=0, keepdim=True)
+        variances = variances + (means - mean).square()
+        variance = (weights * variances).sum(dim=0, keepdim=True)
+        return Statistics(mean, variance, scores.logsumexp(dim=0, keepdim=True))
 
 
-class StatisticsPooling(Rebuildable):
+class StatisticsPooling(Part):
     """Mean and standard deviation of each channel over an utterance's frames.
 
     Frames past an utterance's end do not count. Computed in float32.
@@ -57,34 +64,30 @@ class StatisticsPooling(Rebuildable):
     tensor([[2., 1.]])
     """
 
-    def __init__(self, width: int):
-        super().__init__()
+    def __init__(self, width: int, **config):
+        super().__init__(**{"width": width, **config})
         self.width = width
         self.embedding_width = 2 * width
 
     def forward(
         self, frames: torch.Tensor, lengths: torch.Tensor
     ) -> torch.Tensor:
-        """Pool an utterance's frames.
+        """Pool whole utterances.
 
         Arguments
         ---------
-        frames : torch.Tensor
-            [B, T, H].
-        lengths : torch.Tensor
-            [B] frames, at least one each.
+        frames, lengths
+            As of ``update``.
 
         Returns
         -------
         torch.Tensor
-            [B, 2 H]: means, then standard deviations.
+            [B, E].
         """
-        return self._vector(*self.statistics(frames, lengths)[:2])
+        return self.result(self.update(frames, lengths))
 
-    def statistics(
-        self, frames: torch.Tensor, lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What ``join`` needs of each of an utterance's windows.
+    def update(self, frames: torch.Tensor, lengths: torch.Tensor) -> Statistics:
+        """Statistics of windows.
 
         Arguments
         ---------
@@ -95,60 +98,29 @@ class StatisticsPooling(Rebuildable):
 
         Returns
         -------
-        means : torch.Tensor
-            [N, H].
-        variances : torch.Tensor
-            [N, H].
-        scores : torch.Tensor
-            [N, 1] log of the weight that the window's frames have together.
+        Statistics
         """
         with torch.autocast(frames.device.type, enabled=False):
             frames = frames.float()
-            scores = self._scores(frames)
+            scores = self.scores(frames)
             rows = [
-                _weighted(own[:size], score[:size])
-                for own, score, size in zip(
+                _weighted(window[:size], score[:size])
+                for window, score, size in zip(
                     frames, scores, lengths.tolist(), strict=True
                 )
             ]
-        return tuple(map(torch.stack, zip(*rows, strict=True)))
+        return Statistics(*map(torch.stack, zip(*rows, strict=True)))
 
-    def join(
-        self,
-        statistics: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
-        counts: Sequence[int],
-    ) -> torch.Tensor:
-        """Pool utterances whose windows came one after the other.
-
-        The same as ``forward`` on all of an utterance's frames, which need not
-        be held at once.
-
-        Arguments
-        ---------
-        statistics : sequence of tuple
-            What ``statistics`` gave, in order.
-        counts : sequence of int
-            Windows of each of the B utterances.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, 2 H].
-        """
-        means, variances, scores = map(torch.cat, zip(*statistics, strict=True))
-        if max(counts) > 1:
-            each = (x.split(1) for x in (means, variances, scores))
-            windows = zip(*each, strict=True)
-            joined = [reduce(merge, islice(windows, n)) for n in counts]
-            means, variances, _ = map(torch.cat, zip(*joined, strict=True))
-        return self._vector(means, variances)
+    def result(self, statistics: Statistics) -> torch.Tensor:
+        """Statistics → vectors [N, 2 H]: means, then standard deviations."""
+        return self._vector(statistics.mean, statistics.variance)
 
     def around(
         self, frames: torch.Tensor, lengths: torch.Tensor, span: int
     ) -> Iterator[torch.Tensor]:
         """Pool ``span`` frames around every frame, with the same weights.
 
-        What ``forward`` would give for that stretch of speech alone, at every
+        The result of ``forward`` for that stretch of speech alone, at every
         frame: the statistics behind frame-wise emotions.
 
         Arguments
@@ -158,12 +130,12 @@ class StatisticsPooling(Rebuildable):
         lengths : torch.Tensor
             [B] frames, at least one each.
         span : int
-            Frames a stretch has, odd; fewer at the utterance's ends.
+            Frames of a stretch, odd; fewer at the utterance's ends.
 
         Yields
         ------
         torch.Tensor
-            [B, at most 1500, 2 H]: the T frames in order, 30 s at a time.
+            [B, at most 1500, E]: the T frames in order, 30 s at a time.
 
         Raises
         ------
@@ -172,15 +144,12 @@ class StatisticsPooling(Rebuildable):
         """
         if span % 2 == 0:
             raise ValueError(f"A span of {span} frames has no middle one.")
-        return self._around(frames, lengths, span)
-
-    def _around(self, frames, lengths, span):
+        half = span // 2
         with torch.autocast(frames.device.type, enabled=False):
             weights = self._relative_weights(frames, lengths)
         for start in range(0, frames.shape[1], WINDOW_FRAMES):
-            first = max(0, start - span // 2)
-            end = start + WINDOW_FRAMES
-            stretch = slice(first, end + span // 2)
+            first, end = max(0, start - half), start + WINDOW_FRAMES
+            stretch = slice(first, end + half)
             with torch.autocast(frames.device.type, enabled=False):
                 mean, variance = _moving(
                     frames[:, stretch].float(), weights[:, stretch], span
@@ -188,10 +157,14 @@ class StatisticsPooling(Rebuildable):
                 pooled = self._vector(mean, variance)
             yield pooled[:, start - first : end - first]
 
+    def scores(self, frames: torch.Tensor) -> torch.Tensor:
+        """Logarithms of the weights of frames [N, T, H], [N, T, 1]."""
+        return frames.new_zeros(*frames.shape[:-1], 1)
+
     def _relative_weights(self, frames, lengths):
         """[B, T, 1] weights; an utterance's greatest is one."""
         scores = [
-            self._scores(part.float())
+            self.scores(part.float())
             for part in frames.split(WINDOW_FRAMES, dim=1)
         ]
         mask = frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
@@ -201,13 +174,9 @@ class StatisticsPooling(Rebuildable):
         return weights.clamp(min=VARIANCE_FLOOR) * mask
 
     def _vector(self, mean, variance):
-        """Statistics [..., H] each → [..., 2 H]."""
+        """Statistics [..., H] each → [..., E]."""
         deviation = (variance + VARIANCE_FLOOR).sqrt()
         return torch.cat([mean, deviation], dim=-1)
-
-    def _scores(self, frames):
-        """[B, T, 1] logarithms of weights, but for a constant."""
-        return frames.new_zeros(*frames.shape[:-1], 1)
 
 
 class AttentiveStatisticsPooling(StatisticsPooling):
@@ -219,13 +188,12 @@ class AttentiveStatisticsPooling(StatisticsPooling):
         \mu &= \sum_t \alpha_t z_t, \quad
         \sigma = \sqrt{\sum_t \alpha_t (z_t - \mu)^2 + \epsilon}
 
-    after Okabe et al., arXiv 1803.10963. Frames past an utterance's end have
-    weight zero. Computed in float32.
+    after Okabe et al., arXiv 1803.10963.
 
     Arguments
     ---------
     width : int
-        H of the frames; the vector has E = 2 H.
+        As of ``StatisticsPooling``.
     hidden : int
         Inner width of the attention.
 
@@ -237,40 +205,106 @@ class AttentiveStatisticsPooling(StatisticsPooling):
     """
 
     def __init__(self, width: int, hidden: int = 64):
-        super().__init__(width)
+        super().__init__(width, hidden=hidden)
         self.attention = torch.nn.Sequential(
             torch.nn.Linear(width, hidden),
             torch.nn.Tanh(),
             torch.nn.Linear(hidden, 1),
         )
 
-    def _scores(self, frames):
+    def scores(self, frames: torch.Tensor) -> torch.Tensor:
+        """Logarithms of the weights of frames [N, T, H], [N, T, 1]."""
         return self.attention(frames)
 
 
-def merge(
-    first: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    second: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Statistics of two windows as if they had been one.
+class AveragePooling(StatisticsPooling):
+    """Mean of an utterance's frames: the head that attention has to beat.
 
     Arguments
     ---------
-    first, second : tuple
-        What ``StatisticsPooling.statistics`` gave of each, N = 1.
-
-    Returns
-    -------
-    tuple
-        The same for both together.
+    width : int
+        H of the frames and E of the vector.
     """
-    both = zip(first, second, strict=True)
-    means, variances, scores = map(torch.cat, both)  # [2, *]
-    weights = scores.softmax(dim=0)
-    mean = (weights * means).sum(dim=0, keepdim=True)
-    variances = variances + (means - mean).square()
-    variance = (weights * variances).sum(dim=0, keepdim=True)
-    return mean, variance, scores.logsumexp(dim=0, keepdim=True)
+
+    def __init__(self, width: int):
+        super().__init__(width)
+        self.embedding_width = width
+
+    def _vector(self, mean, variance):
+        """Statistics [..., H] each → [..., H]."""
+        return mean
+
+
+class BlockStatistics(StatisticsPooling):
+    """Mean and standard deviation of each channel of some blocks.
+
+    A fusion trained on few speakers generalises less well to others than
+    these plain numbers: given both, the classifier takes the best of each
+    (figures in the RAVDESS recipe's README). Takes the encoder's hidden
+    states, block → [N, T, D], in the place of frames.
+
+    Arguments
+    ---------
+    blocks : sequence of int
+        K, counted from 1; 0 is the input of block 1.
+    d_model : int
+        D, the encoder's width; the vector has E = 2 K D.
+
+    Raises
+    ------
+    ValueError
+        No block, or one given twice.
+
+    Example
+    -------
+    >>> statistics = BlockStatistics(blocks=[1, 2], d_model=4)
+    >>> hidden = {1: torch.randn(2, 3, 4), 2: torch.randn(2, 3, 4)}
+    >>> statistics(hidden, torch.tensor([3, 1])).shape
+    torch.Size([2, 16])
+    """
+
+    def __init__(self, blocks: Sequence[int], d_model: int):
+        check_distinct(blocks)
+        super().__init__(len(blocks) * d_model)
+        self.config = {"blocks": list(blocks), "d_model": d_model}
+        self.blocks = list(blocks)
+
+    def update(
+        self, hidden_states: dict[int, torch.Tensor], lengths: torch.Tensor
+    ) -> Statistics:
+        """Statistics of windows; see ``StatisticsPooling.update``.
+
+        Block by block: side by side they would be a large copy.
+        """
+        each = [
+            super(BlockStatistics, self).update(hidden_states[k], lengths)
+            for k in self.blocks
+        ]
+        means, variances, weights = zip(*each, strict=True)
+        return Statistics(
+            torch.cat(means, -1), torch.cat(variances, -1), weights[0]
+        )
+
+    def frames(self, hidden_states: dict[int, torch.Tensor]) -> torch.Tensor:
+        """Blocks → [N, T, D] each → [N, T, K D], side by side."""
+        return torch.cat([hidden_states[k] for k in self.blocks], dim=-1)
+
+
+POOLINGS = {
+    "StatisticsPooling": StatisticsPooling,
+    "AttentiveStatisticsPooling": AttentiveStatisticsPooling,
+    "AveragePooling": AveragePooling,
+    "BlockStatistics": BlockStatistics,
+}
+
+
+def moving_mean(x: torch.Tensor, span: int) -> torch.Tensor:
+    """Mean of ``span`` frames (odd) around every frame of x [B, T, *].
+
+    Beyond the ends stand zeros.
+    """
+    mean = avg_pool1d(x.transpose(1, 2), span, stride=1, padding=span // 2)
+    return mean.transpose(1, 2)
 
 
 def _weighted(frames, scores):
@@ -294,79 +328,3 @@ def _moving(frames, weights, span):
     square = moving_mean(weights * frames.square(), span) / total
     variance = (square - mean.square()).clamp(min=0.0)
     return mean + centre, variance
-
-
-class AveragePooling(StatisticsPooling):
-    """Mean of an utterance's frames: the head that attention has to beat.
-
-    Frames past an utterance's end do not count. Computed in float32.
-
-    Arguments
-    ---------
-    width : int
-        H of the frames and E of the vector.
-
-    Example
-    -------
-    >>> import torch
-    >>> pool = AveragePooling(width=6)
-    >>> pool(torch.randn(2, 7, 6), torch.tensor([7, 3])).shape
-    torch.Size([2, 6])
-    """
-
-    def __init__(self, width: int):
-        super().__init__(width)
-        self.embedding_width = width
-
-    def _vector(self, mean, variance):
-        """Statistics [..., H] each → [..., H]."""
-        return mean
-
-
-class BlockStatistics(StatisticsPooling):
-    """Mean and standard deviation of each channel of some blocks.
-
-    What a fusion learns from few speakers holds less well for others than
-    these numbers, which it has no part in: given both, the classifier takes
-    what it can use of each (figures in the RAVDESS recipe's README).
-
-    Arguments
-    ---------
-    blocks : sequence of int
-        K, 1-based; 0 is the input of block 1.
-    d_model : int
-        D, the encoder's width.
-
-    Example
-    -------
-    >>> statistics = BlockStatistics(blocks=[1, 2], d_model=4)
-    >>> hidden = {1: torch.randn(2, 3, 4), 2: torch.randn(2, 3, 4)}
-    >>> statistics(hidden, torch.tensor([3, 1])).shape
-    torch.Size([2, 16])
-    """
-
-    def __init__(self, blocks: Sequence[int], d_model: int):
-        if not blocks or len(set(blocks)) != len(blocks):
-            raise ValueError(
-                f"BlockStatistics needs distinct blocks, not {blocks}."
-            )
-        super().__init__(len(blocks) * d_model)
-        self.blocks = list(blocks)
-
-    def statistics(
-        self, hidden_states: dict[int, torch.Tensor], lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """As ``StatisticsPooling.statistics`` of ``frames``.
-
-        Block by block: side by side they would be a large copy.
-        """
-        own = [
-            super(BlockStatistics, self).statistics(hidden_states[k], lengths)
-            for k in self.blocks
-        ]
-        means, variances, scores = zip(*own, strict=True)
-        return torch.cat(means, -1), torch.cat(variances, -1), scores[0]
-
-    def frames(self, hidden_states: dict[int, torch.Tensor]) -> torch.Tensor:
-        """Blocks → [B, T, D] each → [B, T, K D], side by side."""
-        return torch.cat([hidden_states[k] for k in self.blocks], dim=-1)

@@ -3,11 +3,10 @@
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.normalization import Dropout
 from qieemo_sb.lobes.ragged import pack, unpack
 from qieemo_sb.lobes.tokens import frames_needed
-from qieemo_sb.rebuild import Rebuildable
-from qieemo_sb.serving.onednn import speed_up
 
 LAYERS = 2
 
@@ -44,7 +43,7 @@ class Neighbours(torch.nn.Module):
         return self.linear(pack(around.flatten(2), sizes))
 
 
-class PPGHead(Rebuildable):
+class PPGHead(Part):
     r"""CTC head: what each frame says, read from the frames around it.
 
     LayerNorm → Linear → two layers of ``Neighbours``, each with a residual
@@ -86,7 +85,13 @@ class PPGHead(Rebuildable):
         context: int = 5,
         dropout: float = 0.1,
     ):
-        super().__init__()
+        super().__init__(
+            d_model=d_model,
+            n_tokens=n_tokens,
+            hidden=hidden,
+            context=context,
+            dropout=dropout,
+        )
         if context % 2 != 1:
             raise ValueError(f"PPGHead: context {context} must be odd.")
         self.n_tokens = n_tokens
@@ -127,13 +132,61 @@ class PPGHead(Rebuildable):
     def freeze(self) -> "PPGHead":
         """Keep the head as it is: no gradient, never in training mode."""
         self.frozen = True
-        self.requires_grad_(False)
-        speed_up(self)
-        return self.train(False)
+        return self.requires_grad_(False).train(False)
 
     def train(self, mode: bool = True) -> "PPGHead":
         """Set the mode; a frozen head stays in eval mode."""
         return super().train(mode and not self.frozen)
+
+
+class PretrainedPPGHead(Part):
+    """Linear → log-softmax, with weights that do not train.
+
+    It reads as its checkpoint was taught to: an emotion loss would soon make
+    something else of it.
+
+    Arguments
+    ---------
+    d_model : int
+        D, the encoder's width.
+    n_tokens : int
+        V, tokens with the CTC blank, which is token 0.
+
+    Example
+    -------
+    >>> head = PretrainedPPGHead(d_model=8, n_tokens=5)
+    >>> head(torch.randn(2, 7, 8), torch.tensor([7, 3])).shape
+    torch.Size([2, 7, 5])
+    """
+
+    def __init__(self, d_model: int, n_tokens: int):
+        super().__init__(d_model=d_model, n_tokens=n_tokens)
+        self.n_tokens = n_tokens
+        self.frozen = True
+        self.linear = torch.nn.Linear(d_model, n_tokens)
+        self.requires_grad_(False)
+
+    def forward(
+        self, last_block: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """Token log-probabilities of every frame.
+
+        Arguments
+        ---------
+        last_block : torch.Tensor
+            [B, T, D].
+        lengths : torch.Tensor
+            [B] frames. Not used: each frame is read by itself.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, V] log-probabilities.
+        """
+        return self.linear(last_block).log_softmax(dim=-1)
+
+
+PPG_HEADS = {"PPGHead": PPGHead, "PretrainedPPGHead": PretrainedPPGHead}
 
 
 def greedy(ppg: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
@@ -210,50 +263,3 @@ def align(
     )
     spans = merge_tokens(path[0], scores[0].exp())
     return [(s.token, s.start, s.end, s.score) for s in spans]
-
-
-class PretrainedPPGHead(Rebuildable):
-    """Linear → log-softmax, with weights that do not train.
-
-    It reads as its checkpoint was taught to: an emotion loss would soon make
-    something else of it.
-
-    Arguments
-    ---------
-    d_model : int
-        D, the encoder's width.
-    n_tokens : int
-        V, tokens with the CTC blank, which is token 0.
-
-    Example
-    -------
-    >>> head = PretrainedPPGHead(d_model=8, n_tokens=5)
-    >>> head(torch.randn(2, 7, 8), torch.tensor([7, 3])).shape
-    torch.Size([2, 7, 5])
-    """
-
-    def __init__(self, d_model: int, n_tokens: int):
-        super().__init__()
-        self.n_tokens = n_tokens
-        self.frozen = True
-        self.linear = torch.nn.Linear(d_model, n_tokens)
-        self.requires_grad_(False)
-
-    def forward(
-        self, last_block: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
-        """Token log-probabilities of every frame.
-
-        Arguments
-        ---------
-        last_block : torch.Tensor
-            [B, T, D].
-        lengths : torch.Tensor
-            [B] frames. Not used: each frame is read by itself.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, T, V] log-probabilities.
-        """
-        return self.linear(last_block).log_softmax(dim=-1)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import torch
 
+from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.normalization import Moments
-from qieemo_sb.rebuild import Rebuildable
 
 PRIOR_CLIPS = 5.0
 
@@ -17,7 +17,7 @@ FEW = 0.5  # clips that an emotion is given beforehand, on average
 SHRINKAGE = 0.3  # of covariances, to a multiple of the identity
 
 
-class SpeakerModel(Rebuildable):
+class SpeakerModel(Part):
     r"""Takes the emotions of unlabelled clips off before the voice is measured.
 
     The mean of a speaker's clips is that of their voice if they hold emotions
@@ -53,7 +53,7 @@ class SpeakerModel(Rebuildable):
     """
 
     def __init__(self, width: int, n_classes: int):
-        super().__init__()
+        super().__init__(width=width, n_classes=n_classes)
         self.width = width
         self.n_classes = n_classes
         eye = torch.eye(n_classes)
@@ -270,3 +270,6 @@ def speaker_moments(
     else:
         own = model.voice(vectors, classifier.logits(vectors))
     return adapted(classifier.standard.moments, own)
+
+
+SPEAKER_MODELS = {"SpeakerModel": SpeakerModel}

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from qieemo_sb.audio import audio_seconds, file_batches
+from qieemo_sb.audio import audio_seconds, read_batches
 from qieemo_sb.corpora.files import identity, replacing
 from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
 from qieemo_sb.errors import AudioError, CacheError
@@ -119,7 +119,7 @@ class EncoderCache:
         with tqdm(
             total=len(missing), desc="Encoding, once", disable=not progress
         ) as bar:
-            for batch in file_batches(missing, BATCH_SECONDS):
+            for batch in read_batches(missing, BATCH_SECONDS):
                 self._encode([missing[i] for i, _ in batch], batch)
                 bar.update(len(batch))
         self.encoder.train(training)
@@ -185,15 +185,14 @@ class EncoderCache:
     @torch.no_grad()
     def _encode(self, wavs, batch):
         """Encode the waveforms of a batch of files and write each result."""
-        signals = [signal for _, signal in batch]
-        for signal in signals:
+        for _, signal in batch:
             if isinstance(signal, AudioError):
                 raise signal
+        signals = [torch.from_numpy(signal) for _, signal in batch]
         device = next(self.encoder.parameters()).device
         lengths = torch.tensor([len(signal) for signal in signals])
         signals = torch.nn.utils.rnn.pad_sequence(signals, batch_first=True)
-        relative = lengths / signals.shape[1]
-        encoded = self.encoder(signals.to(device), relative, self.blocks)
+        encoded = self.encoder(signals.to(device), lengths, self.blocks)
         stacked = torch.stack(
             [encoded.hidden_states[k] for k in self.blocks], dim=2
         )  # [B, T, K, D]
@@ -243,7 +242,7 @@ class EncoderCache:
         what = (
             FORMAT,
             type(self.encoder).__name__,
-            self.encoder.rebuild_config(),
+            self.encoder.config,
             self.blocks,
             self.dtype.str,
         )

@@ -1,13 +1,15 @@
 """What stage 1 has learned to read, handed to stage 2."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCTC, Wav2Vec2CTCTokenizer
 
+from qieemo_sb.corpora.files import write_text
+from qieemo_sb.encoders import pretrained_encoder
 from qieemo_sb.encoders.base import SpeechEncoder
-from qieemo_sb.encoders.pretrained import pretrained_encoder
 from qieemo_sb.encoders.ssl import read_config
 from qieemo_sb.errors import ModelFolderError
 from qieemo_sb.lobes.ppg import PPGHead, PretrainedPPGHead
@@ -17,8 +19,7 @@ from qieemo_sb.lobes.tokens import (
     Vocabulary,
     load_tokenizer,
 )
-from qieemo_sb.serving.bundle import load_bundle
-from qieemo_sb.serving.folder import HYPERPARAMS, TOKENS
+from qieemo_sb.serving.folder import TOKENS, is_model_folder, load_folder
 
 NEW_WIDTH = 256  # of a new PPG head's layers, at most
 
@@ -87,8 +88,8 @@ def make_reader(
         width = min(NEW_WIDTH, encoder.d_model)
         head = PPGHead(encoder.d_model, len(tokens), hidden=width, context=1)
         return Reader(head, tokens, trained=False)
-    hparams = load_bundle(source)
-    model, tokens = hparams["model"], hparams["tokens"]
+    loaded = load_folder(source)
+    model, tokens = loaded.model, loaded.tokens
     if model.ppg_head is None or tokens is None:
         raise ModelFolderError(
             f"The model in {source} was not trained to read. Give the model "
@@ -123,10 +124,10 @@ def make_encoder(
         "trainable_above": trainable_above,
         "gradient_checkpointing": gradient_checkpointing,
     }
-    if not (Path(source) / HYPERPARAMS).is_file():
+    if not is_model_folder(source):
         return pretrained_encoder(str(source), **options)
-    trained = load_bundle(source)["model"].encoder
-    encoder = type(trained)(**trained.rebuild_config(), **options)
+    trained = load_folder(source).model.encoder
+    encoder = type(trained)(**trained.config, **options)
     encoder.load_state_dict(trained.state_dict())
     return encoder
 
@@ -146,12 +147,12 @@ def check_tokens(tokens: Tokenizer, folder: str | Path) -> None:
     ModelFolderError
         Names both.
     """
-    folder = Path(folder)
-    if not (folder / TOKENS).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        tokens.save(folder)
+    path = Path(folder) / TOKENS
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(tokens.facts))
         return
-    before = load_tokenizer(folder)
+    before = load_tokenizer(json.loads(path.read_text("utf-8")), str(path))
     if before != tokens:
         raise ModelFolderError(
             f"The checkpoints in {folder} read {before}, the PPG head reads "
@@ -161,7 +162,7 @@ def check_tokens(tokens: Tokenizer, folder: str | Path) -> None:
 
 def _reads_by_itself(encoder_source):
     """Whether an encoder's checkpoint, one of others, has a CTC head."""
-    if encoder_source is None or (Path(encoder_source) / HYPERPARAMS).exists():
+    if encoder_source is None or is_model_folder(encoder_source):
         return False
     return has_ctc_head(str(encoder_source))
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from qieemo_sb.lobes.normalization import Moments, Standard
+from qieemo_sb.lobes.normalization import Moments, RunningMoments
 
 MEMORY = 100  # of a training speaker's clips; they change as the fusion learns
 
@@ -33,7 +33,7 @@ class TrainingSpeakers(torch.nn.Module):
         super().__init__()
         self.places = {name: i for i, name in enumerate(sorted(set(names)))}
         self.standards = torch.nn.ModuleList(
-            Standard(width, memory=MEMORY) for _ in self.places
+            RunningMoments(width, memory=MEMORY) for _ in self.places
         )
 
     def forward(self, names: Sequence[str], embedding: torch.Tensor) -> Moments:

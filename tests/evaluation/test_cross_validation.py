@@ -350,9 +350,7 @@ def test_on_ray_runs_are_tasks_of_their_own(validate, ray):
 
 def test_without_ray_it_says_what_to_install(make_plan, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(
-        EvaluationError, match=r"install 'qieemo-sb\[ray\]'"
-    ):
+    with pytest.raises(EvaluationError, match=r"install 'qieemo-sb\[ray\]'"):
         next(crossval.on_ray(make_plan(), num_cpus=1))
 
 

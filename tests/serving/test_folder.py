@@ -43,9 +43,7 @@ def test_damaged(tmp_path, contents):
 def test_another_count(tmp_path, contents, count):
     path = tmp_path / "labels.txt"
     path.write_text(contents)
-    with pytest.raises(
-        ModelFolderError, match=f"has {count} names, the model"
-    ):
+    with pytest.raises(ModelFolderError, match=f"has {count} names, the model"):
         read_labels(path, 2)
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from qieemo_sb.serving.bundle import save_bundle
 
 from qieemo_sb.errors import ModelFolderError
 from qieemo_sb.lobes.ppg import PPGHead
 from qieemo_sb.lobes.tokens import Characters, Phonemes
 from qieemo_sb.model import Qieemo
-from qieemo_sb.serving.bundle import save_bundle
 from qieemo_sb.serving.speechbrain import EncoderClassifier
 from qieemo_sb.training.ppg import check_tokens, make_encoder, make_reader
 
@@ -83,9 +83,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path, small_encoder):
 def test_checkpoints_of_other_tokens_are_refused(tmp_path):
     check_tokens(Characters(), tmp_path / "save")
     check_tokens(Characters(), tmp_path / "save")
-    with pytest.raises(
-        ModelFolderError, match="29 characters.*5 en-us"
-    ):
+    with pytest.raises(ModelFolderError, match="29 characters.*5 en-us"):
         check_tokens(Phonemes().fit(["kid"]), tmp_path / "save")
 
 

@@ -12,16 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qieemo_sb.audio import (
-    LOUDEST,
-    check_finite,
-    check_floating,
-    check_lengths,
-    check_relative,
-    read_sound,
-)
-from qieemo_sb.errors import ModelFolderError
-from qieemo_sb.serving.folder import GRAPH, GRAPH_FORMAT, LABELS, read_labels
+from qieemo_sb.audio import check_batch, read_audio
+from qieemo_sb.errors import AudioError, ModelFolderError
+from qieemo_sb.serving.folder import LABELS, read_labels
+from qieemo_sb.serving.onnx import GRAPH, GRAPH_FORMAT
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -196,12 +190,12 @@ class OnnxClassifier:
         AudioError
             Missing, empty, corrupt, too short, or no sound; names the file.
         """
-        return self.classify_batch(read_sound(path))
+        return self.classify_batch(read_audio(path))
 
     def _analyse(self, utterances):
         """Run the graph on each utterance [S]."""
-        check_lengths([len(wav) for wav in utterances])
-        check_finite([bool(np.all(abs(wav) <= LOUDEST)) for wav in utterances])
+        for wav in utterances:
+            check_batch(wav[None])
         names = [output.name for output in self.session.get_outputs()]
         results = (
             self.session.run(names, {"wav": wav[None]}) for wav in utterances
@@ -245,7 +239,6 @@ def _utterances(wavs, wav_lens):
     if wav_lens is None:
         return rows
     lengths = np.asarray(wav_lens, np.float64)
-    check_relative(lengths.shape, lengths.tolist(), len(rows))
     ends = np.rint(lengths * len(rows[0])).astype(int)
     return [row[:end] for row, end in zip(rows, ends, strict=True)]
 
@@ -253,7 +246,11 @@ def _utterances(wavs, wav_lens):
 def _utterance(row):
     """Samples [S] in float32."""
     row = np.asarray(row)
-    check_floating(row.dtype.kind == "f", row.dtype)
+    if row.dtype.kind != "f":
+        raise AudioError(
+            f"Waveforms are {row.dtype}: give floating-point samples from -1 "
+            "to 1 (those of int16 divided by 32768)."
+        )
     if row.ndim != 1:
         raise ValueError(f"A row of a batch is [S], not of shape {row.shape}.")
     return row.astype(np.float32, copy=False)

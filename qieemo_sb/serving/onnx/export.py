@@ -4,7 +4,6 @@ model.onnx           the graph: waveform in, answer out
 model.onnx.data      its weights
 label_encoder.txt    emotions in the order of log_probs
 tokens.json          tokens in the order of the PPG, if it reads
-tokens.model         of sentencepiece, if the tokens are its pieces
 README.md            the model card
 """
 
@@ -13,19 +12,19 @@ from pathlib import Path
 
 import onnx
 
-from qieemo_sb.corpora.files import replacing_folder
-from qieemo_sb.serving.bundle import load_model
+from qieemo_sb.errors import ModelFolderError
+from qieemo_sb.serving.classifier import NO_EMOTION
 from qieemo_sb.serving.folder import (
     CARD,
-    GRAPH,
-    GRAPH_WEIGHTS,
     LABELS,
-    PIECES,
     TOKENS,
+    load_folder,
+    replacing_folder,
 )
+from qieemo_sb.serving.onnx import GRAPH, GRAPH_WEIGHTS
 from qieemo_sb.serving.onnx.model import ExportError, build_onnx
 
-NAMES = (LABELS, TOKENS, PIECES)  # of the outputs, as they are in the bundle
+NAMES = (LABELS, TOKENS)  # of the outputs, as they are in the bundle
 FILES = {GRAPH, GRAPH_WEIGHTS, CARD, *NAMES}
 CARD_OF_EXPORT = """\
 # ONNX export, {weights} weights
@@ -73,16 +72,16 @@ def export_onnx(
     ------
     ModelFolderError
         The bundle is not whole.
-    UntrustedYaml
-        Its yaml names something that a bundle may not build.
     ExportError
         A part of the model has no ONNX form, or ``folder`` is a file or holds
         something else than an export.
     """
     bundle, folder = Path(bundle), Path(folder)
     _check_place(folder)
-    model, _ = load_model(bundle)
-    graph = build_onnx(model, int8)
+    loaded = load_folder(bundle)
+    if loaded.labels is None:
+        raise ModelFolderError(NO_EMOTION)
+    graph = build_onnx(loaded.model.eval(), int8)
     with replacing_folder(folder) as unfinished:
         # Weights in a file of their own are mapped into memory, which halves
         # the time to load, and may be more than a protobuf's 2 GB.

@@ -13,7 +13,7 @@ from qieemo_sb.lobes.fusion import (
     CrossAttention,
     Projection,
 )
-from qieemo_sb.lobes.normalization import EPSILON, Standard
+from qieemo_sb.lobes.normalization import EPSILON, RunningMoments
 from qieemo_sb.lobes.pooling import (
     VARIANCE_FLOOR,
     AttentiveStatisticsPooling,
@@ -219,7 +219,7 @@ def classifier(graph: Graph, lobe: Classifier, embedding: str) -> str:
     return graph("LogSoftmax", logits, axis=-1)
 
 
-def _scales(standard: Standard) -> np.ndarray:
+def _scales(standard: RunningMoments) -> np.ndarray:
     return 1 / np.sqrt(array(standard.variance) + EPSILON)
 
 

@@ -19,8 +19,7 @@ from onnx import TensorProto, helper
 from qieemo_sb.encoders.whisper import WhisperEncoder
 from qieemo_sb.frames import FRAME_HOP, MEL_HOP, WINDOW_FRAMES
 from qieemo_sb.model import Qieemo
-from qieemo_sb.serving.folder import GRAPH_FORMAT
-from qieemo_sb.serving.onnx import lobes
+from qieemo_sb.serving.onnx import GRAPH_FORMAT, lobes
 from qieemo_sb.serving.onnx.graph import MICROSOFT, Graph, integers
 from qieemo_sb.serving.onnx.whisper import whisper
 

@@ -47,7 +47,8 @@ from qieemo_sb.frames import (
 )
 from qieemo_sb.lobes.speaker import SpeakerModel, adapted
 from qieemo_sb.lobes.tokens import transcript_problem
-from qieemo_sb.serving.bundle import save_bundle
+from qieemo_sb.serving.folder import save_model
+from qieemo_sb.serving.onednn import accelerate
 from qieemo_sb.training.augment import random_crop
 from qieemo_sb.training.cache import EncoderCache
 from qieemo_sb.training.ppg import check_tokens
@@ -90,7 +91,8 @@ class EmotionBrain(sb.Brain):
             size = round(self.hparams.crop_seconds * SAMPLE_RATE)
             wavs, lengths = random_crop(wavs, lengths, size)
             relative = lengths / wavs.shape[1]
-        return {"wavs": wavs, "wav_lens": relative}
+        lengths = absolute_lengths(relative, wavs.shape[1])
+        return {"wavs": wavs, "lengths": lengths}
 
     def _remember(self, batch, training):
         """What the frozen encoder said, in training of a crop."""
@@ -296,11 +298,11 @@ def write_results(folder, hparams, scores, summary):
         pairs = zip(curve["clips"], curve["weighted_accuracy"], strict=True)
         reached = {str(clips): [accuracy] for clips, accuracy in pairs}
         plots.steps({"WA": reached}, folder / "adaptation.png", title, HEARD)
-    save_bundle(
+    save_model(
         folder / "model",
         hparams.model,
-        hparams.label_encoder,
         model_card({**summary, **facts}),
+        emotions,
         tokens=hparams.reader.tokens if hparams.reads else None,
     )
 
@@ -355,7 +357,7 @@ def add_pipelines(hparams, datasets):
     @sb.utils.data_pipeline.provides("sig")
     def audio_pipeline(wav):
         """Read a file as 16 kHz mono."""
-        return read_audio(wav)
+        return torch.from_numpy(read_audio(wav))
 
     @sb.utils.data_pipeline.takes("emo")
     @sb.utils.data_pipeline.provides("emo_encoded")
@@ -516,6 +518,9 @@ def main(hparams, run_opts):
             run_on_main(hparams["make_corpus"])
         run_on_main(hparams["prepare"])
     hparams["emotions"] = [str(emotion) for emotion in hparams["emotions"]]
+    if hparams["model"].ppg_head is not None:
+        if hparams["model"].ppg_head.frozen:
+            accelerate(hparams["model"].ppg_head)
     if hparams["spec_augmentation"]:
         hparams["model"].encoder.spec_augment = hparams["spec_augment"]
     # Where the Brain will be: the cache is filled before there is one.

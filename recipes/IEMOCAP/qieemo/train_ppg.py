@@ -42,8 +42,8 @@ from qieemo_sb.evaluation.recipe import Recipe
 from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.lobes.tokens import transcript_problem
-from qieemo_sb.model import Qieemo
-from qieemo_sb.serving.bundle import save_bundle
+from qieemo_sb.model import PPGModel
+from qieemo_sb.serving.folder import save_model
 from qieemo_sb.training.cache import EncoderCache
 from qieemo_sb.training.ppg import check_tokens
 from qieemo_sb.training.processes import leave_process_group
@@ -71,7 +71,10 @@ class ReadingBrain(sb.Brain):
         batch = batch.to(self.device)
         cache = self.hparams.cache
         if cache is None:
-            return self.modules.reader(*batch.sig)
+            wavs, relative = batch.sig
+            return self.modules.reader(
+                wavs, absolute_lengths(relative, wavs.shape[1])
+            )
         frames, relative = batch.frames
         lengths = absolute_lengths(relative, frames.shape[1])
         return self.modules.reader(encoded=cache.output(frames, lengths))
@@ -202,10 +205,9 @@ def write_results(hparams, cer, wer):
     with replacing(folder / "readings.txt") as partial:
         with open(partial, "w", encoding="utf-8") as fout:
             wer.write_stats(fout)
-    save_bundle(
+    save_model(
         folder / "model",
         hparams.model,
-        None,
         reader_card(metrics),
         tokens=hparams.tokenizer,
     )
@@ -242,7 +244,7 @@ def dataio_prep(hparams):
     tokenizer.fit(e["wrd"] for e in datasets["train"].data.values())
     run_on_main(check_tokens, args=[tokenizer, hparams["save_folder"]])
     datasets = alignable(hparams, datasets)
-    hparams["model"] = Qieemo(
+    hparams["model"] = PPGModel(
         encoder=hparams["encoder"],
         ppg_head=hparams["make_ppg_head"](
             hparams["encoder"].d_model, len(tokenizer)
@@ -255,7 +257,11 @@ def dataio_prep(hparams):
     @sb.utils.data_pipeline.provides("frames" if cached else "sig")
     def audio_pipeline(wav):
         """16 kHz mono, or what the frozen encoder said of it, [T, 1, D]."""
-        return hparams["cache"].load(wav) if cached else read_audio(wav)
+        return (
+            hparams["cache"].load(wav)
+            if cached
+            else torch.from_numpy(read_audio(wav))
+        )
 
     @sb.utils.data_pipeline.takes("wrd")
     @sb.utils.data_pipeline.provides("token_list", "tokens")

@@ -1,0 +1,510 @@
+"""A trained model in a program: audio in, emotions out, with torch alone."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from qieemo_sb.audio import (
+    audio_seconds,
+    read_audio,
+    read_batches,
+    read_windows,
+)
+from qieemo_sb.errors import AudioError, ModelFolderError, QieemoError
+from qieemo_sb.frames import (
+    FRAME_HOP,
+    SAMPLE_RATE,
+    WINDOW_SAMPLES,
+    frame_mask,
+)
+from qieemo_sb.lobes.normalization import Moments
+from qieemo_sb.lobes.ppg import greedy
+from qieemo_sb.lobes.speaker import speaker_moments
+from qieemo_sb.lobes.tokens import Tokenizer
+from qieemo_sb.model import PPGModel, PPGOutput, Qieemo, QieemoOutput
+from qieemo_sb.serving.folder import load_folder
+from qieemo_sb.serving.onednn import accelerate
+
+FILES_AT_ONCE = 500  # sorted by length together; then their results come
+NO_EMOTION = (
+    "This model transcribes and knows no emotion: it is of train_ppg.py. Give "
+    "it to train.py as ppg_source."
+)
+BATCH_SECONDS = 60.0  # of audio: near the best on a processor
+
+
+@dataclasses.dataclass
+class Prediction:
+    """The emotion of a recording.
+
+    Arguments
+    ---------
+    file : str
+        Its path.
+    emotion : str
+        The most probable one.
+    scores : dict of str to float
+        Probability of each emotion; they add up to one.
+    speaker : str or None
+        The speaker that the model was adapted to.
+    """
+
+    file: str
+    emotion: str
+    scores: dict[str, float]
+    speaker: str | None = None
+
+
+@dataclasses.dataclass
+class PPG:
+    """A phonetic posteriorgram with its axes.
+
+    Arguments
+    ---------
+    posteriors : torch.Tensor
+        [B, T, V] probabilities; each row adds up to one. Zero past the
+        lengths.
+    tokens : list of str
+        V names; the first is the CTC blank's.
+    times : torch.Tensor
+        [T] seconds at which frames begin, 20 ms apart.
+    lengths : torch.Tensor
+        [B] frames of each utterance.
+    """
+
+    posteriors: torch.Tensor
+    tokens: list[str]
+    times: torch.Tensor
+    lengths: torch.Tensor
+
+
+def load_model(
+    folder: str | Path, device: str | torch.device = "cpu"
+) -> EmotionClassifier:
+    """Load a trained model.
+
+    Arguments
+    ---------
+    folder : str or Path
+        A model folder.
+    device : str or torch.device
+        Where to compute.
+
+    Returns
+    -------
+    EmotionClassifier
+
+    Raises
+    ------
+    ModelFolderError
+        The folder is incomplete or damaged; the message names the file.
+    """
+    loaded = load_folder(folder)
+    loaded.model.to(device).requires_grad_(False).eval()
+    return EmotionClassifier(loaded.model, loaded.labels, loaded.tokens)
+
+
+class EmotionClassifier:
+    """A trained model that classifies audio, and transcribes where it can.
+
+    ::
+
+        classifier = load_model("model")
+        for prediction in classifier(["a.wav", "b.wav"]):
+            print(prediction.emotion, prediction.scores)
+
+    Arguments
+    ---------
+    model : Qieemo or PPGModel
+        On its device; its linear layers are replaced by faster ones.
+    labels : list of str or None
+        Emotions in the order of the outputs; None for a PPGModel.
+    tokens : Tokenizer or None
+        Of the PPG, if it was trained to transcribe.
+    autocast : context manager or None
+        Entered around all computing.
+    """
+
+    def __init__(
+        self,
+        model: Qieemo | PPGModel,
+        labels: list[str] | None,
+        tokens: Tokenizer | None = None,
+        autocast: contextlib.AbstractContextManager | None = None,
+    ):
+        self.model = accelerate(model)
+        self._labels = labels
+        self._tokens = tokens
+        self._autocast = autocast or contextlib.nullcontext()
+
+    @property
+    def labels(self) -> list[str]:
+        """Emotions in the order of the log-probabilities.
+
+        Raises
+        ------
+        ModelFolderError
+            The model was trained to transcribe only.
+        """
+        if self._labels is None:
+            raise ModelFolderError(NO_EMOTION)
+        return self._labels
+
+    @property
+    def tokens(self) -> Tokenizer:
+        """Tokens of the PPG.
+
+        Raises
+        ------
+        ModelFolderError
+            The PPG was not trained to transcribe.
+        """
+        if self._tokens is None:
+            raise ModelFolderError(
+                "The PPG of this model was not trained to transcribe: train "
+                "it with train_ppg.py, or train.py with a ctc_weight above 0."
+            )
+        return self._tokens
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(self.model.parameters()).device
+
+    def __call__(self, paths: Iterable[str | Path]) -> list[Prediction]:
+        """Classify audio files of any rate, channels and length.
+
+        Arguments
+        ---------
+        paths : iterable of (str or Path)
+            Local files.
+
+        Returns
+        -------
+        list of Prediction
+            In order.
+
+        Raises
+        ------
+        AudioError
+            A file cannot be used; names it. ``predict`` goes on instead.
+        """
+        predictions = []
+        for prediction in self.predict(paths):
+            if isinstance(prediction, AudioError):
+                raise prediction
+            predictions.append(prediction)
+        return predictions
+
+    def predict(
+        self,
+        paths: Iterable[str | Path],
+        max_batch_seconds: float = BATCH_SECONDS,
+        speaker: Moments | None = None,
+    ) -> Iterator[Prediction | AudioError]:
+        """Classify many audio files, in batches of like length.
+
+        Arguments
+        ---------
+        paths : iterable of (str or Path)
+            Local files.
+        max_batch_seconds : float
+            Most audio in a batch: on a GPU as much as its memory takes.
+        speaker : Moments or None
+            Of ``adapt``, who speaks in all of them.
+
+        Yields
+        ------
+        Prediction or AudioError
+            For each file, in order.
+        """
+        paths, copies = itertools.tee(check_list(paths))
+        results = self.embed_files(copies, max_batch_seconds)
+        for path, result in zip(paths, results, strict=True):
+            if not isinstance(result, AudioError):
+                log_probs = self.log_probs(result, speaker)[0]
+                result = self._prediction(path, log_probs)
+            yield result
+
+    def predict_conversation(
+        self,
+        paths: Iterable[str | Path],
+        speakers: Sequence[str],
+        max_batch_seconds: float = BATCH_SECONDS,
+    ) -> list[Prediction | AudioError]:
+        """Classify all turns of a conversation, or of a whole corpus.
+
+        Each speaker is adapted to by all of their turns, and no result
+        depends on other speakers.
+
+        Arguments
+        ---------
+        paths : iterable of (str or Path)
+            N audio files, a turn each.
+        speakers : sequence of str
+            N names: who speaks each turn.
+        max_batch_seconds : float
+            As of ``predict``.
+
+        Returns
+        -------
+        list of (Prediction or AudioError)
+            For each turn, in order.
+
+        Raises
+        ------
+        QieemoError
+            More or fewer names than files, or one text in place of a list.
+        """
+        paths = list(check_list(paths))
+        rows = self.conversation_log_probs(paths, speakers, max_batch_seconds)
+        return [
+            row
+            if isinstance(row, AudioError)
+            else self._prediction(path, row[0], speaker)
+            for path, row, speaker in zip(paths, rows, speakers, strict=True)
+        ]
+
+    def conversation_log_probs(
+        self,
+        paths: Sequence[str | Path],
+        speakers: Sequence[str],
+        max_batch_seconds: float = BATCH_SECONDS,
+    ) -> list[torch.Tensor | AudioError]:
+        """Log-probabilities [1, C] behind ``predict_conversation``."""
+        if len(paths) != len(check_list(speakers)):
+            raise QieemoError(
+                f"{len(paths)} files, but {len(speakers)} speakers: a "
+                "conversation needs a name for each."
+            )
+        results = list(self.embed_files(paths, max_batch_seconds))
+        turns: dict[str, list[int]] = {}
+        for i, result in enumerate(results):
+            if not isinstance(result, AudioError):
+                turns.setdefault(speakers[i], []).append(i)
+        for places in turns.values():
+            moments = self._moments([results[i] for i in places])
+            for i in places:
+                results[i] = self.log_probs(results[i], moments)
+        return results
+
+    def adapt(
+        self,
+        paths: Iterable[str | Path],
+        max_batch_seconds: float = BATCH_SECONDS,
+    ) -> Moments:
+        """Learn a speaker's usual voice, from clips without labels.
+
+        A voice that is always loud is not always angry. ::
+
+            ann = classifier.adapt(["ann/1.wav", "ann/2.wav", "ann/3.wav"])
+            classifier.predict(["ann/4.wav"], speaker=ann)
+
+        The emotions of the clips need not be known: see ``SpeakerModel``. A
+        model without one, of a corpus with fewer than three speakers, takes
+        all that the clips have in common for the voice.
+
+        Arguments
+        ---------
+        paths : iterable of (str or Path)
+            The speaker's audio files, one or more; ten do most of it.
+        max_batch_seconds : float
+            As of ``predict``.
+
+        Returns
+        -------
+        Moments
+            ``torch.save`` and ``torch.load`` keep them.
+
+        Raises
+        ------
+        AudioError
+            A file cannot be used; names it.
+        QieemoError
+            There is no file, or one text in place of a list.
+        """
+        results = list(self.embed_files(check_list(paths), max_batch_seconds))
+        for result in results:
+            if isinstance(result, AudioError):
+                raise result
+        if not results:
+            raise QieemoError("adapt needs at least one audio file.")
+        return self._moments(results)
+
+    def analyse_batch(
+        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> QieemoOutput | PPGOutput:
+        """Full output of the model for a batch, frame by frame too.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            [B, S] at 16 kHz.
+        lengths : torch.Tensor or None
+            [B] samples of each utterance; None: every row is full.
+
+        Returns
+        -------
+        QieemoOutput or PPGOutput
+
+        Raises
+        ------
+        AudioError
+            See ``check_batch``.
+        """
+        with self._context():
+            return self.model(wavs.to(self.device), lengths)
+
+    def embed_batch(
+        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Pooled vectors [B, E]; arguments as of ``analyse_batch``."""
+        self.labels  # noqa: B018, a PPGModel has no vectors
+        with self._context():
+            wavs = wavs.to(self.device)
+            return self.model(wavs, lengths, frame_wise=False).embedding
+
+    def embed_file(self, path: str | Path) -> torch.Tensor:
+        """Pooled vector [1, E] of a file, in constant memory."""
+        self.labels  # noqa: B018, a PPGModel has no vectors
+        windows = (
+            torch.from_numpy(window).to(self.device)
+            for window in read_windows(path)
+        )
+        with self._context():
+            return self.model.embed(windows)
+
+    def embed_files(
+        self,
+        paths: Iterable[str | Path],
+        max_batch_seconds: float = BATCH_SECONDS,
+    ) -> Iterator[torch.Tensor | AudioError]:
+        """Pooled vectors [1, E], or the error, of many files in order."""
+        paths = iter(paths)
+        while group := list(itertools.islice(paths, FILES_AT_ONCE)):
+            yield from self._embed_group(group, max_batch_seconds)
+
+    def log_probs(
+        self, embedding: torch.Tensor, speaker: Moments | None = None
+    ) -> torch.Tensor:
+        """Log-probabilities [B, C] of pooled vectors [B, E].
+
+        Raises
+        ------
+        QieemoError
+            The speaker was adapted to with another model.
+        """
+        width = embedding.shape[-1]
+        if speaker is not None and speaker.mean.shape[-1:] != (width,):
+            raise QieemoError(
+                f"The speaker's moments are {list(speaker.mean.shape)}, this "
+                f"model's vectors [{width}]: adapt with this model."
+            )
+        with self._context():
+            return self.model.classifier(embedding, speaker)
+
+    def ppg_batch(
+        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> PPG:
+        """Phonetic posteriorgram; arguments as of ``analyse_batch``.
+
+        Raises
+        ------
+        ModelFolderError
+            The PPG was not trained to transcribe.
+        """
+        names = self.tokens.names
+        output = self.analyse_batch(wavs, lengths)
+        size = output.ppg.shape[1]
+        mask = frame_mask(output.lengths, size).unsqueeze(2)
+        return PPG(
+            posteriors=output.ppg.exp().masked_fill(~mask, 0.0),
+            tokens=list(names),
+            times=torch.arange(size) * FRAME_HOP / SAMPLE_RATE,
+            lengths=output.lengths,
+        )
+
+    def transcribe_batch(
+        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> tuple[list[str], list[list[int]]]:
+        """Greedy CTC: the best token of each frame, repeats and blanks off.
+
+        Arguments and errors as of ``ppg_batch``.
+
+        Returns
+        -------
+        texts : list of str
+            The transcript of each utterance.
+        tokens : list of list of int
+            The indices that it is made of.
+        """
+        ppg = self.ppg_batch(wavs, lengths)
+        indices = greedy(ppg.posteriors, ppg.lengths)
+        return [self.tokens.decode_ids(row) for row in indices], indices
+
+    def transcribe_file(self, path: str | Path) -> str:
+        """The transcript of an audio file; errors as of ``ppg_batch``."""
+        wav = torch.from_numpy(read_audio(path))
+        return self.transcribe_batch(wav[None])[0][0]
+
+    def _prediction(self, path, log_probs, speaker=None):
+        scores = log_probs.exp().tolist()
+        emotion = self.labels[int(log_probs.argmax())]
+        pairs = zip(self.labels, scores, strict=True)
+        return Prediction(str(path), emotion, dict(pairs), speaker)
+
+    def _moments(self, vectors):
+        """Moments of the speaker of vectors [1, E]."""
+        return speaker_moments(
+            torch.cat(vectors), self.model.classifier, self.model.speaker_model
+        )
+
+    def _embed_group(self, paths, max_batch_seconds):
+        """Vectors or errors of some files, in order."""
+        vectors, short = {}, []
+        for i, path in enumerate(paths):
+            if (audio_seconds(path) or 0) <= WINDOW_SAMPLES / SAMPLE_RATE:
+                short.append(i)
+                continue
+            try:
+                vectors[i] = self.embed_file(path)
+            except AudioError as error:
+                vectors[i] = error
+        names = [paths[i] for i in short]
+        for batch in read_batches(names, max_batch_seconds):
+            signals = {}
+            for i, signal in batch:
+                if isinstance(signal, AudioError):
+                    vectors[short[i]] = signal
+                else:
+                    signals[short[i]] = torch.from_numpy(signal)
+            if signals:
+                lengths = torch.tensor([len(x) for x in signals.values()])
+                wavs = pad_sequence(list(signals.values()), batch_first=True)
+                rows = self.embed_batch(wavs, lengths).split(1)
+                vectors.update(zip(signals, rows, strict=True))
+        return [vectors[i] for i in range(len(paths))]
+
+    @contextlib.contextmanager
+    def _context(self):
+        """Gradients where a parameter trains, and autocast."""
+        trains = any(p.requires_grad for p in self.model.parameters())
+        enabled = torch.is_grad_enabled() and trains
+        with torch.set_grad_enabled(enabled), self._autocast:
+            yield
+
+
+def check_list(values: Iterable) -> Iterable:
+    """Return files or names; QieemoError for a single one in their place."""
+    if isinstance(values, str | bytes | Path):
+        raise QieemoError(
+            f"A list is needed: [{values!r}] for {values!r} alone."
+        )
+    return values
