@@ -2,11 +2,12 @@
 
 import json
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
 
 import torch
 
+from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation.scores import score
 
 METRICS = {
@@ -15,7 +16,28 @@ METRICS = {
     "weighted_f1": "WF1",
     "macro_f1": "macro-F1",
 }
-NEW_LINE = re.compile(r"\n\s*")  # none is inside a JSON text
+
+
+def import_pandas() -> ModuleType:
+    """Import pandas, which only tables need.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    EvaluationError
+        pandas, or tabulate for its Markdown, is not installed.
+    """
+    try:
+        import pandas
+        import tabulate  # noqa: F401
+    except ImportError as error:
+        raise EvaluationError(
+            "Tables need pandas and tabulate: pip install 'qieemo-sb[tables]'"
+        ) from error
+    return pandas
 
 
 def spread(values: Iterable[tuple[int, int, float]]) -> dict:
@@ -41,17 +63,16 @@ def spread(values: Iterable[tuple[int, int, float]]) -> dict:
     >>> {key: round(found[key], 4) for key in ("mean", "std_over_seeds")}
     {'mean': 0.62, 'std_over_seeds': 0.0283}
     """
-    values = sorted(values)
-    by_fold = _means((fold, value) for fold, _, value in values)
-    by_seed = _means((seed, value) for _, seed, value in values)
-    folds_of = {s: {f for f, t, _ in values if t == s} for s in by_seed}
-    by_seed = {s: m for s, m in by_seed.items() if folds_of[s] == set(by_fold)}
+    columns = ["fold", "seed", "score"]
+    frame = import_pandas().DataFrame(sorted(values), columns=columns)
+    grid = frame.pivot(index="fold", columns="seed", values="score")
+    by_fold, by_seed = grid.mean(axis=1), grid.dropna(axis=1).mean()
     return {
-        "mean": statistics.fmean(by_fold.values()),
-        "std_over_folds": _deviation(by_fold.values()),
-        "std_over_seeds": _deviation(by_seed.values()),
-        "by_fold": by_fold,
-        "by_seed": by_seed,
+        "mean": float(by_fold.mean()),
+        "std_over_folds": float(by_fold.std()) if len(by_fold) > 1 else None,
+        "std_over_seeds": float(by_seed.std()) if len(by_seed) > 1 else None,
+        "by_fold": by_fold.to_dict(),
+        "by_seed": by_seed.to_dict(),
     }
 
 
@@ -68,25 +89,29 @@ def aggregate(runs: Sequence[Mapping]) -> dict:
     -------
     dict
         A ``spread`` for each of ``METRICS``, and ``pooled``: the scores of all
-        runs' answers together, where an utterance counts once a seed.
+        runs' predictions together, where an utterance counts once a seed.
 
     Raises
     ------
-    ValueError
+    EvaluationError
         There is no run, or the runs' labels differ.
     """
     if not runs:
-        raise ValueError("No run to aggregate.")
+        raise EvaluationError("No run to aggregate.")
     labels = runs[0]["labels"]
-    other = [run["labels"] for run in runs if run["labels"] != labels]
-    if other:
-        raise ValueError(f"Runs of labels {labels} and of {other[0]}.")
+    for run in runs:
+        if run["labels"] != labels:
+            raise EvaluationError(
+                f"Runs of labels {labels} and of {run['labels']}."
+            )
     summary = {
         metric: spread((run["fold"], run["seed"], run[metric]) for run in runs)
         for metric in METRICS
     }
-    pooled = sum(torch.tensor(run["confusion_matrix"]) for run in runs)
-    return {**summary, "pooled": score(*_answers(pooled), labels)}
+    counts = sum(torch.tensor(run["confusion_matrix"]) for run in runs)
+    cells = torch.ones_like(counts).nonzero()  # (target, prediction)
+    targets, predictions = cells.repeat_interleave(counts.flatten(), dim=0).T
+    return {**summary, "pooled": score(targets, predictions, labels)}
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
@@ -97,7 +122,7 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
     head : sequence of str
         Names of the columns.
     rows : iterable of sequence
-        Their cells; a float gets three decimals, None a dash.
+        Their cells; see ``cell``.
 
     Returns
     -------
@@ -107,19 +132,18 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
     Example
     -------
     >>> print(markdown_table(["fold", "WA"], [[1, 0.75], [2, None]]), end="")
-    | fold | WA |
-    |---|---|
-    | 1 | 0.750 |
-    | 2 | – |
+    | fold   | WA    |
+    |:-------|:------|
+    | 1      | 0.750 |
+    | 2      | –     |
     """
-    lines = [head, ["---"] * len(head), *rows]
-    text = ["| " + " | ".join(map(cell, line)) + " |" for line in lines]
-    text[1] = text[1].replace(" ", "")
-    return "\n".join(text) + "\n"
+    cells = [[cell(value) for value in row] for row in rows]
+    table = import_pandas().DataFrame(cells, columns=head)
+    return table.to_markdown(index=False, disable_numparse=True) + "\n"
 
 
 def cell(value: object) -> str:
-    """A value as tables show it.
+    """Format a value for a table: a float with three decimals, None a dash.
 
     Arguments
     ---------
@@ -133,6 +157,23 @@ def cell(value: object) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def plus_minus(spread: Mapping) -> str:
+    """Format mean ± standard deviation over folds.
+
+    Arguments
+    ---------
+    spread : mapping
+        Of ``spread``.
+
+    Returns
+    -------
+    str
+        "0.750 ± 0.031", or the mean alone where there is no deviation.
+    """
+    mean, deviation = spread["mean"], spread["std_over_folds"]
+    return cell(mean) + ("" if deviation is None else f" ± {cell(deviation)}")
 
 
 def to_json(value: object) -> str:
@@ -160,53 +201,7 @@ def to_json(value: object) -> str:
     """
 
     def join(match):
-        return f"[{re.sub(NEW_LINE, ' ', match[0][1:-1].strip())}]"
+        return "[" + re.sub(r"\n\s*", " ", match[0][1:-1].strip()) + "]"
 
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     return re.sub(r"\[\n[^][{}]*\]", join, text) + "\n"
-
-
-def plus_minus(spread: Mapping, over: str = "folds") -> str:
-    """Mean ± standard deviation.
-
-    Arguments
-    ---------
-    spread : mapping
-        Of ``spread``.
-    over : str
-        "folds" or "seeds".
-
-    Returns
-    -------
-    str
-        "0.750 ± 0.031", or the mean alone where there is no deviation.
-    """
-    deviation = spread[f"std_over_{over}"]
-    mean = cell(spread["mean"])
-    return mean if deviation is None else f"{mean} ± {cell(deviation)}"
-
-
-def _means(pairs):
-    """(key, value) pairs → key → mean value."""
-    groups = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return {k: statistics.fmean(v) for k, v in sorted(groups.items())}
-
-
-def _deviation(values):
-    """Sample standard deviation, or None."""
-    values = list(values)
-    return statistics.stdev(values) if len(values) > 1 else None
-
-
-def _answers(confusion):
-    """A confusion matrix → the targets and predictions that it counts."""
-    size = len(confusion)
-    targets = torch.arange(size).repeat_interleave(size)
-    predictions = torch.arange(size).repeat(size)
-    counts = confusion.flatten()
-    return (
-        targets.repeat_interleave(counts),
-        predictions.repeat_interleave(counts),
-    )
