@@ -142,6 +142,25 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
     return table.to_markdown(index=False, disable_numparse=True) + "\n"
 
 
+def heading(result: Mapping) -> str:
+    """Format title and command of a table.
+
+    Arguments
+    ---------
+    result : mapping
+        May have ``title`` and ``command``.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    text = f"# {result.get('title', 'Results')}\n"
+    if "command" in result:
+        text += f"\n```sh\n{result['command']}\n```\n"
+    return text
+
+
 def cell(value: object) -> str:
     """Format a value for a table: a float with three decimals, None a dash.
 

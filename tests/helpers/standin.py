@@ -5,6 +5,7 @@ seed: 1986
 __set_seed: !apply:speechbrain.utils.seed_everything [!ref <seed>]
 corpus: RAVDESS
 data_folder: null
+folds: [1, 2, 3, 4, 5, 6]
 fold: 1
 adapt_speakers: False
 emotions: [calm, upset]

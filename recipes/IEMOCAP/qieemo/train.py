@@ -287,7 +287,6 @@ def write_results(folder, hparams, scores, summary):
         "fold": hparams.fold,
         "seed": hparams.seed,
     }
-    write_metrics(folder / "metrics.json", summary, **facts)
     write_predictions(folder / "predictions.csv", scores, emotions)
     title = "{corpus}, fold {fold}, seed {seed}".format(**facts)
     plots.confusion(
@@ -305,6 +304,8 @@ def write_results(folder, hparams, scores, summary):
         emotions,
         tokens=hparams.reader.tokens if hparams.reads else None,
     )
+    # Last: it tells that the run is finished.
+    write_metrics(folder / "metrics.json", summary, **facts)
 
 
 def dataio_prep(hparams):
