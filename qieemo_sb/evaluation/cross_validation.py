@@ -86,7 +86,9 @@ class Run:
 
     def tail(self) -> str:
         """The last lines that the run printed."""
-        text = (self.folder / "console.txt").read_bytes().decode(errors="replace")
+        text = (
+            (self.folder / "console.txt").read_bytes().decode(errors="replace")
+        )
         # A progress bar rewrites its line: only the last state matters.
         lines = [line.rpartition("\r")[2] for line in text.split("\n")]
         return "\n".join([line for line in lines if line.strip()][-TAIL:])

@@ -16,7 +16,6 @@ from qieemo_sb.errors import EvaluationError
 from qieemo_sb.frames import SAMPLE_RATE
 
 FEATURE_SET = "eGeMAPSv02"
-SVM_C = 3
 
 
 def egemaps() -> Callable[[np.ndarray], np.ndarray]:
@@ -38,28 +37,22 @@ def egemaps() -> Callable[[np.ndarray], np.ndarray]:
         raise EvaluationError(
             "eGeMAPS needs openSMILE: pip install 'qieemo-sb[bench]'"
         ) from error
-    smile = opensmile.Smile(
-        feature_set=opensmile.FeatureSet[FEATURE_SET],
-        feature_level=opensmile.FeatureLevel.Functionals,
-    )
-
-    def extract(samples):
-        return smile.process_signal(samples, SAMPLE_RATE).to_numpy()[0]
-
-    return extract
+    level = opensmile.FeatureLevel.Functionals
+    smile = opensmile.Smile(opensmile.FeatureSet[FEATURE_SET], level)
+    return lambda samples: smile(samples, SAMPLE_RATE).reshape(-1)
 
 
 def functionals(
     wavs: Iterable[str | Path],
     folder: str | Path,
     make_extractor: Callable[[], Callable] = egemaps,
-) -> list[np.ndarray]:
+) -> np.ndarray:
     """Functionals of files, computed once and kept on disk.
 
     Arguments
     ---------
     wavs : iterable of str or Path
-        Audio files.
+        N audio files.
     folder : str or Path
         Keeps them.
     make_extractor : callable
@@ -67,8 +60,8 @@ def functionals(
 
     Returns
     -------
-    list of numpy.ndarray
-        A file's [88], in the order of the files.
+    numpy.ndarray
+        [N, 88], in the order of the files.
 
     Raises
     ------
@@ -83,11 +76,11 @@ def functionals(
         values = extract(read_audio(wav).numpy())
         with replacing(paths[wav]) as partial:
             np.save(partial, np.asarray(values, dtype=np.float32))
-    return [np.load(paths[wav]) for wav in wavs]
+    return np.stack([np.load(paths[wav]) for wav in wavs])
 
 
 def svm(train: np.ndarray, targets: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Fit a support vector machine (RBF) to standardised features and answer.
+    """Fit a support vector machine (RBF, C = 3) to standardised features.
 
     Arguments
     ---------
@@ -101,7 +94,7 @@ def svm(train: np.ndarray, targets: np.ndarray, test: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        [M] class indices.
+        [M] predicted class indices.
 
     Raises
     ------
@@ -116,5 +109,5 @@ def svm(train: np.ndarray, targets: np.ndarray, test: np.ndarray) -> np.ndarray:
         raise EvaluationError(
             "This needs scikit-learn: pip install 'qieemo-sb[bench]'"
         ) from error
-    model = make_pipeline(StandardScaler(), SVC(C=SVM_C))
+    model = make_pipeline(StandardScaler(), SVC(C=3))
     return model.fit(train, targets).predict(test)

@@ -63,9 +63,7 @@ def score(
         raise EvaluationError("No utterance to score.")
     for index in torch.cat([targets, predictions]).unique().tolist():
         if not 0 <= index < len(labels):
-            raise EvaluationError(
-                f"No label {index}: there are {len(labels)}."
-            )
+            raise EvaluationError(f"No label {index}: there are {len(labels)}.")
     args = predictions, targets, len(labels)
     confusion = multiclass_confusion_matrix(*args)
     occurs = confusion.sum(dim=1) > 0
@@ -140,9 +138,7 @@ class Scores:
             )
         for utt_id, target, row in zip(ids, indices, rows, strict=True):
             if row.isnan().any():
-                raise EvaluationError(
-                    f"{utt_id}: a log-probability is NaN."
-                )
+                raise EvaluationError(f"{utt_id}: a log-probability is NaN.")
             self._rows.setdefault(utt_id, (int(target), row.tolist()))
 
     def rows(

@@ -79,13 +79,14 @@ def load_part(
 
     class PartLoader(ruamel.yaml.Loader):
         def get_single_node(self):
-            node, kept = super().get_single_node(), {*keys, "seed", "__set_seed"}
+            node, kept = (
+                super().get_single_node(),
+                {*keys, "seed", "__set_seed"},
+            )
             node.value = [pair for pair in node.value if pair[0].value in kept]
             return node
 
-    return load_hyperpyyaml(
-        resolve(path, overrides, **more), loader=PartLoader
-    )
+    return load_hyperpyyaml(resolve(path, overrides, **more), loader=PartLoader)
 
 
 def plain_options(

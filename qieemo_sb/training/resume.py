@@ -87,7 +87,9 @@ def keep_data(folder: str | Path, manifests: Mapping[str, str | Path]) -> None:
         digests[split] = hashlib.sha256(repr(same).encode()).hexdigest()
     path = Path(folder) / "data.json"
     before = _of_checkpoints(path) or digests
-    changed = [split for split in digests if before.get(split) != digests[split]]
+    changed = [
+        split for split in digests if before.get(split) != digests[split]
+    ]
     if changed:
         raise CorpusError(
             f"The checkpoints in {folder} were trained with other lists of "

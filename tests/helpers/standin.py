@@ -15,6 +15,7 @@ cache_folder: results/cache
 skip_prep: False
 prepare: !name:qieemo_sb.corpora.ravdess.prepare_ravdess
     data_folder: !ref <data_folder>
+    output_folder: !ref <output_folder>
     fold: !ref <fold>
 width: 96 # a comment, which no other yaml may trip over
 size: !ref 2 * <width>

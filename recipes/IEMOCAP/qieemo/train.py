@@ -296,7 +296,9 @@ def write_results(folder, hparams, scores, summary):
         curve = summary["adaptation"]
         pairs = zip(curve["clips"], curve["weighted_accuracy"], strict=True)
         reached = {str(clips): [accuracy] for clips, accuracy in pairs}
-        plots.steps({"WA": reached}, folder / "adaptation.png", title, CLIPS_AXIS)
+        plots.steps(
+            {"WA": reached}, folder / "adaptation.png", title, CLIPS_AXIS
+        )
     save_model(
         folder / "model",
         hparams.model,
