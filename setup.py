@@ -72,7 +72,9 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["qieemo_sb", "qieemo_sb.*"]),
-    package_data={"qieemo_sb": ["py.typed", "serving/*.yaml"]},
+    package_data={
+        "qieemo_sb": ["py.typed", "serving/*.yaml", "evaluation/*.md"]
+    },
     install_requires=REQUIRED,
     extras_require={
         "demo": DEMO,

@@ -37,7 +37,7 @@ from qieemo_sb.errors import (
     ModelFolderError,
     TokenError,
 )
-from qieemo_sb.evaluation.model_card import reader_card
+from qieemo_sb.evaluation.model_card import ppg_card
 from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.lobes.tokens import transcript_problem
@@ -208,7 +208,7 @@ def write_results(hparams, cer, wer):
     save_model(
         folder / "model",
         hparams.model,
-        reader_card(metrics),
+        ppg_card(metrics),
         tokens=hparams.tokenizer,
     )
 
