@@ -73,7 +73,7 @@ def functionals(
     missing = [wav for wav, path in paths.items() if not path.exists()]
     extract = make_extractor() if missing else None
     for wav in tqdm(missing, desc=FEATURE_SET, disable=not missing):
-        values = extract(read_audio(wav).numpy())
+        values = extract(read_audio(wav))
         with replacing(paths[wav]) as partial:
             np.save(partial, np.asarray(values, dtype=np.float32))
     return np.stack([np.load(paths[wav]) for wav in wavs])

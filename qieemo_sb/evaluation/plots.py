@@ -266,7 +266,9 @@ def ppg(
     _draw_spans(axes[2], spans, tokens)
     if emotions is not None:
         _draw_emotions(axes[3], np.asarray(emotions, float), labels)
-    for part, name in zip(axes, ("wave", "PPG", "said", "emotion"), strict=False):
+    for part, name in zip(
+        axes, ("wave", "PPG", "said", "emotion"), strict=False
+    ):
         part.set_ylabel(name, color=GREY)
         part.spines[:].set_visible(False)
         part.tick_params(axis="x", length=0)
