@@ -17,6 +17,7 @@ differ is worse than none.
 import argparse
 import dataclasses
 import functools
+import itertools
 import re
 import shlex
 import subprocess
@@ -40,7 +41,6 @@ from qieemo_sb.training.hparams import check_corpus, load_part, plain_options
 from qieemo_sb.training.resume import differences
 
 TAIL = 15  # lines of a failed run's console that are shown
-GIVEN = ("fold", "seed", "output_folder")  # options that a run gets from here
 # Run options that change how a run is shown, not its result.
 DISPLAY = {"noprogressbar", "tqdm_colored_bar", "log_config", "param_file"}
 LISTS = ("csv_file", "train_manifest", "valid_manifest", "test_manifest")
@@ -128,28 +128,20 @@ def plan(
     CorpusError
         The corpus is missing, or the yaml has no such option.
     EvaluationError
-        A fold that does not exist, a fold or seed given twice or as an option
-        of train.py, or a folder that belongs to a run with other options.
+        A fold that does not exist, a fold or seed given twice, or a folder
+        that belongs to a run with other options.
     """
-    for option in GIVEN:
-        if any(word.split("=")[0] == f"--{option}" for word in arguments):
-            raise EvaluationError(
-                f"--{option} differs from run to run: it is set here. Give "
-                "--folds, --seeds and --output_folder, each once."
-            )
     folds = choose_folds(hparams_file, arguments, folds)
     _check_distinct("seeds", seeds)
     # Absolute: on Ray, a worker may stand elsewhere.
     script, folder = Path(script).absolute(), Path(output_folder).absolute()
-    options = {"script": script.name}
-    options.update(_decisive_options(hparams_file, arguments))
-    runs = []
-    for fold, seed in ((fold, seed) for fold in folds for seed in seeds):
+    words, runs = [str(hparams_file), *arguments], []
+    options = {"script": script.name, **_decisive_options(words)}
+    for fold, seed in itertools.product(folds, seeds):
         place = folder / f"fold_{fold}" / str(seed)
-        words = [sys.executable, script, hparams_file, *arguments]
-        values = zip(GIVEN, (fold, seed, place), strict=True)
-        words += [f"--{key}={value}" for key, value in values]
-        command = *map(str, words), "--noprogressbar"
+        command = [sys.executable, str(script), *words, f"--fold={fold}"]
+        command += [f"--seed={seed}", f"--output_folder={place}"]
+        command = *command, "--noprogressbar"
         runs.append(Run(fold, seed, place, command, Path.cwd(), options))
         _check_folder(runs[-1])
     return runs
@@ -215,20 +207,20 @@ def _check_folder(run):
         )
 
 
-def _decisive_options(hparams_file, arguments):
+def _decisive_options(words):
     """All that decides the result of a run, but for its fold and seed."""
-    words = [str(hparams_file), *arguments]
-    _, run_options, overrides = sb.parse_arguments(words)
-    # No result depends on where things are, but on whether there is a cache.
-    places = {"output_folder": ".", "cache_folder": "."}
-    options = plain_options(hparams_file, overrides, **places)
+    # Given here, too, so that one in the words is an error: given twice.
+    words = [*words, "--fold=0", "--seed=0", "--output_folder=."]
+    hparams_file, run_options, overrides = sb.parse_arguments(words)
+    # No result depends on where a cache is, but on whether there is one.
+    options = plain_options(hparams_file, overrides, cache_folder=".")
     for key in LISTS:
         if options.get(key) and Path(options[key]).is_file():
             content = Path(options[key]).read_bytes()
             options[f"contents of {key}"] = sha256(content).hexdigest()
     for key in sorted(run_options.overridden_args - DISPLAY):
         options[key] = run_options[key]
-    return {k: v for k, v in options.items() if k not in GIVEN}
+    return options
 
 
 def execute(run: Run) -> Run:
@@ -249,13 +241,9 @@ def execute(run: Run) -> Run:
     state, started = run.state(), time.monotonic()
     write_json(state, run.folder / "run.json")
     with open(run.folder / "console.txt", "wb") as console:
+        streams = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
         done = subprocess.run(
-            run.command,
-            cwd=run.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            check=False,
+            run.command, cwd=run.cwd, stdout=console, check=False, **streams
         )
     if done.returncode:  # it is not finished, however far it came
         (run.folder / "metrics.json").unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from standin import TRAIN
 
-from qieemo_sb.errors import EvaluationError
+from qieemo_sb.errors import EvaluationError, QieemoError
 from qieemo_sb.evaluation import cross_validation as crossval
 from qieemo_sb.evaluation.cross_validation import (
     cross_validate,
@@ -98,15 +98,33 @@ def test_all_folds_of_the_corpus_unless_told(make_plan):
 @pytest.mark.parametrize(
     "arguments, options, message",
     [
-        ([], {"folds": [7]}, "no fold 7"),
+        ([], {"folds": [7, 8]}, "no fold 7, 8: there are"),
+        ([], {"folds": [2, 2]}, "--folds: different"),
         ([], {"seeds": [1, 1]}, "--seeds: different"),
-        (["--fold=1"], {}, "--fold differs from run to run"),
-        (["--seed", "1"], {}, "--seed differs from run to run"),
+        (["--fold=1"], {}, 'Given twice: found duplicate key "fold"'),
+        (["--seed", "1"], {}, 'Given twice: found duplicate key "seed"'),
+        (["--folds=null"], {"folds": None}, "divided once"),
+        (["--folds=null"], {"folds": [1, 2]}, "divided once"),
     ],
 )
 def test_plans_that_cannot_be(make_plan, arguments, options, message):
-    with pytest.raises(EvaluationError, match=message):
+    with pytest.raises(QieemoError, match=message):
         make_plan(*arguments, **options)
+
+
+def test_a_corpus_that_is_divided_once_has_several_seeds(make_plan):
+    runs = make_plan("--folds=null", folds=[1], seeds=[1, 2])
+    assert [run.seed for run in runs] == [1, 2]
+
+
+def test_what_a_list_holds_is_an_option(place, make_plan):
+    recipe = place / "recipe.yaml"
+    recipe.write_text(recipe.read_text() + "csv_file: a.csv\n")
+    found = []
+    for text in ("a.wav,sad", "a.wav,sad", "a.wav,glad"):
+        (place / "a.csv").write_text(text)
+        found.append(make_plan(folds=[1], seeds=[1])[0].options)
+    assert found[0] == found[1] != found[2]
 
 
 # -- Runs
