@@ -279,12 +279,7 @@ def on_ray(
     EvaluationError
         Ray is not installed.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise EvaluationError(
-            "Ray is not installed: pip install 'qieemo-sb[ray]'"
-        ) from error
+    ray = tables.import_extra("ray", "ray")
     if not ray.is_initialized():
         # Ray would give its workers threads of its own choice, and sums of
         # another number of threads differ in the last digit.
@@ -321,7 +316,7 @@ def cross_validate(
     dict
         Content of ``cv.json``; ``failed`` names what did not end well.
     """
-    tables.import_pandas()  # better missing now than after the first run
+    tables.make_frame([])  # better missing now than after the first run
     folder, ended, result = Path(output_folder), [], {}
     left = [run for run in runs if run.metrics() is None]
     started, n_left = time.monotonic(), len(left)
@@ -414,7 +409,7 @@ def _curve(runs, x, y):
 
 def _draw(result, folder):
     """Draw ``cv.png`` and, of runs that adapted, ``adaptation.png``."""
-    runs = tables.import_pandas().DataFrame(result["runs"]).groupby("fold")
+    runs = tables.make_frame(result["runs"]).groupby("fold")
     scores = {n: runs[m].apply(list).to_dict() for m, n in METRICS.items()}
     pooled, title = result["summary"]["pooled"], result.get("title")
     matrix, labels = pooled["confusion_matrix"], pooled["labels"]
@@ -462,7 +457,7 @@ def _score_tables(result):
         for metric, name in METRICS.items()
     ]
     head = ["score", "mean", "± over folds", "± over seeds"]
-    runs = tables.import_pandas().DataFrame(result["runs"])
+    runs = tables.make_frame(result["runs"])
     more = {"num_utterances": "first", "seed": "count", "minutes": "mean"}
     folds = runs.groupby("fold").agg({**dict.fromkeys(METRICS, "mean"), **more})
     folds["minutes"] = folds["minutes"].map("{:.1f}".format)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from qieemo_sb.audio import read_audio
 from qieemo_sb.corpora.files import identity, replacing
-from qieemo_sb.errors import EvaluationError
+from qieemo_sb.evaluation.tables import import_extra
 from qieemo_sb.frames import SAMPLE_RATE
 
 FEATURE_SET = "eGeMAPSv02"
@@ -31,12 +31,7 @@ def egemaps() -> Callable[[np.ndarray], np.ndarray]:
     EvaluationError
         openSMILE is not installed.
     """
-    try:
-        import opensmile
-    except ImportError as error:
-        raise EvaluationError(
-            "eGeMAPS needs openSMILE: pip install 'qieemo-sb[bench]'"
-        ) from error
+    opensmile = import_extra("opensmile", "bench")
     level = opensmile.FeatureLevel.Functionals
     smile = opensmile.Smile(opensmile.FeatureSet[FEATURE_SET], level)
     return lambda samples: smile(samples, SAMPLE_RATE).reshape(-1)
@@ -101,13 +96,10 @@ def svm(train: np.ndarray, targets: np.ndarray, test: np.ndarray) -> np.ndarray:
     EvaluationError
         scikit-learn is not installed.
     """
-    try:
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-        from sklearn.svm import SVC
-    except ImportError as error:
-        raise EvaluationError(
-            "This needs scikit-learn: pip install 'qieemo-sb[bench]'"
-        ) from error
+    import_extra("sklearn.svm", "bench")
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
     model = make_pipeline(StandardScaler(), SVC(C=3))
     return model.fit(train, targets).predict(test)

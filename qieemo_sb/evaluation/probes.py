@@ -115,14 +115,11 @@ def linear_probe(
     EvaluationError
         scikit-learn is not installed.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise EvaluationError(
-            "A probe needs scikit-learn: pip install 'qieemo-sb[probe]'"
-        ) from error
+    tables.import_extra("sklearn.linear_model", "probe")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     regression = LogisticRegression(C=c, max_iter=5_000)
     model = make_pipeline(StandardScaler(), regression)
     return model.fit(train, targets).predict(test)

@@ -1,9 +1,11 @@
 """Many runs, one table: means and spreads over folds and seeds."""
 
+import importlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -18,8 +20,15 @@ METRICS = {
 }
 
 
-def import_pandas() -> ModuleType:
-    """Import pandas, which only tables need.
+def import_extra(name: str, extra: str) -> ModuleType:
+    """Import a package that only some experiments need.
+
+    Arguments
+    ---------
+    name : str
+        Of the package or of a module of it.
+    extra : str
+        Of ``qieemo-sb``, that installs it.
 
     Returns
     -------
@@ -28,16 +37,20 @@ def import_pandas() -> ModuleType:
     Raises
     ------
     EvaluationError
-        pandas, or tabulate for its Markdown, is not installed.
+        It is not installed.
     """
     try:
-        import pandas
-        import tabulate  # noqa: F401
+        return importlib.import_module(name)
     except ImportError as error:
         raise EvaluationError(
-            "Tables need pandas and tabulate: pip install 'qieemo-sb[tables]'"
+            f"This needs {name}: pip install 'qieemo-sb[{extra}]'"
         ) from error
-    return pandas
+
+
+def make_frame(rows: Iterable, columns: Sequence[str] | None = None) -> Any:
+    """Make a pandas.DataFrame of rows, which only tables need."""
+    import_extra("tabulate", "tables")  # pandas writes Markdown by it
+    return import_extra("pandas", "tables").DataFrame(rows, columns=columns)
 
 
 def spread(values: Iterable[tuple[int, int, float]]) -> dict:
@@ -63,8 +76,7 @@ def spread(values: Iterable[tuple[int, int, float]]) -> dict:
     >>> {key: round(found[key], 4) for key in ("mean", "std_over_seeds")}
     {'mean': 0.62, 'std_over_seeds': 0.0283}
     """
-    columns = ["fold", "seed", "score"]
-    frame = import_pandas().DataFrame(sorted(values), columns=columns)
+    frame = make_frame(sorted(values), ["fold", "seed", "score"])
     grid = frame.pivot(index="fold", columns="seed", values="score")
     by_fold, by_seed = grid.mean(axis=1), grid.dropna(axis=1).mean()
     return {
@@ -138,7 +150,7 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
     | 2      | –     |
     """
     cells = [[cell(value) for value in row] for row in rows]
-    table = import_pandas().DataFrame(cells, columns=head)
+    table = make_frame(cells, head)
     return table.to_markdown(index=False, disable_numparse=True) + "\n"
 
 
