@@ -92,7 +92,7 @@ def read_grid(
         ) from error
     if not isinstance(grid, dict) or set(grid) - {"hparams", "axes", "rows"}:
         raise EvaluationError(f"{path}: a grid has hparams, axes and rows.")
-    options = {"default": {}}
+    options: dict[str, Any] = {"default": {}}
     for axis, choices in (grid.get("axes") or {}).items():
         first, *others = choices
         if choices[first]:
@@ -139,7 +139,8 @@ def plan_rows(
     hparams_file: str | Path,
     arguments: Sequence[str],
     output_folder: Path,
-    *folds_and_seeds: Sequence[int] | None,
+    folds: Sequence[int] | None,
+    seeds: Sequence[int],
 ) -> list[tuple[Row, dict[str, int] | None, list[cv.Run]]]:
     """Plan all rows before any is run: a misfit shows at once.
 
@@ -147,7 +148,7 @@ def plan_rows(
     ---------
     rows : iterable of Row
         Of ``read_grid``.
-    train, hparams_file, arguments, *folds_and_seeds
+    train, hparams_file, arguments, folds, seeds
         See ``cross_validation.plan``; a row's own arguments replace those.
     output_folder : Path
         Gets a folder a row.
@@ -166,10 +167,10 @@ def plan_rows(
     for row in rows:
         words = [*row.arguments, *_without(arguments, row.arguments)]
         script = train.with_name(row.script or train.name)
-        place = script, hparams_file, words, output_folder / row.folder
+        folder = output_folder / row.folder
         try:
-            runs = cv.plan(*place, *folds_and_seeds)
-            size = None if row.script else count_parameters(*place[1:3])
+            runs = cv.plan(script, hparams_file, words, folder, folds, seeds)
+            size = None if row.script else count_parameters(hparams_file, words)
         except QieemoError as error:
             raise EvaluationError(f"Row '{row.name}': {error}") from error
         planned.append((row, size, runs))
@@ -243,7 +244,8 @@ def ablate(
     dict
         Content of ``ablation.json``.
     """
-    result, before = {**(about or {}), "rows": []}, None
+    result: dict[str, Any] = {**(about or {}), "rows": []}
+    first: dict[tuple[int, int], float] = {}
     for row, size, runs in planned:
         print(f"\n{row.name}", flush=True)
         title = {"title": row.name, "options": row.arguments}
@@ -253,8 +255,8 @@ def ablate(
             (run["fold"], run["seed"]): run["weighted_accuracy"]
             for run in found["runs"]
         }
-        pairs = [(*k, wa[k] - before[k]) for k in wa if k in (before or {})]
-        before = wa if before is None else before
+        pairs = [(*k, wa[k] - first[k]) for k in wa if k in first]
+        first = wa if row is planned[0][0] else first
         minutes = [run["minutes"] for run in found["runs"]]
         summary = found["summary"] or dict.fromkeys(METRICS)
         result["rows"].append(
@@ -300,7 +302,7 @@ def describe(result: Mapping[str, Any]) -> str:
     lines = []
     for row in result["rows"]:
         wa, sizes = row["weighted_accuracy"], row["parameters"] or {}
-        scores = [None] * 6
+        scores: list[Any] = [None] * 6
         if row["finished"]:
             scores = [plus_minus(wa), wa["std_over_seeds"]]
             scores.append(row["difference"] and plus_minus(row["difference"]))

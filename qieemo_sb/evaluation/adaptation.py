@@ -91,7 +91,8 @@ class SpeakerEmbeddings:
         torch.Tensor
             [n] targets.
         """
-        places, embeddings, targets = {}, self.embeddings, self.targets
+        places: dict[str, list[int]] = {}
+        embeddings, targets = self.embeddings, self.targets
         for place, speaker in enumerate(self.speakers):
             places.setdefault(speaker, []).append(place)
         for chosen in places.values():
@@ -113,7 +114,7 @@ class SpeakerEmbeddings:
         torch.Tensor
             [N, C] log-probabilities.
         """
-        rows = {}
+        rows: dict[int, torch.Tensor] = {}
         for places, embeddings, _ in self.by_speaker():
             speaker = speaker_moments(embeddings, classifier, model)
             outputs = classifier(embeddings, speaker)

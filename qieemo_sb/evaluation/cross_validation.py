@@ -135,14 +135,14 @@ def plan(
     _check_distinct("seeds", seeds)
     # Absolute: on Ray, a worker may stand elsewhere.
     script, folder = Path(script).absolute(), Path(output_folder).absolute()
-    words, runs = [str(hparams_file), *arguments], []
+    words, runs, cwd = [str(hparams_file), *arguments], [], Path.cwd()
     options = {"script": script.name, **_decisive_options(words)}
     for fold, seed in itertools.product(folds, seeds):
         place = folder / f"fold_{fold}" / str(seed)
         command = [sys.executable, str(script), *words, f"--fold={fold}"]
         command += [f"--seed={seed}", f"--output_folder={place}"]
-        command = *command, "--noprogressbar"
-        runs.append(Run(fold, seed, place, command, Path.cwd(), options))
+        command.append("--noprogressbar")
+        runs.append(Run(fold, seed, place, tuple(command), cwd, options))
         _check_folder(runs[-1])
     return runs
 
@@ -165,13 +165,13 @@ def choose_folds(
     """
     overrides = read_overrides(hparams_file, arguments)
     check_corpus(hparams_file, overrides)
-    known = load_part(hparams_file, overrides, "folds").get("folds")
+    known: Any = load_part(hparams_file, overrides, "folds").get("folds")
     if known is None and (folds is None or len(folds) != 1):
         raise EvaluationError(
             f"{hparams_file}: this corpus is divided once and has no folds. "
             "Name that division, --folds 1, to train it with several seeds."
         )
-    folds = list(known if folds is None else folds)
+    folds = list(known) if folds is None else list(folds)
     wrong = ", ".join(str(k) for k in folds if k not in (known or folds))
     if wrong:
         raise EvaluationError(f"There is no fold {wrong}: there are {known}.")
@@ -241,9 +241,13 @@ def execute(run: Run) -> Run:
     state, started = run.state(), time.monotonic()
     write_json(state, run.folder / "run.json")
     with open(run.folder / "console.txt", "wb") as console:
-        streams = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
         done = subprocess.run(
-            run.command, cwd=run.cwd, stdout=console, check=False, **streams
+            run.command,
+            cwd=run.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
     if done.returncode:  # it is not finished, however far it came
         (run.folder / "metrics.json").unlink(missing_ok=True)
@@ -545,9 +549,8 @@ def make_executor(
     options: argparse.Namespace,
 ) -> Callable[[Iterable[Run]], Iterable[Run]] | None:
     """Executor for ``cross_validate`` by options of ``make_parser``."""
-    if options.ray:
-        resources = {"num_cpus": options.num_cpus, "num_gpus": options.num_gpus}
-        return functools.partial(on_ray, **resources)
+    resources = {"num_cpus": options.num_cpus, "num_gpus": options.num_gpus}
+    return functools.partial(on_ray, **resources) if options.ray else None
 
 
 def introduce(

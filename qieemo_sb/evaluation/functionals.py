@@ -66,11 +66,12 @@ def functionals(
     wavs, folder = list(wavs), Path(folder) / FEATURE_SET
     paths = {wav: folder / f"{identity(wav)}.npy" for wav in wavs}
     missing = [wav for wav, path in paths.items() if not path.exists()]
-    extract = make_extractor() if missing else None
-    for wav in tqdm(missing, desc=FEATURE_SET, disable=not missing):
-        values = extract(read_audio(wav))
-        with replacing(paths[wav]) as partial:
-            np.save(partial, np.asarray(values, dtype=np.float32))
+    if missing:
+        extract = make_extractor()
+        for wav in tqdm(missing, desc=FEATURE_SET):
+            values = np.asarray(extract(read_audio(wav)), dtype=np.float32)
+            with replacing(paths[wav]) as partial:
+                np.save(partial, values)
     return np.stack([np.load(paths[wav]) for wav in wavs])
 
 

@@ -235,7 +235,7 @@ def ppg(
     EvaluationError
         The sizes do not fit together.
     """
-    frames, wav = np.asarray(posteriors, float), np.asarray(wav, float)
+    frames, samples = np.asarray(posteriors, float), np.asarray(wav, float)
     if frames.ndim != 2 or frames.shape[1] != len(tokens):
         raise EvaluationError(f"A PPG {frames.shape} for {len(tokens)} tokens.")
     shape = None if emotions is None else np.shape(emotions)
@@ -244,7 +244,7 @@ def ppg(
             f"Emotions {shape} for {len(frames)} frames and {len(labels)} "
             "labels."
         )
-    seconds = len(wav) / SAMPLE_RATE
+    seconds = len(samples) / SAMPLE_RATE
     likely = [v for v in range(1, len(tokens)) if frames[:, v].max() > 0.05]
     likely = likely or list(range(1, min(len(tokens), 3)))
     heights = [1.0, max(1.2, 0.16 * len(likely)), 0.35, 1.6]
@@ -252,9 +252,9 @@ def ppg(
     width = min(16.0, max(7.0, 3.0 * seconds))
     figure = _make_figure(width, 1.3 * sum(heights))
     axes = figure.subplots(len(heights), sharex=True, height_ratios=heights)
-    times = np.arange(len(wav)) / SAMPLE_RATE
-    axes[0].plot(times, wav, color=GREY, linewidth=0.4)
-    peak = 1.1 * max(float(np.abs(wav).max(initial=0.0)), 1e-3)
+    times = np.arange(len(samples)) / SAMPLE_RATE
+    axes[0].plot(times, samples, color=GREY, linewidth=0.4)
+    peak = 1.1 * max(float(np.abs(samples).max(initial=0.0)), 1e-3)
     axes[0].set(ylim=(-peak, peak), yticks=[])
     axes[0].set_title(title or "", loc="left", **BOLD)
     box = (0, len(frames) * FRAME_SECONDS, len(likely) - 0.5, -0.5)

@@ -158,7 +158,8 @@ def normalise_speakers(
     >>> [float(found[utt_id][0]) for utt_id in "abc"]
     [-1.0, 1.0, 0.0]
     """
-    by_speaker, normalised = {}, {}
+    by_speaker: dict[str, list[str]] = {}
+    normalised: dict[str, np.ndarray] = {}
     for utt_id in features:
         if not speakers[utt_id]:
             raise EvaluationError(f"{utt_id} has no speaker to normalise by.")

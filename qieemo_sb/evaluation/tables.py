@@ -120,7 +120,7 @@ def aggregate(runs: Sequence[Mapping]) -> dict:
         metric: spread((run["fold"], run["seed"], run[metric]) for run in runs)
         for metric in METRICS
     }
-    counts = sum(torch.tensor(run["confusion_matrix"]) for run in runs)
+    counts = torch.tensor([run["confusion_matrix"] for run in runs]).sum(dim=0)
     cells = torch.ones_like(counts).nonzero()  # (target, prediction)
     targets, predictions = cells.repeat_interleave(counts.flatten(), dim=0).T
     return {**summary, "pooled": score(targets, predictions, labels)}
