@@ -11,7 +11,7 @@ To run this recipe, do the following:
 Without IEMOCAP, on a small synthetic corpus:
 > python train.py hparams/demo.yaml
 
-On your own corpus:
+All ["folds"] of a corpus: see cross_validate.py. On your own corpus:
 > python train.py hparams/manifest.yaml --data_folder DIR --csv_file FILE
 
 Authors
