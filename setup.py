@@ -45,13 +45,14 @@ ONNX = [
     "onnx>=1.17",  # writes an export; to run one, onnxruntime is enough
     "onnxruntime>=1.20",
 ]
-PROBE = ["scikit-learn>=1.4"]  # probe_blocks.py
+TABLES = ["pandas>=2.0", "tabulate>=0.9"]  # cross_validate.py, ablate.py
+PROBE = ["scikit-learn>=1.4", *TABLES]  # probe_blocks.py
 BENCH = [
     "ctranslate2>=4.6",  # a peer in bench/inference.py
     "opensmile>=2.5",  # functionals.py, and so ablate.py's grid
     *PROBE,
 ]
-RAY = ["ray>=2.40"]  # --ray of cross_validate.py and ablate.py
+RAY = ["ray>=2.40", *TABLES]  # --ray of cross_validate.py and ablate.py
 
 DEV = [
     "pytest>=8.2",
@@ -71,11 +72,14 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["qieemo_sb", "qieemo_sb.*"]),
-    package_data={"qieemo_sb": ["py.typed", "serving/*.yaml"]},
+    package_data={
+        "qieemo_sb": ["py.typed", "serving/*.yaml", "evaluation/*.md"]
+    },
     install_requires=REQUIRED,
     extras_require={
         "demo": DEMO,
         "onnx": ONNX,
+        "tables": TABLES,
         "probe": PROBE,
         "bench": BENCH,
         "ray": RAY,

@@ -1,4 +1,4 @@
-"""What each part brings: rows of a grid, each a cross-validation.
+"""The contribution of each part: rows of a grid, each a cross-validation.
 
 A grid is a yaml beside the one that its rows start from::
 
@@ -10,84 +10,67 @@ A grid is a yaml beside the one that its rows start from::
         head:
             attentive statistics: {}
             average:
-                pooling: !new:qieemo_sb.lobes.pooling.AveragePooling
-                    [!ref <width>]
-                classifier: {width: !ref <width>}
+                pooling: "!new:qieemo_sb.lobes.pooling.AveragePooling [96]"
+                classifier: "{width: !ref <width>}"
     rows:                      # anything else, by name
         eGeMAPS + SVM: {script: functionals.py}
 
 The table's first row changes nothing; every other row changes one axis, or is
-one of ``rows``. A choice is a set of options of train.py, as they stand on
-its command line: HyperPyYAML merges a mapping into the one that is there, so
-an object of another class has its arguments in a list.
+one of ``rows``. A choice is a set of options of train.py, those with tags in
+quotes, as on its command line: HyperPyYAML merges a mapping into the one that
+is there, so an object of another class has its arguments in a list.
 """
 
-import dataclasses
+import json
 import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from qieemo_sb.corpora.files import write_text
-from qieemo_sb.errors import EvaluationError
-from qieemo_sb.evaluation import plots
-from qieemo_sb.evaluation.cross_validation import (
-    Outcome,
-    Run,
-    cross_validate,
-    one_by_one,
-    plan,
-    say,
-)
-from qieemo_sb.evaluation.recipe import Recipe, one_line
-from qieemo_sb.evaluation.tables import (
-    METRICS,
-    markdown_table,
-    plus_minus,
-    spread,
-    to_json,
-)
-
-DEFAULT = "default"
-GRID_KEYS = {"hparams", "axes", "rows"}
-SCRIPT = "script"  # a row's option: what is run instead of train.py
+from qieemo_sb.errors import EvaluationError, QieemoError
+from qieemo_sb.evaluation import cross_validation as cv
+from qieemo_sb.evaluation import plots, tables
+from qieemo_sb.evaluation.tables import METRICS, plus_minus
+from qieemo_sb.training.hparams import load_part
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A configuration of the table.
 
     Arguments
     ---------
     name : str
         As the table shows it.
-    arguments : tuple of str
+    folder : str
+        The same as a folder's name.
+    arguments : list of str
         Options of train.py that it changes.
     script : str or None
-        What is run instead of train.py, beside it.
+        A script beside train.py that runs in its place.
     """
 
     name: str
-    arguments: tuple[str, ...] = ()
-    script: str | None = None
-
-    @property
-    def folder(self) -> str:
-        """The name as a folder's name."""
-        return re.sub(r"\W+", "_", self.name).strip("_")
+    folder: str
+    arguments: list[str]
+    script: str | None
 
 
-def read_grid(path: str | Path) -> tuple[Path, list[Row]]:
+def read_grid(
+    path: str | Path, names: Sequence[str] | None = None
+) -> tuple[Path, list[Row]]:
     """Read a grid.
 
     Arguments
     ---------
     path : str or Path
         The yaml.
+    names : sequence of str or None
+        Of the rows that are wanted; None: all.
 
     Returns
     -------
@@ -99,38 +82,120 @@ def read_grid(path: str | Path) -> tuple[Path, list[Row]]:
     Raises
     ------
     EvaluationError
-        It is no such yaml; the message names the row.
+        It is no such yaml, or has no such row; the message names the row.
     """
     try:
-        grid = YAML().load(Path(path).read_text(encoding="utf-8"))
+        grid = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
     except (OSError, YAMLError) as error:
-        raise EvaluationError(f"{path} cannot be read: {error}") from error
-    if not isinstance(grid, dict) or set(grid) - GRID_KEYS:
-        raise EvaluationError(f"{path}: a grid has {', '.join(GRID_KEYS)}.")
-    changes = {DEFAULT: {}}
+        raise EvaluationError(
+            f"{path} cannot be read; options with tags stand in quotes: {error}"
+        ) from error
+    if not isinstance(grid, dict) or set(grid) - {"hparams", "axes", "rows"}:
+        raise EvaluationError(f"{path}: a grid has hparams, axes and rows.")
+    options: dict[str, Any] = {"default": {}}
     for axis, choices in (grid.get("axes") or {}).items():
-        default, *others = choices
-        if choices[default]:
+        first, *others = choices
+        if choices[first]:
             raise EvaluationError(
-                f"{path}: {axis}: the first choice, {default}, is what "
+                f"{path}: {axis}: the first choice, {first}, is what "
                 f"{grid['hparams']} has: {{}}."
             )
-        changes.update({f"{axis}: {x}": choices[x] for x in others})
-    changes.update({str(k): v for k, v in (grid.get("rows") or {}).items()})
-    rows = [_make_row(name, options) for name, options in changes.items()]
-    folders = [row.folder for row in rows]
+        options.update({f"{axis}: {name}": choices[name] for name in others})
+    options.update(grid.get("rows") or {})
+    rows = [_make_row(str(name), row or {}) for name, row in options.items()]
+    folders, known = ([row[i] for row in rows] for i in (1, 0))
     if len(set(folders)) < len(rows):
         raise EvaluationError(f"{path}: rows have names too alike: {folders}.")
+    if unknown := [name for name in names or [] if name not in known]:
+        raise EvaluationError(f"{path} has no row {unknown}: it has {known}.")
+    rows = [row for row in rows if row.name in (names or known)]
     return Path(path).with_name(grid["hparams"]), rows
 
 
-def count_parameters(recipe: Recipe) -> dict[str, int]:
+def _make_row(name, options):
+    """A row of the grid, its options as on the command line."""
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in options.items()
+        if key != "script"
+    }
+    for key, text in texts.items():
+        if re.match(r"!\S+\s*{", text):
+            raise EvaluationError(
+                f"Row '{name}': {key} has its arguments by name, which would "
+                "be merged into the object that is there: it needs them in a "
+                "list, in the order of its constructor."
+            )
+        if "=" in text:  # train.py would take what follows for an option
+            raise EvaluationError(f"Row '{name}': {key} cannot hold a '='.")
+    arguments = [f"--{key}={text}" for key, text in texts.items()]
+    folder = re.sub(r"\W+", "_", name).strip("_")
+    return Row(name, folder, arguments, options.get("script"))
+
+
+def plan_rows(
+    rows: Iterable[Row],
+    train: Path,
+    hparams_file: str | Path,
+    arguments: Sequence[str],
+    output_folder: Path,
+    folds: Sequence[int] | None,
+    seeds: Sequence[int],
+) -> list[tuple[Row, dict[str, int] | None, list[cv.Run]]]:
+    """Plan all rows before any is run: a misfit shows at once.
+
+    Arguments
+    ---------
+    rows : iterable of Row
+        Of ``read_grid``.
+    train, hparams_file, arguments, folds, seeds
+        See ``cross_validation.plan``; a row's own arguments replace those.
+    output_folder : Path
+        Gets a folder a row.
+
+    Returns
+    -------
+    list of tuple
+        Row, its parameters (None for another script), its runs.
+
+    Raises
+    ------
+    EvaluationError
+        Names the row that cannot be run.
+    """
+    planned = []
+    for row in rows:
+        words = [*row.arguments, *_without(arguments, row.arguments)]
+        script = train.with_name(row.script or train.name)
+        folder = output_folder / row.folder
+        try:
+            runs = cv.plan(script, hparams_file, words, folder, folds, seeds)
+            size = None if row.script else count_parameters(hparams_file, words)
+        except QieemoError as error:
+            raise EvaluationError(f"Row '{row.name}': {error}") from error
+        planned.append((row, size, runs))
+    return planned
+
+
+def _without(words, options):
+    """Words of a command line, but for options and their values."""
+    names, kept = {option.split("=")[0] for option in options}, True
+    for word in words:
+        if word.startswith("--"):
+            kept = word.split("=")[0] not in names
+        if kept:
+            yield word
+
+
+def count_parameters(
+    hparams_file: str | Path, arguments: Sequence[str]
+) -> dict[str, int]:
     """Build the yaml's model, to see that it can be, and count.
 
     Arguments
     ---------
-    recipe : Recipe
-        With the row's options.
+    hparams_file, arguments
+        See ``cross_validation.plan``.
 
     Returns
     -------
@@ -142,8 +207,9 @@ def count_parameters(recipe: Recipe) -> dict[str, int]:
     EvaluationError
         The model cannot be built.
     """
+    overrides = cv.read_overrides(hparams_file, arguments)
     try:
-        model = recipe.build("model")["model"]
+        model = load_part(hparams_file, overrides, "model")["model"]
     except (ValueError, TypeError) as error:
         raise EvaluationError(f"The model cannot be built: {error}") from error
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
@@ -153,75 +219,10 @@ def count_parameters(recipe: Recipe) -> dict[str, int]:
     }
 
 
-def plan_rows(
-    train: Path,
-    path: str | Path,
-    arguments: Iterable[str],
-    output_folder: Path,
-    folds: Sequence[int] | None,
-    seeds: Sequence[int],
-    names: Sequence[str] | None = None,
-) -> list[tuple[Row, dict[str, int] | None, list[Run]]]:
-    """Plan all rows before any is run: a misfit shows at once.
-
-    Arguments
-    ---------
-    train : Path
-        train.py.
-    path : str or Path
-        The grid.
-    arguments : iterable of str
-        Options of train.py for all rows; what a row sets itself is the row's.
-    output_folder : Path
-        Gets a folder a row.
-    folds, seeds
-        See ``crossval.plan``.
-    names : sequence of str or None
-        Of the rows that are wanted; None: all.
-
-    Returns
-    -------
-    list of tuple
-        Row, its parameters (None for another script), its runs.
-
-    Raises
-    ------
-    EvaluationError
-        Names the row that cannot be run, or that the grid does not have.
-    """
-    hparams, rows = read_grid(path)
-    if names is not None:
-        known = {row.name: row for row in rows}
-        if unknown := [name for name in names if name not in known]:
-            raise EvaluationError(
-                f"{path} has no row {unknown}: it has {list(known)}."
-            )
-        rows = [row for row in rows if row.name in names]
-    planned = []
-    for row in rows:
-        try:
-            recipe = Recipe(hparams, _joined(row.arguments, arguments))
-            recipe.check_data()
-            script = train if row.script is None else Path(row.script)
-            runs = plan(
-                train.with_name(script.name),
-                recipe,
-                output_folder / row.folder,
-                folds,
-                seeds,
-            )
-            size = None if row.script else count_parameters(recipe)
-        except EvaluationError as error:
-            raise EvaluationError(f"Row '{row.name}': {error}") from error
-        planned.append((row, size, runs))
-    return planned
-
-
 def ablate(
-    planned: Sequence[tuple[Row, dict[str, int] | None, list[Run]]],
+    planned: Sequence[tuple[Row, dict[str, int] | None, list[cv.Run]]],
     output_folder: Path,
-    executor: Callable[[Sequence[Run]], Iterable[Outcome]] = one_by_one,
-    report: Callable[[str], None] = say,
+    executor: Callable[[Sequence[cv.Run]], Iterable[cv.Run]] | None = None,
     about: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run rows and write the table after each.
@@ -233,67 +234,58 @@ def ablate(
     output_folder : Path
         Gets ``ablation.json``, ``ablation.md``, ``ablation.png``, and a folder
         a row as ``cross_validate`` leaves it.
-    executor : callable
+    executor : callable or None
         See ``cross_validate``.
-    report : callable
-        Gets a line a run.
     about : dict or None
-        What else the table shall say: ``title``, ``command``.
+        What else the table shall hold: ``title``, ``command``.
 
     Returns
     -------
     dict
-        What ``ablation.json`` holds.
+        Content of ``ablation.json``.
     """
-    result = {**(about or {}), "rows": []}
-    first = None
+    result: dict[str, Any] = {**(about or {}), "rows": []}
+    first: dict[tuple[int, int], float] = {}
     for row, size, runs in planned:
-        report(f"\n{row.name}")
-        title = {"title": row.name, "options": list(row.arguments)}
+        print(f"\n{row.name}", flush=True)
+        title = {"title": row.name, "options": row.arguments}
         folder = output_folder / row.folder
-        found = cross_validate(runs, folder, executor, report, title)
-        first = found if first is None else first
-        result["rows"].append(_summarise(row, size, found, first))
-        write_ablation(result, output_folder)
+        found = cv.cross_validate(runs, folder, executor, title)
+        wa = {
+            (run["fold"], run["seed"]): run["weighted_accuracy"]
+            for run in found["runs"]
+        }
+        pairs = [(*k, wa[k] - first[k]) for k in wa if k in first]
+        first = wa if row is planned[0][0] else first
+        minutes = [run["minutes"] for run in found["runs"]]
+        summary = found["summary"] or dict.fromkeys(METRICS)
+        result["rows"].append(
+            {
+                **{"name": row.name, "script": row.script},
+                **{"options": row.arguments, "parameters": size},
+                "planned": found["planned"],
+                "finished": len(found["runs"]),
+                "minutes": statistics.median(minutes) if minutes else None,
+                **{metric: summary[metric] for metric in METRICS},
+                # From the first row, over folds and seeds that both have.
+                "difference": tables.spread(pairs) if pairs else None,
+            }
+        )
+        write_text(output_folder / "ablation.json", tables.to_json(result))
+        write_text(output_folder / "ablation.md", describe(result))
+        scores = {
+            row["name"]: row["weighted_accuracy"]["by_fold"]
+            for row in result["rows"]
+            if row["finished"]
+        }
+        if scores:
+            path = output_folder / "ablation.png"
+            plots.comparison(scores, path, title=result.get("title"))
     return result
 
 
-def _joined(own, common):
-    """Options of a row, and of the common ones those that it does not set."""
-    names, joined = {option.split("=")[0] for option in own}, list(own)
-    taken = True  # whether what follows, the value of an option, is taken
-    for word in common:
-        if word.startswith("--"):
-            taken = word.split("=")[0] not in names
-        if taken:
-            joined.append(word)
-    return joined
-
-
-def write_ablation(result: Mapping[str, Any], folder: Path) -> None:
-    """Write ``ablation.json``, ``ablation.md`` and ``ablation.png``.
-
-    Arguments
-    ---------
-    result : mapping
-        Of ``ablate``.
-    folder : Path
-        Made if need be.
-    """
-    write_text(folder / "ablation.json", to_json(result))
-    write_text(folder / "ablation.md", describe(result))
-    scores = {
-        row["name"]: row["weighted_accuracy"]["by_fold"]
-        for row in result["rows"]
-        if row["finished"]
-    }
-    if scores:
-        path = folder / "ablation.png"
-        plots.comparison(scores, path, title=result.get("title"))
-
-
 def describe(result: Mapping[str, Any]) -> str:
-    """The table of ``ablation.md``.
+    """Format the table of ``ablation.md``.
 
     Arguments
     ---------
@@ -307,88 +299,24 @@ def describe(result: Mapping[str, Any]) -> str:
     """
     head = ["row", "trained [M]", "total [M]", "WA", "± over seeds"]
     head += ["WA against first", "UA", "macro-F1", "minutes a run", "runs"]
-    parts = [
-        f"# {result.get('title', 'Ablation')}\n",
-        f"```sh\n{result['command']}\n```\n" if "command" in result else "",
-        markdown_table(head, map(_table_row, result["rows"])),
+    lines = []
+    for row in result["rows"]:
+        wa, sizes = row["weighted_accuracy"], row["parameters"] or {}
+        scores: list[Any] = [None] * 6
+        if row["finished"]:
+            scores = [plus_minus(wa), wa["std_over_seeds"]]
+            scores.append(row["difference"] and plus_minus(row["difference"]))
+            scores.append(plus_minus(row["unweighted_accuracy"]))
+            scores.append(plus_minus(row["macro_f1"]))
+            scores.append(f"{row['minutes']:.1f}")
+        millions = [sizes.get(key) for key in ("trained", "total")]
+        millions = [n if n is None else f"{n / 1e6:.2f}" for n in millions]
+        runs = f"{row['finished']} of {row['planned']}"
+        lines.append([row["name"], *millions, *scores, runs])
+    return (
+        f"{tables.heading(result)}\n{tables.markdown_table(head, lines)}\n"
         "Fractions, mean ± sample standard deviation over folds of the means "
         "over seeds; the other ± is over seeds, of the means over folds. "
         "Against first: differences of the same folds and seeds. Parameters "
-        "in millions [M]. Minutes: median, with loading and testing.\n",
-    ]
-    return "\n".join(part for part in parts if part)
-
-
-def _table_row(row):
-    """A row's cells."""
-    size = row["parameters"] or {"trained": None, "total": None}
-    runs = f"{row['finished']} of {row['planned']}"
-    name = row["name"]
-    if not row["finished"]:
-        return [name, *map(_millions, size.values()), *[None] * 6, runs]
-    difference = row["difference"]
-    return [
-        name,
-        *map(_millions, size.values()),
-        plus_minus(row["weighted_accuracy"]),
-        row["weighted_accuracy"]["std_over_seeds"],
-        difference and plus_minus(difference),
-        plus_minus(row["unweighted_accuracy"]),
-        plus_minus(row["macro_f1"]),
-        f"{row['minutes']:.1f}",
-        runs,
-    ]
-
-
-def _millions(number):
-    """Parameters as tables show them."""
-    return None if number is None else f"{number / 1e6:.2f}"
-
-
-def _summarise(row, size, found, first):
-    """What ``ablation.json`` holds of a row."""
-    summary = found["summary"] or {}
-    minutes = [run["minutes"] for run in found["runs"]]
-    return {
-        "name": row.name,
-        "script": row.script,
-        "options": list(row.arguments),
-        "parameters": size,
-        "planned": found["planned"],
-        "finished": len(found["runs"]),
-        "minutes": statistics.median(minutes) if minutes else None,
-        **{metric: summary.get(metric) for metric in METRICS},
-        "difference": None if found is first else _difference(found, first),
-    }
-
-
-def _difference(found, first):
-    """Spread of WA against the first row's, run by run; None if none match."""
-    metric = "weighted_accuracy"
-    before = {(run["fold"], run["seed"]): run[metric] for run in first["runs"]}
-    pairs = [
-        (run["fold"], run["seed"], run[metric] - before[place])
-        for run in found["runs"]
-        if (place := (run["fold"], run["seed"])) in before
-    ]
-    return spread(pairs) if pairs else None
-
-
-def _make_row(name, options):
-    """A row of the grid's names and options."""
-    options = dict(options or {})
-    script = options.pop(SCRIPT, None)
-    arguments = []
-    for key, value in options.items():
-        tag = getattr(getattr(value, "tag", None), "value", None)
-        if isinstance(value, dict) and tag:
-            raise EvaluationError(
-                f"Row '{name}': {key} has its arguments by name, which would "
-                f"be merged into the object that is there: {tag} needs them "
-                "in a list, in the order of its constructor."
-            )
-        text = one_line(value)
-        if "=" in text:  # train.py would take what follows for an option
-            raise EvaluationError(f"Row '{name}': {key} cannot hold a '='.")
-        arguments.append(f"--{key}={text}")
-    return Row(name, tuple(arguments), script)
+        "in millions [M]. Minutes: median, with loading and testing.\n"
+    )

@@ -1,31 +1,32 @@
-"""Speaker adaptation: what is usual for a speaker, from clips without labels.
+"""Speaker adaptation: accuracy by how much was heard of a speaker before.
 
 A voice that is always loud and high is not always angry. What a speaker's
-pooled vectors have in common is taken off before the classifier: each number
-is standardised by mean and variance of that speaker's own clips instead of
-the training data's. Those of few clips are uncertain, so the training data's
-count as ``PRIOR_CLIPS`` further clips. In training as in use; but in use,
-nobody says which emotions the clips hold, and a ``SpeakerModel`` keeps those
-that they have in common from being taken for the voice.
+embeddings have in common is taken off before the classifier: each number is
+standardised by mean and variance of that speaker's own clips instead of the
+training data's; see ``lobes.speaker``. Nobody says which emotions the clips
+hold, and a ``SpeakerModel`` keeps those that they have in common from being
+taken for the voice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.speaker import SpeakerModel, speaker_moments
 
-HEARD = "clips of the speaker that were heard before"
+CLIPS_AXIS = "clips of the speaker that were heard before"
 CLIPS = (0, 1, 2, 5, 10, 20, 60)  # of the curve
-EMOTIONS = (1, 2, 3)  # so many alone that a speaker shows
-HOW = ("unadapted", "all_as_voice", "adapted")  # WA of such is told
+EMOTIONS = (1, 2, 3)  # numbers of emotions that a speaker shows
+# Accuracies of few emotions: without adaptation, with all that a speaker's
+# clips have in common taken for the voice, with a speaker model.
+ADAPTATIONS = ("unadapted", "all_as_voice", "adapted")
 
 
-class Heard:
-    """Pooled vectors of an evaluation, by speaker.
+class SpeakerEmbeddings:
+    """Embeddings and targets of an evaluation, by speaker.
 
-    Batches may have any size and come in any order. A second vector of the
+    Batches may have any size and come in any order. A second embedding of the
     same utterance is dropped, as ``Scores`` does.
     """
 
@@ -36,7 +37,7 @@ class Heard:
         self,
         ids: Sequence[str],
         speakers: Sequence[str],
-        embedding: torch.Tensor,
+        embeddings: torch.Tensor,
         targets: torch.Tensor,
     ) -> None:
         """Add a batch.
@@ -47,18 +48,18 @@ class Heard:
             B utterance ids.
         speakers : sequence of str
             B names.
-        embedding : torch.Tensor
+        embeddings : torch.Tensor
             [B, E].
         targets : torch.Tensor
             [B] true class indices.
         """
-        rows = zip(ids, speakers, embedding, targets, strict=True)
+        rows = zip(ids, speakers, embeddings, targets, strict=True)
         for utt_id, *row in rows:
             self._rows.setdefault(utt_id, row)
 
     @property
     def ids(self) -> list[str]:
-        """Utterance ids, sorted: the order of all that follows."""
+        """N utterance ids, sorted: the order of all that follows."""
         return sorted(self._rows)
 
     @property
@@ -67,21 +68,35 @@ class Heard:
         return [self._rows[utt_id][0] for utt_id in self.ids]
 
     @property
-    def vectors(self) -> torch.Tensor:
-        """[N, E] pooled vectors."""
+    def embeddings(self) -> torch.Tensor:
+        """Embeddings [N, E]."""
         return torch.stack([self._rows[utt_id][1] for utt_id in self.ids])
 
     @property
     def targets(self) -> torch.Tensor:
-        """[N] true class indices."""
+        """True class indices [N]."""
         return torch.stack([self._rows[utt_id][2] for utt_id in self.ids])
 
-    def by_speaker(self) -> list[tuple[list[int], torch.Tensor]]:
-        """For each speaker, places of their utterances, and vectors [n, E]."""
-        places, vectors = {}, self.vectors
-        for i, speaker in enumerate(self.speakers):
-            places.setdefault(speaker, []).append(i)
-        return [(own, vectors[own]) for own in places.values()]
+    def by_speaker(
+        self,
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """Go through the speakers.
+
+        Yields
+        ------
+        list of int
+            Places of the speaker's n utterances among ``ids``.
+        torch.Tensor
+            [n, E] embeddings.
+        torch.Tensor
+            [n] targets.
+        """
+        places: dict[str, list[int]] = {}
+        embeddings, targets = self.embeddings, self.targets
+        for place, speaker in enumerate(self.speakers):
+            places.setdefault(speaker, []).append(place)
+        for chosen in places.values():
+            yield chosen, embeddings[chosen], targets[chosen]
 
     @torch.no_grad()
     def log_probs(
@@ -99,111 +114,97 @@ class Heard:
         torch.Tensor
             [N, C] log-probabilities.
         """
-        answers = {}
-        for own, vectors in self.by_speaker():
-            speaker = speaker_moments(vectors, classifier, model)
-            rows = classifier(vectors, speaker)
-            answers.update(zip(own, rows, strict=True))
-        return torch.stack([answers[i] for i in sorted(answers)])
+        rows: dict[int, torch.Tensor] = {}
+        for places, embeddings, _ in self.by_speaker():
+            speaker = speaker_moments(embeddings, classifier, model)
+            outputs = classifier(embeddings, speaker)
+            rows.update(zip(places, outputs, strict=True))
+        return torch.stack([rows[place] for place in sorted(rows)])
 
     @torch.no_grad()
-    def accuracy_after(
+    def accuracy_after_clips(
         self,
         classifier: Classifier,
         clips: int,
         model: SpeakerModel | None = None,
-        draws: int = 2,
-        seed: int = 0,
     ) -> float:
-        """WA if each utterance is heard after some others of its speaker.
+        """WA if each utterance comes after some others of its speaker.
 
         Arguments
         ---------
         classifier, model
             Of ``speaker_moments``.
         clips : int
-            How many others, drawn at random; all that there are, if fewer.
-        draws : int
-            How often they are drawn for every utterance.
-        seed : int
-            Of the drawing.
+            Number of others, drawn at random, twice for each utterance; all
+            that there are, if fewer.
 
         Returns
         -------
         float
-            Fraction of right answers.
+            Fraction of right predictions.
         """
-        generator = torch.Generator().manual_seed(seed)
-        targets = self.targets
+        generator = torch.Generator().manual_seed(0)
         right = total = 0
-        for own, vectors in self.by_speaker():
-            for _ in range(draws):
-                for place, vector in enumerate(vectors):
-                    order = torch.randperm(len(own), generator=generator)
-                    others = order[order != place][:clips]
-                    speaker = None
-                    if len(others):
-                        heard = vectors[others]
-                        speaker = speaker_moments(heard, classifier, model)
-                    answer = classifier(vector, speaker).argmax()
-                    right += int(answer == targets[own[place]])
-                    total += 1
+        for places, embeddings, targets in self.by_speaker():
+            for k in [*range(len(places))] * 2:
+                order = torch.randperm(len(places), generator=generator)
+                before = embeddings[order[order != k][:clips]]
+                speaker = None
+                if len(before):
+                    speaker = speaker_moments(before, classifier, model)
+                predicted = classifier(embeddings[k], speaker).argmax()
+                right += int(predicted == targets[k])
+                total += 1
         return right / total
 
     @torch.no_grad()
-    def accuracy_of(
+    def accuracy_with_emotions(
         self,
         classifier: Classifier,
         emotions: int,
         model: SpeakerModel | None = None,
-        draws: int = 10,
-        seed: int = 0,
     ) -> dict[str, float]:
-        """WA if each speaker shows so many emotions and no others.
+        """WA if each speaker shows some emotions and no others.
 
         Arguments
         ---------
         classifier, model
             Of ``speaker_moments``.
         emotions : int
-            How many of those that the utterances have, drawn at random.
-        draws : int
-            How often they are drawn for every speaker.
-        seed : int
-            Of the drawing.
+            Number of those that the utterances have, drawn at random, ten
+            times for each speaker.
 
         Returns
         -------
         dict
-            Fractions of right answers: ``unadapted``, ``adapted`` to these
-            utterances alone, and ``all_as_voice``, without the model.
+            Each of ``ADAPTATIONS`` → fraction of right predictions.
         """
-        generator = torch.Generator().manual_seed(seed)
-        kinds, targets = self.targets.unique(), self.targets
-        right, total = dict.fromkeys(HOW, 0), 0
-        draws = draws if emotions < len(kinds) else 1
-        for own, vectors in self.by_speaker():
+        generator = torch.Generator().manual_seed(0)
+        classes = self.targets.unique()
+        right, total = dict.fromkeys(ADAPTATIONS, 0), 0
+        draws = 10 if emotions < len(classes) else 1
+        for _, embeddings, targets in self.by_speaker():
             for _ in range(draws):
-                order = torch.randperm(len(kinds), generator=generator)
-                said = torch.isin(targets[own], kinds[order[:emotions]])
-                if not said.any():
+                order = torch.randperm(len(classes), generator=generator)
+                shown = torch.isin(targets, classes[order[:emotions]])
+                if not shown.any():
                     continue
-                x, expected = vectors[said], targets[own][said]
+                clips, expected = embeddings[shown], targets[shown]
                 speakers = (
                     None,
-                    speaker_moments(x, classifier),
-                    speaker_moments(x, classifier, model),
+                    speaker_moments(clips, classifier),
+                    speaker_moments(clips, classifier, model),
                 )
-                for how, speaker in zip(HOW, speakers, strict=True):
-                    answers = classifier(x, speaker).argmax(dim=1)
-                    right[how] += int((answers == expected).sum())
-                total += len(x)
-        return {how: count / total for how, count in right.items()}
+                for name, speaker in zip(ADAPTATIONS, speakers, strict=True):
+                    predicted = classifier(clips, speaker).argmax(dim=1)
+                    right[name] += int((predicted == expected).sum())
+                total += len(clips)
+        return {name: count / total for name, count in right.items()}
 
     def curve(
         self, classifier: Classifier, model: SpeakerModel | None = None
     ) -> dict:
-        """How accuracy grows with what was heard of a speaker before.
+        """Accuracy by how much was heard of a speaker before.
 
         Arguments
         ---------
@@ -214,16 +215,19 @@ class Heard:
         -------
         dict
             ``clips`` and ``weighted_accuracy`` after so many, lists of one
-            size; see ``accuracy_after``. ``emotions`` and those of ``HOW``,
-            too: see ``accuracy_of``.
+            size. ``emotions`` and each of ``ADAPTATIONS``: the same for
+            numbers of emotions.
         """
-        accuracies = [self.accuracy_after(classifier, n, model) for n in CLIPS]
-        shown = len(self.targets.unique())
-        emotions = [*(n for n in EMOTIONS if n < shown), shown]
-        few = [self.accuracy_of(classifier, n, model) for n in emotions]
+        n_classes = len(self.targets.unique())
+        emotions = [*(n for n in EMOTIONS if n < n_classes), n_classes]
+        few = [
+            self.accuracy_with_emotions(classifier, n, model) for n in emotions
+        ]
         return {
             "clips": list(CLIPS),
-            "weighted_accuracy": accuracies,
+            "weighted_accuracy": [
+                self.accuracy_after_clips(classifier, n, model) for n in CLIPS
+            ],
             "emotions": emotions,
-            **{how: [found[how] for found in few] for how in HOW},
+            **{name: [row[name] for row in few] for name in ADAPTATIONS},
         }

@@ -1,60 +1,59 @@
-"""All folds and seeds of a configuration: plan, run, resume, add up.
+"""All folds and seeds of a configuration: a loop over runs, then a table.
 
-A run is one call of train.py (or of a script with the same command line and
-the same ``metrics.json``) as a process of its own, in a folder of its own:
+A run is one process of train.py (or of a script with the same command line
+and the same ``metrics.json``), in a folder of its own:
 
-    OUTPUT/fold_1/1986/run.json     its options and whether it is finished
-    OUTPUT/fold_1/1986/console.txt  all that it printed
-    OUTPUT/fold_1/1986/...          what train.py leaves
-    OUTPUT/cv.json, cv.md           the table, rewritten after every run
-    OUTPUT/cv.png                   its picture, drawn at the end
+    OUTPUT/fold_1/1986/metrics.json  its result: with it, the run is finished
+    OUTPUT/fold_1/1986/run.json      its options and the seconds that it took
+    OUTPUT/fold_1/1986/console.txt   all that it printed
+    OUTPUT/cv.json, cv.md            the table, rewritten after every run
+    OUTPUT/cv.png                    its picture, drawn at the end
 
-Whether a run is finished is read from its folder alone, so one that was
-stopped goes on where it was. A folder that belongs to other options is an
-error before anything is run, not a folder to go on with and not a reason to
-make a second one: a table whose rows silently differ is worse than none.
+A finished run is not run again, and one that was stopped goes on. A folder of
+other options is an error before anything is run: a table whose rows silently
+differ is worse than none.
 """
 
+import argparse
 import dataclasses
+import functools
+import itertools
+import re
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import speechbrain as sb
+import torch
 
 from qieemo_sb.corpora.files import write_text
 from qieemo_sb.corpora.manifest import read_json, write_json
 from qieemo_sb.errors import EvaluationError
-from qieemo_sb.evaluation import plots
-from qieemo_sb.evaluation.adaptation import HEARD, HOW
-from qieemo_sb.evaluation.recipe import Recipe, check_distinct
-from qieemo_sb.evaluation.tables import (
-    METRICS,
-    aggregate,
-    cell,
-    markdown_table,
-    plus_minus,
-    spread,
-    to_json,
-)
+from qieemo_sb.evaluation import plots, tables
+from qieemo_sb.evaluation.adaptation import ADAPTATIONS, CLIPS_AXIS
+from qieemo_sb.evaluation.tables import METRICS, markdown_table, plus_minus
+from qieemo_sb.training.hparams import check_corpus, load_part, plain_options
 from qieemo_sb.training.resume import differences
 
-STATE = "run.json"
-CONSOLE = "console.txt"
-RESULT = "metrics.json"
 TAIL = 15  # lines of a failed run's console that are shown
-OURS = ("fold", "seed", "output_folder")  # options that a run gets from here
+# Run options that change how a run is shown, not its result.
+DISPLAY = {"noprogressbar", "tqdm_colored_bar", "log_config", "param_file"}
+LISTS = ("csv_file", "train_manifest", "valid_manifest", "test_manifest")
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One fold and seed of a configuration.
+    """One fold and seed of a configuration; its folder tells how far it is.
 
     Arguments
     ---------
     fold : int
-        What is tested.
+        The fold that is tested.
     seed : int
         Of the training.
     folder : Path
@@ -64,7 +63,7 @@ class Run:
     cwd : Path
         Where it runs.
     options : dict
-        All else that decides its result; see ``Recipe.decisive``.
+        All else that decides its result.
     """
 
     fold: int
@@ -74,51 +73,22 @@ class Run:
     cwd: Path
     options: dict[str, Any]
 
-    @property
-    def name(self) -> str:
-        """The run in words."""
-        return f"fold {self.fold}, seed {self.seed}"
+    def metrics(self) -> dict[str, Any] | None:
+        """Content of ``metrics.json``; None: the run is not finished."""
+        path = self.folder / "metrics.json"
+        return read_json(path) if path.exists() else None
 
     def state(self) -> dict[str, Any]:
-        """What ``run.json`` says, or that nothing has been run."""
-        path = self.folder / STATE
-        if path.exists():
-            return read_json(path)
-        return {"options": self.options, "finished": False, "seconds": 0.0}
-
-    def metrics(self) -> dict[str, Any] | None:
-        """What the finished run measured; None before that."""
-        path = self.folder / RESULT
-        if not (self.state()["finished"] and path.exists()):
-            return None
-        return read_json(path)
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Arguments
-    ---------
-    run : Run
-        Which one.
-    metrics : dict or None
-        What it measured; None: it failed.
-    seconds : float
-        It took, over all the times that it was started.
-    skipped : bool
-        Whether it had been finished before.
-    """
-
-    run: Run
-    metrics: dict[str, Any] | None
-    seconds: float
-    skipped: bool = False
+        """Content of ``run.json``; without one, that of a new run."""
+        path = self.folder / "run.json"
+        new = {"options": self.options, "seconds": 0.0}
+        return read_json(path) if path.exists() else new
 
     def tail(self) -> str:
         """The last lines that the run printed."""
-        path = self.run.folder / CONSOLE
-        text = path.read_bytes().decode(errors="replace")
+        text = (
+            (self.folder / "console.txt").read_bytes().decode(errors="replace")
+        )
         # A progress bar rewrites its line: only the last state matters.
         lines = [line.rpartition("\r")[2] for line in text.split("\n")]
         return "\n".join([line for line in lines if line.strip()][-TAIL:])
@@ -126,19 +96,22 @@ class Outcome:
 
 def plan(
     script: str | Path,
-    recipe: Recipe,
+    hparams_file: str | Path,
+    arguments: Sequence[str],
     output_folder: str | Path,
     folds: Sequence[int] | None = None,
     seeds: Sequence[int] = (1986,),
 ) -> list[Run]:
-    """The runs of a cross-validation, seed after seed within a fold.
+    """Plan the runs of a cross-validation, seed after seed within a fold.
 
     Arguments
     ---------
     script : str or Path
         train.py.
-    recipe : Recipe
-        The yaml and its options, without fold, seed and output_folder.
+    hparams_file : str or Path
+        Its yaml.
+    arguments : sequence of str
+        Its other options, without fold, seed and output_folder.
     output_folder : str or Path
         Of the cross-validation.
     folds : sequence of int or None
@@ -152,53 +125,122 @@ def plan(
 
     Raises
     ------
+    CorpusError
+        The corpus is missing, or the yaml has no such option.
     EvaluationError
-        A fold that does not exist, a fold or seed given twice or as an option
-        of train.py, or a folder that belongs to a run with other options.
+        A fold that does not exist, a fold or seed given twice, or a folder
+        that belongs to a run with other options.
     """
-    folds = recipe.check_folds(folds)
-    check_distinct("seeds", seeds)
-    for option in OURS:
-        if any(a.split("=")[0] == f"--{option}" for a in recipe.arguments):
-            raise EvaluationError(
-                f"--{option} differs from run to run: it is set here. Give "
-                "--folds, --seeds and --output_folder, each once."
-            )
+    folds = choose_folds(hparams_file, arguments, folds)
+    _check_distinct("seeds", seeds)
     # Absolute: on Ray, a worker may stand elsewhere.
-    script, folder = Path(script), Path(output_folder).absolute()
-    options = {"script": script.name, **recipe.decisive()}
-    for option in ("fold", "seed"):  # a run's folder tells them
-        options.pop(option, None)
-    runs = [
-        _make_run(script, recipe, options, place, fold, seed)
-        for fold in folds
-        for seed in seeds
-        for place in [folder / f"fold_{fold}" / str(seed)]
-    ]
-    for run in runs:
-        _check_options(run)
+    script, folder = Path(script).absolute(), Path(output_folder).absolute()
+    words, runs, cwd = [str(hparams_file), *arguments], [], Path.cwd()
+    options = {"script": script.name, **_decisive_options(words)}
+    for fold, seed in itertools.product(folds, seeds):
+        place = folder / f"fold_{fold}" / str(seed)
+        command = [sys.executable, str(script), *words, f"--fold={fold}"]
+        command += [f"--seed={seed}", f"--output_folder={place}"]
+        command.append("--noprogressbar")
+        runs.append(Run(fold, seed, place, tuple(command), cwd, options))
+        _check_folder(runs[-1])
     return runs
 
 
-def execute(run: Run) -> Outcome:
-    """Run a process to its end, unless it got there before.
+def choose_folds(
+    hparams_file: str | Path,
+    arguments: Sequence[str],
+    folds: Sequence[int] | None,
+) -> list[int]:
+    """Compare the folds that are asked for with those of the yaml.
+
+    Arguments
+    ---------
+    hparams_file, arguments, folds
+        See ``plan``, also for what is raised.
+
+    Returns
+    -------
+    list of int
+    """
+    overrides = read_overrides(hparams_file, arguments)
+    check_corpus(hparams_file, overrides)
+    known: Any = load_part(hparams_file, overrides, "folds").get("folds")
+    if known is None and (folds is None or len(folds) != 1):
+        raise EvaluationError(
+            f"{hparams_file}: this corpus is divided once and has no folds. "
+            "Name that division, --folds 1, to train it with several seeds."
+        )
+    folds = list(known) if folds is None else list(folds)
+    wrong = ", ".join(str(k) for k in folds if k not in (known or folds))
+    if wrong:
+        raise EvaluationError(f"There is no fold {wrong}: there are {known}.")
+    _check_distinct("folds", folds)
+    return folds
+
+
+def read_overrides(hparams_file: str | Path, arguments: Sequence[str]) -> str:
+    """Options of train.py that change its yaml, as yaml."""
+    return sb.parse_arguments([str(hparams_file), *arguments])[2]
+
+
+def _check_distinct(name, values):
+    """Raise EvaluationError for no values, or for one given twice."""
+    if not values or len(set(values)) < len(values):
+        raise EvaluationError(
+            f"--{name}: different numbers are needed, not {list(values)}."
+        )
+
+
+def _check_folder(run):
+    """Raise EvaluationError if a run's folder belongs to other options."""
+    if run.metrics() and not (run.folder / "run.json").exists():
+        raise EvaluationError(
+            f"{run.folder} holds results, but not the options that they were "
+            "made with (run.json). Choose another --output_folder."
+        )
+    if changed := differences(run.state()["options"], run.options):
+        raise EvaluationError(
+            f"{run.folder} belongs to a run with other options:\n  "
+            + "\n  ".join(changed)
+            + "\nChoose another --output_folder, or delete that one."
+        )
+
+
+def _decisive_options(words):
+    """All that decides the result of a run, but for its fold and seed."""
+    # Given here, too, so that one in the words is an error: given twice.
+    words = [*words, "--fold=0", "--seed=0", "--output_folder=."]
+    hparams_file, run_options, overrides = sb.parse_arguments(words)
+    # No result depends on where a cache is, but on whether there is one.
+    options = plain_options(hparams_file, overrides, cache_folder=".")
+    for key in LISTS:
+        if options.get(key) and Path(options[key]).is_file():
+            content = Path(options[key]).read_bytes()
+            options[f"contents of {key}"] = sha256(content).hexdigest()
+    for key in sorted(run_options.overridden_args - DISPLAY):
+        options[key] = run_options[key]
+    return options
+
+
+def execute(run: Run) -> Run:
+    """Run a process to its end, unless it is finished.
 
     Arguments
     ---------
     run : Run
-        Which one.
+        One of ``plan``.
 
     Returns
     -------
-    Outcome
+    Run
+        The same: its folder has the result.
     """
-    state, metrics = run.state(), run.metrics()
-    if metrics is not None:
-        return Outcome(run, metrics, state["seconds"], skipped=True)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    write_json(state, run.folder / STATE)
-    started = time.monotonic()
-    with open(run.folder / CONSOLE, "w", encoding="utf-8") as console:
+    if run.metrics() is not None:
+        return run
+    state, started = run.state(), time.monotonic()
+    write_json(state, run.folder / "run.json")
+    with open(run.folder / "console.txt", "wb") as console:
         done = subprocess.run(
             run.command,
             cwd=run.cwd,
@@ -207,31 +249,16 @@ def execute(run: Run) -> Outcome:
             stderr=subprocess.STDOUT,
             check=False,
         )
+    if done.returncode:  # it is not finished, however far it came
+        (run.folder / "metrics.json").unlink(missing_ok=True)
     state["seconds"] += round(time.monotonic() - started, 1)
-    state["finished"] = done.returncode == 0
-    write_json(state, run.folder / STATE)
-    return Outcome(run, run.metrics(), state["seconds"])
-
-
-def one_by_one(runs: Iterable[Run]) -> Iterator[Outcome]:
-    """Execute runs one after another.
-
-    Arguments
-    ---------
-    runs : iterable of Run
-        In this order.
-
-    Yields
-    ------
-    Outcome
-    """
-    for run in runs:
-        yield execute(run)
+    write_json(state, run.folder / "run.json")
+    return run
 
 
 def on_ray(
     runs: Iterable[Run], num_cpus: int, num_gpus: float = 0
-) -> Iterator[Outcome]:
+) -> Iterator[Run]:
     """Execute runs side by side, as tasks of a Ray cluster.
 
     Ray's own settings say which cluster (RAY_ADDRESS); without one, Ray starts
@@ -248,7 +275,7 @@ def on_ray(
 
     Yields
     ------
-    Outcome
+    Run
         As they end.
 
     Raises
@@ -256,12 +283,7 @@ def on_ray(
     EvaluationError
         Ray is not installed.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise EvaluationError(
-            "Ray is not installed: pip install 'qieemo-sb[ray]'"
-        ) from error
+    ray = tables.import_extra("ray", "ray")
     if not ray.is_initialized():
         # Ray would give its workers threads of its own choice, and sums of
         # another number of threads differ in the last digit.
@@ -273,65 +295,75 @@ def on_ray(
         yield from ray.get(done)
 
 
-def say(line: str) -> None:
-    """Print a line at once, also where the output is a file."""
-    print(line, flush=True)
-
-
 def cross_validate(
     runs: Sequence[Run],
     output_folder: str | Path,
-    executor: Callable[[Sequence[Run]], Iterable[Outcome]] = one_by_one,
-    report: Callable[[str], None] = say,
+    executor: Callable[[Sequence[Run]], Iterable[Run]] | None = None,
     about: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Execute runs; write the table after each and draw it in the end.
+    """Execute runs; print a line and write the table after each.
 
     Arguments
     ---------
     runs : sequence of Run
         Of ``plan``.
     output_folder : str or Path
-        Gets ``cv.json``, ``cv.md`` and ``cv.png``.
-    executor : callable
-        Runs → outcomes, in any order.
-    report : callable
-        Gets a line a run.
+        Gets ``cv.json``, ``cv.md`` and ``cv.png``, and ``adaptation.png``
+        of runs that adapted to speakers.
+    executor : callable or None
+        Runs → runs that have ended, in any order; None: one by one.
     about : dict or None
-        What else ``cv.json`` and ``cv.md`` shall say.
+        What else ``cv.json`` and ``cv.md`` shall hold.
 
     Returns
     -------
     dict
-        What ``cv.json`` holds; ``failed`` names what did not end well.
+        Content of ``cv.json``; ``failed`` names what did not end well.
     """
-    outcomes, result = [], {}
-    left = sum(run.metrics() is None for run in runs)
-    started, done = time.monotonic(), 0
-    for outcome in executor(runs):
-        outcomes.append(outcome)
-        done, left = done + (not outcome.skipped), left - (not outcome.skipped)
-        ahead = left * (time.monotonic() - started) / done if done else 0
-        report(f"[{len(outcomes)}/{len(runs)}] {_line(outcome, ahead)}")
-        result = summarise(runs, outcomes, about)
-        write_tables(result, output_folder)
+    tables.make_frame([])  # better missing now than after the first run
+    folder, ended, result = Path(output_folder), [], {}
+    left = [run for run in runs if run.metrics() is None]
+    started, n_left = time.monotonic(), len(left)
+    for run in executor(runs) if executor else map(execute, runs):
+        ended.append(run)
+        line = f"[{len(ended)}/{len(runs)}] {_line(run, run in left)}"
+        left = [other for other in left if other != run]
+        if left and len(left) < n_left:
+            pace = (time.monotonic() - started) / (n_left - len(left))
+            line += f"; about {pace * len(left) / 60:.1f} min left"
+        print(line, flush=True)
+        result = summarise(runs, ended, about)
+        write_text(folder / "cv.json", tables.to_json(result))
+        write_text(folder / "cv.md", describe(result))
     if result.get("summary"):
-        draw(result, Path(output_folder) / "cv.png")
+        _draw(result, folder)
     return result
+
+
+def _line(run, new):
+    """A run that has ended, in words."""
+    name, metrics = f"fold {run.fold}, seed {run.seed}", run.metrics()
+    if metrics is None:
+        console = run.folder / "console.txt"
+        return f"{name}: FAILED, see {console}\n{run.tail()}\n"
+    minutes = run.state()["seconds"] / 60
+    how = f"{minutes:.1f} min" if new else "was finished"
+    wa, ua = metrics["weighted_accuracy"], metrics["unweighted_accuracy"]
+    return f"{name}: WA {wa:.3f}, UA {ua:.3f} ({how})"
 
 
 def summarise(
     runs: Sequence[Run],
-    outcomes: Iterable[Outcome],
+    ended: Iterable[Run],
     about: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What ``cv.json`` holds.
+    """Add up runs.
 
     Arguments
     ---------
     runs : sequence of Run
         All that were planned.
-    outcomes : iterable of Outcome
+    ended : iterable of Run
         Those that have ended.
     about : dict or None
         Put first.
@@ -339,97 +371,64 @@ def summarise(
     Returns
     -------
     dict
-        ``planned`` runs, ``runs`` with what each measured and its minutes,
+        ``planned`` runs, ``runs`` with the metrics and minutes of each,
         ``failed`` ones with their last lines, and ``summary`` (None while no
         run has succeeded; see ``aggregate``). For runs with
         ``adapt_speakers``, else None: ``adaptation``, clips heard before →
-        ``spread`` of WA; ``few_emotions``, each of ``adaptation.HOW`` → how
+        ``spread`` of WA; ``few_emotions``, each of ``ADAPTATIONS`` → how
         many emotions a speaker shows → the same.
     """
-    outcomes = sorted(outcomes, key=lambda o: (o.run.fold, o.run.seed))
-    good = [o for o in outcomes if o.metrics is not None]
-    metrics = [o.metrics for o in good]
+    good, failed = [], []
+    for run in sorted(ended, key=lambda run: (run.fold, run.seed)):
+        if metrics := run.metrics():
+            minutes = round(run.state()["seconds"] / 60, 2)
+            good.append({**metrics, "minutes": minutes})
+        else:
+            failed.append(
+                {"fold": run.fold, "seed": run.seed, "console": run.tail()}
+            )
     return {
         **(about or {}),
         "planned": len(runs),
-        "failed": [
-            {"fold": o.run.fold, "seed": o.run.seed, "console": o.tail()}
-            for o in outcomes
-            if o.metrics is None
-        ],
-        "summary": aggregate(metrics) if good else None,
-        "adaptation": _adaptation(metrics),
+        "failed": failed,
+        "summary": tables.aggregate(good) if good else None,
+        "adaptation": _curve(good, "clips", "weighted_accuracy"),
         "few_emotions": {
-            how: _adaptation(metrics, "emotions", how) for how in HOW
+            name: _curve(good, "emotions", name) for name in ADAPTATIONS
         },
-        "runs": [
-            {**o.metrics, "minutes": round(o.seconds / 60, 2)} for o in good
-        ],
+        "runs": good,
     }
 
 
-def _adaptation(measured, places="clips", values="weighted_accuracy"):
-    """Clips that were heard before, or the like → spread of WA, or None."""
-    found = {}
-    for run in measured:
-        curve = run.get("adaptation", {})
-        pairs = zip(curve.get(places, ()), curve.get(values, ()), strict=True)
-        for place, accuracy in pairs:
+def _curve(runs, x, y):
+    """Points of the runs' adaptation curves → spread of WA, or None."""
+    points = {}
+    for run in runs:
+        curve = run.get("adaptation", {x: [], y: []})
+        for place, accuracy in zip(curve[x], curve[y], strict=True):
             row = run["fold"], run["seed"], accuracy
-            found.setdefault(place, []).append(row)
-    return {place: spread(rows) for place, rows in found.items()} or None
+            points.setdefault(place, []).append(row)
+    return {x: tables.spread(rows) for x, rows in points.items()} or None
 
 
-def write_tables(result: dict[str, Any], folder: str | Path) -> None:
-    """Write ``cv.json`` and ``cv.md``, each whole or not at all.
-
-    Arguments
-    ---------
-    result : dict
-        Of ``summarise``.
-    folder : str or Path
-        Made if need be.
-    """
-    folder = Path(folder)
-    write_text(folder / "cv.json", to_json(result))
-    write_text(folder / "cv.md", describe(result))
-
-
-def draw(result: dict[str, Any], path: str | Path) -> None:
-    """Draw the scores of the folds and the confusions of all runs.
-
-    Beside it, ``adaptation.png`` of runs that adapted to speakers.
-
-    Arguments
-    ---------
-    result : dict
-        Of ``summarise``.
-    path : str or Path
-        The picture.
-    """
-    pooled, scores = result["summary"]["pooled"], {}
-    for metric, name in METRICS.items():
-        scores[name] = {}
-        for run in result["runs"]:
-            scores[name].setdefault(run["fold"], []).append(run[metric])
-    plots.cross_validation(
-        scores,
-        pooled["confusion_matrix"],
-        pooled["labels"],
-        path,
-        title=result.get("title"),
-    )
+def _draw(result, folder):
+    """Draw ``cv.png`` and, of runs that adapted, ``adaptation.png``."""
+    runs = tables.make_frame(result["runs"]).groupby("fold")
+    scores = {n: runs[m].apply(list).to_dict() for m, n in METRICS.items()}
+    pooled, title = result["summary"]["pooled"], result.get("title")
+    matrix, labels = pooled["confusion_matrix"], pooled["labels"]
+    plots.cross_validation(scores, matrix, labels, folder / "cv.png", title)
     if result["adaptation"]:
-        scores = {
+        curve = {
             str(clips): list(found["by_fold"].values())
             for clips, found in result["adaptation"].items()
         }
-        place = Path(path).with_name("adaptation.png")
-        plots.steps({"WA": scores}, place, result.get("title"), HEARD)
+        path = folder / "adaptation.png"
+        plots.steps({"WA": curve}, path, title, CLIPS_AXIS)
 
 
 def describe(result: dict[str, Any]) -> str:
-    """The tables of ``cv.md``.
+    """Format the tables of ``cv.md``.
 
     Arguments
     ---------
@@ -441,9 +440,7 @@ def describe(result: dict[str, Any]) -> str:
     str
         Markdown.
     """
-    parts = [f"# {result.get('title', 'Cross-validation')}\n"]
-    if "command" in result:
-        parts.append(f"```sh\n{result['command']}\n```\n")
+    parts = [tables.heading(result)]
     done, planned = len(result["runs"]), result["planned"]
     if done < planned:
         parts.append(f"Incomplete: {done} of {planned} runs.\n")
@@ -451,76 +448,48 @@ def describe(result: dict[str, Any]) -> str:
         where = "fold {fold}, seed {seed}".format(**failure)
         parts.append(f"Failed: {where}:\n\n```\n{failure['console']}\n```\n")
     if result["summary"] is not None:
-        parts += [_overall_table(result), _fold_table(result)]
-        if result["adaptation"]:
-            parts.append(_adaptation_table(result["adaptation"]))
-        if result["few_emotions"]["adapted"]:
-            parts.append(_few_emotions_table(result["few_emotions"]))
+        parts += [_score_tables(result), _adaptation_tables(result)]
         parts.append(_confusion_table(result["summary"]["pooled"]))
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
-def _overall_table(result):
-    """Means and both deviations of every score."""
-    rows = [
-        [
-            name,
-            result["summary"][metric]["mean"],
-            result["summary"][metric]["std_over_folds"],
-            result["summary"][metric]["std_over_seeds"],
-        ]
+def _score_tables(result):
+    """Means and deviations of every score, then a row a fold."""
+    keys = ("mean", "std_over_folds", "std_over_seeds")
+    overall = [
+        [name, *(result["summary"][metric][key] for key in keys)]
         for metric, name in METRICS.items()
     ]
     head = ["score", "mean", "± over folds", "± over seeds"]
-    seeds = sorted({run["seed"] for run in result["runs"]})
+    runs = tables.make_frame(result["runs"])
+    more = {"num_utterances": "first", "seed": "count", "minutes": "mean"}
+    folds = runs.groupby("fold").agg({**dict.fromkeys(METRICS, "mean"), **more})
+    folds["minutes"] = folds["minutes"].map("{:.1f}".format)
+    fold_head = ["fold", *METRICS.values(), "utterances", "seeds"]
     return (
-        markdown_table(head, rows) + "\nFractions. Over folds: sample standard "
-        "deviation of the folds' means over seeds. Over seeds: of the seeds' "
-        f"means over folds. Seeds: {', '.join(map(str, seeds))}.\n"
+        f"{markdown_table(head, overall)}\nFractions. Over folds: sample "
+        "standard deviation of the folds' means over seeds. Over seeds: of "
+        "the seeds' means over folds. Seeds: "
+        f"{', '.join(map(str, sorted(set(runs['seed']))))}.\n\n"
+        + markdown_table([*fold_head, "minutes a run"], folds.itertuples())
     )
 
 
-def _fold_table(result):
-    """A row a fold: scores, mean over seeds; utterances; minutes a run."""
-    rows = []
-    for fold in result["summary"]["weighted_accuracy"]["by_fold"]:
-        own = [run for run in result["runs"] if run["fold"] == fold]
-        minutes = sum(run["minutes"] for run in own) / len(own)
-        rows.append(
-            [
-                fold,
-                *(result["summary"][m]["by_fold"][fold] for m in METRICS),
-                own[0]["num_utterances"],
-                len(own),
-                f"{minutes:.1f}",
-            ]
-        )
-    head = ["fold", *METRICS.values(), "utterances", "seeds", "minutes a run"]
-    return markdown_table(head, rows)
-
-
-def _adaptation_table(adaptation):
-    """A column for so many clips of the speaker that were heard before."""
-    head = [HEARD, *adaptation]
-    row = ["WA", *(plus_minus(found) for found in adaptation.values())]
-    return (
-        f"{markdown_table(head, [row])}\nThe scores above are of speakers who "
-        "were adapted to by all of their test clips, without labels; here, by "
-        "so many others of them, drawn at random.\n"
-    )
-
-
-def _few_emotions_table(few):
-    """A column for so many emotions that a speaker shows."""
-    head = ["emotions that a speaker shows", *few["adapted"]]
+def _adaptation_tables(result):
+    """A column for so many clips, or emotions, of a speaker."""
+    clips, few = result["adaptation"], result["few_emotions"]
+    if not clips:
+        return ""
+    row = ["WA", *map(plus_minus, clips.values())]
     rows = [
-        [
-            f"WA, {how.replace('_', ' ')}",
-            *(plus_minus(found) for found in few[how].values()),
-        ]
-        for how in HOW
+        [f"WA, {how.replace('_', ' ')}", *map(plus_minus, few[how].values())]
+        for how in ADAPTATIONS
     ]
+    head = ["emotions that a speaker shows", *few["adapted"]]
     return (
+        f"{markdown_table([CLIPS_AXIS, *clips], [row])}\nThe scores above are "
+        "of speakers who were adapted to by all of their test clips, without "
+        "labels; here, by so many others of them, drawn at random.\n\n"
         f"{markdown_table(head, rows)}\nEach speaker's utterances of so many "
         "emotions, drawn at random, and adapted to those alone: all that they "
         "have in common taken for the voice, or told apart.\n"
@@ -529,71 +498,101 @@ def _few_emotions_table(few):
 
 def _confusion_table(pooled):
     """Counts of all runs together, a row a true label."""
-    labels = pooled["labels"]
-    rows = [
-        [f"**{label}**", *counts, f"{counts[i] / sum(counts):.3f}"]
-        if sum(counts)
-        else [f"**{label}**", *counts, None]
-        for i, (label, counts) in enumerate(
-            zip(labels, pooled["confusion_matrix"], strict=True)
-        )
-    ]
+    labels, rows = pooled["labels"], []
+    for i, counts in enumerate(pooled["confusion_matrix"]):
+        recall = counts[i] / sum(counts) if any(counts) else None
+        rows.append([f"**{labels[i]}**", *counts, recall])
     table = markdown_table(["true \\ predicted", *labels, "recall"], rows)
-    return f"All runs' answers together:\n\n{table}"
+    return f"All runs' predictions together:\n\n{table}"
 
 
-def _line(outcome, ahead):
-    """A run in a line, and how many seconds the others will take."""
-    name, rest = outcome.run.name, ""
-    if ahead:
-        rest = f"; about {_duration(ahead)} left"
-    if outcome.metrics is None:
-        console = outcome.run.folder / CONSOLE
-        return f"{name}: FAILED, see {console}{rest}\n{outcome.tail()}"
-    scores = ", ".join(
-        f"{METRICS[metric]} {cell(outcome.metrics[metric])}"
-        for metric in ("weighted_accuracy", "unweighted_accuracy")
+# -- Command line
+
+
+def make_parser(
+    description: str, hparams: str, runs: bool = True
+) -> argparse.ArgumentParser:
+    """Parser of a yaml, folds, an output folder and what runs need.
+
+    Arguments
+    ---------
+    description : str
+        First line of the help.
+    hparams : str
+        The yaml in words, for the help.
+    runs : bool
+        False: without seeds and Ray.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+        Options that it does not know are train.py's: use parse_known_args.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="All other options are train.py's.",
+        allow_abbrev=False,
     )
-    how = "was finished" if outcome.skipped else _duration(outcome.seconds)
-    return f"{name}: {scores} ({how}){rest}"
+    add, cores = parser.add_argument, torch.get_num_threads()
+    add("hparams", type=Path, help=hparams)
+    add("--folds", type=_numbers, metavar="1,2,3", help="all of the corpus")
+    add("--output_folder", type=Path, help="beside the yaml's own")
+    if runs:
+        add("--seeds", type=_numbers, default=[1986], help="a run each (1986)")
+        add("--ray", action="store_true", help="side by side on a Ray cluster")
+        add("--num_cpus", type=int, default=cores, help="a run's, with --ray")
+        add("--num_gpus", type=float, default=0, help="a run's, with --ray")
+    return parser
 
 
-def _duration(seconds):
-    """Seconds, minutes or hours in words."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"
+def make_executor(
+    options: argparse.Namespace,
+) -> Callable[[Iterable[Run]], Iterable[Run]] | None:
+    """Executor for ``cross_validate`` by options of ``make_parser``."""
+    resources = {"num_cpus": options.num_cpus, "num_gpus": options.num_gpus}
+    return functools.partial(on_ray, **resources) if options.ray else None
 
 
-def _make_run(script, recipe, options, folder, fold, seed):
-    """The command of a fold and seed, and what decides its result."""
-    command = (
-        sys.executable,
-        str(script.absolute()),
-        str(recipe.path),
-        *recipe.arguments,
-        f"--fold={fold}",
-        f"--seed={seed}",
-        f"--output_folder={folder}",
-        "--noprogressbar",
-    )
-    return Run(fold, seed, folder, command, Path.cwd(), options)
+def introduce(
+    options: argparse.Namespace,
+    hparams_file: str | Path,
+    arguments: Sequence[str],
+    name: str,
+    command: Iterable[str],
+) -> tuple[Path, dict[str, str]]:
+    """Choose a table's folder and heading.
+
+    Arguments
+    ---------
+    options : argparse.Namespace
+        Of ``make_parser``.
+    hparams_file, arguments
+        See ``plan``.
+    name : str
+        Of the folder, unless the options name one: it then lies beside those
+        that train.py makes for folds and seeds.
+    command : iterable of str
+        Script and options, shown with absolute paths by their last part.
+
+    Returns
+    -------
+    Path
+        The folder.
+    dict
+        ``title`` and ``command``.
+    """
+    overrides = read_overrides(hparams_file, arguments)
+    plain = plain_options(hparams_file, overrides)
+    folder = Path(plain["output_folder"])
+    if folder.parts[-2:] == (f"fold_{plain['fold']}", str(plain["seed"])):
+        folder = folder.parents[1]
+    words = [re.sub("(^|=)/.*?([^/]+)/?$", r"\1\2", word) for word in command]
+    return options.output_folder or folder / name, {
+        "title": f"{plain['corpus']}, {options.hparams.name}",
+        "command": shlex.join(["python", *words]),
+    }
 
 
-def _check_options(run):
-    """Raise EvaluationError if a run's folder belongs to other options."""
-    if (run.folder / RESULT).exists() and not (run.folder / STATE).exists():
-        raise EvaluationError(
-            f"{run.folder} holds results, but not the options that they were "
-            f"made with ({STATE}). Choose another --output_folder."
-        )
-    before, now = run.state()["options"], run.options
-    changes = differences(before, now)
-    if changes:
-        raise EvaluationError(
-            f"{run.folder} belongs to a run with other options:\n  "
-            + "\n  ".join(changes)
-            + "\nChoose another --output_folder, or delete that one."
-        )
+def _numbers(text):
+    """Integers between commas."""
+    return [int(part) for part in text.split(",")]

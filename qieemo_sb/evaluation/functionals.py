@@ -12,11 +12,10 @@ from tqdm import tqdm
 
 from qieemo_sb.audio import read_audio
 from qieemo_sb.corpora.files import identity, replacing
-from qieemo_sb.errors import EvaluationError
+from qieemo_sb.evaluation.tables import import_extra
 from qieemo_sb.frames import SAMPLE_RATE
 
 FEATURE_SET = "eGeMAPSv02"
-SVM_C = 3
 
 
 def egemaps() -> Callable[[np.ndarray], np.ndarray]:
@@ -32,34 +31,23 @@ def egemaps() -> Callable[[np.ndarray], np.ndarray]:
     EvaluationError
         openSMILE is not installed.
     """
-    try:
-        import opensmile
-    except ImportError as error:
-        raise EvaluationError(
-            "eGeMAPS needs openSMILE: pip install 'qieemo-sb[bench]'"
-        ) from error
-    smile = opensmile.Smile(
-        feature_set=opensmile.FeatureSet[FEATURE_SET],
-        feature_level=opensmile.FeatureLevel.Functionals,
-    )
-
-    def extract(samples):
-        return smile.process_signal(samples, SAMPLE_RATE).to_numpy()[0]
-
-    return extract
+    opensmile = import_extra("opensmile", "bench")
+    level = opensmile.FeatureLevel.Functionals
+    smile = opensmile.Smile(opensmile.FeatureSet[FEATURE_SET], level)
+    return lambda samples: smile(samples, SAMPLE_RATE).reshape(-1)
 
 
 def functionals(
     wavs: Iterable[str | Path],
     folder: str | Path,
     make_extractor: Callable[[], Callable] = egemaps,
-) -> list[np.ndarray]:
+) -> np.ndarray:
     """Functionals of files, computed once and kept on disk.
 
     Arguments
     ---------
     wavs : iterable of str or Path
-        Audio files.
+        N audio files.
     folder : str or Path
         Keeps them.
     make_extractor : callable
@@ -67,8 +55,8 @@ def functionals(
 
     Returns
     -------
-    list of numpy.ndarray
-        A file's [88], in the order of the files.
+    numpy.ndarray
+        [N, 88], in the order of the files.
 
     Raises
     ------
@@ -78,16 +66,17 @@ def functionals(
     wavs, folder = list(wavs), Path(folder) / FEATURE_SET
     paths = {wav: folder / f"{identity(wav)}.npy" for wav in wavs}
     missing = [wav for wav, path in paths.items() if not path.exists()]
-    extract = make_extractor() if missing else None
-    for wav in tqdm(missing, desc=FEATURE_SET, disable=not missing):
-        values = extract(read_audio(wav).numpy())
-        with replacing(paths[wav]) as partial:
-            np.save(partial, np.asarray(values, dtype=np.float32))
-    return [np.load(paths[wav]) for wav in wavs]
+    if missing:
+        extract = make_extractor()
+        for wav in tqdm(missing, desc=FEATURE_SET):
+            values = np.asarray(extract(read_audio(wav)), dtype=np.float32)
+            with replacing(paths[wav]) as partial:
+                np.save(partial, values)
+    return np.stack([np.load(paths[wav]) for wav in wavs])
 
 
 def svm(train: np.ndarray, targets: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Fit a support vector machine (RBF) to standardised features and answer.
+    """Fit a support vector machine (RBF, C = 3) to standardised features.
 
     Arguments
     ---------
@@ -101,20 +90,17 @@ def svm(train: np.ndarray, targets: np.ndarray, test: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        [M] class indices.
+        [M] predicted class indices.
 
     Raises
     ------
     EvaluationError
         scikit-learn is not installed.
     """
-    try:
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-        from sklearn.svm import SVC
-    except ImportError as error:
-        raise EvaluationError(
-            "This needs scikit-learn: pip install 'qieemo-sb[bench]'"
-        ) from error
-    model = make_pipeline(StandardScaler(), SVC(C=SVM_C))
+    import_extra("sklearn.svm", "bench")
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    model = make_pipeline(StandardScaler(), SVC(C=3))
     return model.fit(train, targets).predict(test)

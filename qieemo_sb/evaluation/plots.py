@@ -1,28 +1,22 @@
 """Every picture: numbers in, an image file out."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qieemo_sb.corpora.files import replacing
+from qieemo_sb.errors import EvaluationError
 from qieemo_sb.frames import FRAME_HOP, SAMPLE_RATE
 from qieemo_sb.lobes.tokens import display_name
-
-if TYPE_CHECKING:  # matplotlib is slow to import: only who draws pays
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 CELL = 0.78  # inches: room for "100%" above a count
 INK = "#1a1a1a"
 GREY = "#6e6e6e"
-EMPTY = "#f0f0f0"  # the row of a class that nobody spoke
-COLOURS = "Blues"
+EMPTY = "#f0f0f0"  # the row of a class without utterances
 SERIES = ("#2a6aad", "#d9822b", "#6a9a3b", "#9a5fb0")  # WA, UA, WF1, macro-F1
+BOLD = {"size": 12, "weight": "bold", "color": INK}
 DPI = 200
 FRAME_SECONDS = FRAME_HOP / SAMPLE_RATE
 
@@ -45,27 +39,23 @@ def confusion(
     labels : sequence of str
         The C label texts.
     path : path-like
-        The image; its suffix (.png, .pdf, .svg) says the format.
-    title : str
+        The image; its suffix (.png, .pdf, .svg) names the format.
+    title : str or None
         Stands above the scores, which are always there.
 
     Raises
     ------
-    ValueError
-        If the matrix is not as wide and as high as there are labels.
+    EvaluationError
+        The matrix is not as wide and as high as there are labels.
 
     Example
     -------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "confusion.png"
-    ...     confusion([[8, 2], [1, 9]], ["neutral", "angry"], path)
-    ...     path.read_bytes()[1:4]
+    >>> path = getfixture("tmp_path") / "confusion.png"
+    >>> confusion([[8, 2], [1, 9]], ["neutral", "angry"], path)
+    >>> path.read_bytes()[1:4]
     b'PNG'
     """
-    figure, grid, counts = _draw_confusion(matrix, labels)
-    _draw_heading(grid, title, _headline(counts))
-    _save(figure, path)
+    _save(_draw_confusion(matrix, labels, title), path)
 
 
 def cross_validation(
@@ -96,27 +86,26 @@ def cross_validation(
 
     Raises
     ------
-    ValueError
-        If the matrix is not as wide and as high as there are labels.
-
-    Example
-    -------
-    >>> path = getfixture("tmp_path") / "cv.png"
-    >>> scores = {"WA": {1: [0.8, 0.7], 2: [0.6]}}
-    >>> cross_validation(scores, [[8, 2], [1, 9]], ["neu", "ang"], path)
-    >>> path.read_bytes()[1:4]
-    b'PNG'
+    EvaluationError
+        The matrix is not as wide and as high as there are labels.
     """
-    figure, grid, counts = _draw_confusion(matrix, labels)
-    _draw_heading(grid, "All runs' answers together", _headline(counts))
-    # In units of the grid's height, above it and its heading.
-    height, above = 3.0 / (len(labels) * CELL), 1 + 1.3 / (len(labels) * CELL)
+    figure = _draw_confusion(matrix, labels, "All runs' answers together")
+    # In units of the matrix' height, above it and its heading.
+    unit = 1 / (len(labels) * CELL)
     folds = sorted({fold for values in scores.values() for fold in values})
-    width = max(1.0, 0.75 * (len(folds) + 1) / (len(labels) * CELL))
-    panel = figure.add_axes((0, above, width, height))
-    _draw_folds(panel, scores, folds)
-    if title:
-        _draw_title(panel, title)
+    width = max(1.0, 0.75 * (len(folds) + 1) * unit)
+    axes = figure.add_axes((0, 1 + 1.3 * unit, width, 3.0 * unit))
+    for series, (name, by_fold) in enumerate(scores.items()):
+        shift, means = 0.15 * (series - (len(scores) - 1) / 2), []
+        for place, fold in enumerate(folds):
+            if fold in by_fold:
+                means.append(float(np.mean(by_fold[fold])))
+                x, values = place + shift, by_fold[fold]
+                _draw_mean(axes, x, values, SERIES[series], name, bar=False)
+        x = len(folds) + shift
+        _draw_mean(axes, x, means, SERIES[series], name, dots=False)
+    axes.axvline(len(folds) - 0.5, color=GREY, linewidth=0.8)
+    _finish_columns(axes, [*folds, "mean ±\nover folds"], "fold", title)
     _save(figure, path)
 
 
@@ -126,10 +115,10 @@ def steps(
     title: str | None = None,
     axis: str = "block",
 ) -> None:
-    """Draw scores step by step: of blocks, or of clips that were heard.
+    """Draw scores over blocks, or over clips that were heard before.
 
-    A line joins the means over folds of what is called by a number; a dot is
-    a fold. Sets of blocks, whose names are none, stand by themselves.
+    A line joins the means over folds of what is named by a number; a dot is
+    a fold. Sets of blocks stand by themselves.
 
     Arguments
     ---------
@@ -140,39 +129,24 @@ def steps(
     title : str
         Stands on top.
     axis : str
-        What the numbers are.
-
-    Example
-    -------
-    >>> path = getfixture("tmp_path") / "steps.png"
-    >>> steps({"WA": {"0": [0.5, 0.6], "1": [0.7, 0.8]}}, path)
-    >>> path.read_bytes()[1:4]
-    b'PNG'
+        Name of the numbers.
     """
-    from matplotlib.figure import Figure
-
     names = list(next(iter(scores.values())))
     single = [place for place, name in enumerate(names) if name.isdigit()]
-    figure = Figure(figsize=(1.8 + 0.75 * len(names), 3.6))
+    figure = _make_figure(1.8 + 0.75 * len(names), 3.6)
     axes = figure.add_axes((0, 0, 1, 1))
     for series, (name, values) in enumerate(scores.items()):
-        shift = _shift(series, len(scores))
-        means = [float(np.mean(values[block])) for block in names]
-        axes.plot(
-            [place + shift for place in single],
-            [means[place] for place in single],
-            color=SERIES[series],
-            linewidth=1,
-            alpha=0.5,
-        )
+        shift = 0.15 * (series - (len(scores) - 1) / 2)
+        means = [float(np.mean(values[names[place]])) for place in single]
+        line = {"color": SERIES[series], "linewidth": 1, "alpha": 0.5}
+        axes.plot([place + shift for place in single], means, **line)
         for place, block in enumerate(names):
-            _draw_group(axes, place + shift, values[block], series, name)
+            x, color = place + shift, SERIES[series]
+            _draw_mean(axes, x, values[block], color, name)
     folds = max(len(own) for row in scores.values() for own in row.values())
     spread = "; mean ± sample deviation over folds" if folds > 1 else ""
-    _name_columns(axes, [_wrap(name) for name in names], f"{axis}{spread}")
-    _draw_legend(axes)
-    if title:
-        _draw_title(axes, title)
+    names = [name.replace(" ", "\n", 1) for name in names]  # sets are wide
+    _finish_columns(axes, names, f"{axis}{spread}", title)
     _save(figure, path)
 
 
@@ -198,217 +172,26 @@ def comparison(
         Name of the score.
     title : str
         Stands on top.
-
-    Example
-    -------
-    >>> path = getfixture("tmp_path") / "ablation.png"
-    >>> comparison({"whole": {1: 0.8, 2: 0.7}, "no MMF": {1: 0.7}}, path)
-    >>> path.read_bytes()[1:4]
-    b'PNG'
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.5, 0.6 + 0.36 * len(rows)))
+    figure = _make_figure(5.5, 0.6 + 0.36 * len(rows))
     axes = figure.add_axes((0, 0, 1, 1))
-    first = float(np.mean(list(next(iter(rows.values())).values())))
+    first = np.mean(list(next(iter(rows.values())).values()))
     axes.axvline(first, color=GREY, linewidth=0.8, linestyle=":")
+    at = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    dot = {"fmt": "o", "ms": 7, "capsize": 3, "color": SERIES[0], "zorder": 3}
     for place, by_fold in enumerate(rows.values()):
-        values = list(by_fold.values())
-        mean, deviation = float(np.mean(values)), _deviation(values)
-        at = {"color": SERIES[0], "zorder": 3}
-        axes.plot(values, [place] * len(values), "o", alpha=0.35, ms=3.5, **at)
-        axes.errorbar(
-            mean, place, xerr=deviation, fmt="o", ms=7, capsize=3, **at
-        )
-        axes.annotate(
-            f"{mean:.3f}",
-            (1, place),
-            (6, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            size=9,
-            color=INK,
-        )
+        x = list(by_fold.values())
+        y, light = [place] * len(x), {"alpha": 0.35, "ms": 3.5, "zorder": 3}
+        axes.plot(x, y, "o", color=SERIES[0], **light)
+        axes.errorbar(np.mean(x), place, xerr=_deviation(x), **dot)
+        text, style = f"{np.mean(x):.3f}", {"va": "center", "size": 9}
+        axes.annotate(text, (1, place), (6, 0), color=INK, **style, **at)
     axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel(f"{score}, mean ± sample deviation over folds", color=GREY)
     axes.grid(axis="x", color=EMPTY)
-    _bare(axes)
-    if title:
-        _draw_title(axes, title)
+    _strip(axes, title)
     _save(figure, path)
-
-
-def _draw_confusion(matrix, labels) -> tuple[Figure, Axes, np.ndarray]:
-    """A figure with the matrix, and the counts."""
-    from matplotlib.figure import Figure
-
-    counts = np.asarray(matrix)
-    size = len(labels)
-    if counts.shape != (size, size):
-        raise ValueError(f"A matrix {counts.shape} for {size} labels.")
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = counts / np.maximum(totals, 1)
-
-    figure = Figure(figsize=(size * CELL, size * CELL))
-    grid = figure.add_axes((0, 0, 1, 1))  # labels stand outside: see _save
-    bars = grid.inset_axes((1, 0, 1.3 / size, 1), sharey=grid)
-    _draw_cells(grid, counts, shares)
-    _draw_recalls(bars, shares.diagonal(), totals[:, 0])
-    _name_axes(grid, labels, totals[:, 0])
-    return figure, grid, counts
-
-
-def _draw_folds(axes: Axes, scores: Mapping, folds: Sequence[int]) -> None:
-    """A column a fold, and one for their mean."""
-    for series, (name, by_fold) in enumerate(scores.items()):
-        shift = _shift(series, len(scores))
-        means = []
-        for place, fold in enumerate(folds):
-            if fold in by_fold:
-                means.append(float(np.mean(by_fold[fold])))
-                at = axes, place + shift, by_fold[fold], series, name
-                _draw_group(*at, deviation=False)
-        _draw_group(axes, len(folds) + shift, means, series, name, dots=False)
-    axes.axvline(len(folds) - 0.5, color=GREY, linewidth=0.8)
-    _name_columns(axes, [*map(str, folds), "mean ±\nover folds"], "fold")
-    _draw_legend(axes)
-
-
-def _draw_group(axes, x, values, series, name, dots=True, deviation=True):
-    """A mean, the values that it is made of, and their deviation."""
-    at = {"color": SERIES[series], "zorder": 3}
-    if dots and len(values) > 1:
-        axes.plot([x] * len(values), values, "o", ms=3, alpha=0.35, **at)
-    bar = _deviation(values) if deviation else None
-    axes.errorbar(
-        x, np.mean(values), yerr=bar, fmt="o", ms=6, capsize=2, label=name, **at
-    )
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    """Sample standard deviation; None for one value."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def _shift(series: int, count: int) -> float:
-    """Where a series stands beside the middle of a column."""
-    return 0.15 * (series - (count - 1) / 2)
-
-
-def _wrap(name: str) -> str:
-    """A name of a set in two lines: "blocks 2, 3" is wide."""
-    return name.replace(" ", "\n", 1)
-
-
-def _name_columns(axes: Axes, names: Sequence[str], what: str) -> None:
-    """Names below, values at the left, thin lines behind."""
-    axes.set_xticks(range(len(names)), names)
-    axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.set_xlabel(what, color=GREY)
-    axes.grid(axis="y", color=EMPTY)
-    _bare(axes)
-
-
-def _bare(axes: Axes) -> None:
-    """No frame, no ticks, lines behind what is drawn."""
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-
-
-def _draw_legend(axes: Axes) -> None:
-    """Each score's name once, at the right."""
-    handles, names = axes.get_legend_handles_labels()
-    unique = dict(zip(names, handles, strict=True))
-    axes.legend(
-        unique.values(),
-        unique,
-        loc="upper left",
-        bbox_to_anchor=(1, 1),
-        frameon=False,
-    )
-
-
-def _draw_title(axes: Axes, title: str) -> None:
-    """In bold, above, at the left."""
-    axes.set_title(title, loc="left", size=12, weight="bold", color=INK, pad=10)
-
-
-def _draw_cells(grid: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
-    """The squares, their percentages and their counts."""
-    image = np.ma.masked_array(shares, mask=False)
-    image[counts.sum(axis=1) == 0] = np.ma.masked
-    grid.set_facecolor(EMPTY)
-    grid.imshow(image, cmap=COLOURS, vmin=0, vmax=1, aspect="equal")
-    for (row, column), count in np.ndenumerate(counts):
-        if image.mask[row, column]:
-            continue
-        share = shares[row, column]
-        ink = "white" if share > 0.55 else INK if count else GREY
-        at = {"ha": "center", "color": ink}
-        weight = "bold" if row == column else "normal"
-        grid.text(column, row, f"{share:.0%}", va="bottom", weight=weight, **at)
-        grid.text(column, row + 0.06, f"{count}", va="top", size=7.5, **at)
-
-
-def _draw_recalls(bars: Axes, recalls: np.ndarray, totals: np.ndarray) -> None:
-    """One bar a class, as long as its recall."""
-    rows = np.arange(len(recalls))
-    bars.barh(rows, np.ones(len(rows)), height=0.2, color=EMPTY)
-    bars.barh(rows, recalls, height=0.2, color="#2a6aad")
-    for row, recall, total in zip(rows, recalls, totals, strict=True):
-        text = f"{recall:.1%}" if total else "none"
-        bars.text(0, row - 0.16, text, va="bottom", size=9, color=INK)
-    bars.text(0, len(rows) - 0.42, "recall", va="top", color=GREY)
-    bars.set_xlim(-0.15, 1)
-    bars.axis("off")
-
-
-def _name_axes(grid: Axes, labels: Sequence[str], totals: np.ndarray) -> None:
-    """Labels at the left and below, no frame, thin white lines between."""
-    size = len(labels)
-    names = [f"{x} ({n})" for x, n in zip(labels, totals, strict=True)]
-    slant = max(map(len, labels)) > 8
-    grid.set_yticks(range(size), names)
-    grid.set_xticks(
-        range(size),
-        labels,
-        rotation=35 if slant else 0,
-        ha="right" if slant else "center",
-        rotation_mode="anchor",
-    )
-    grid.set_xlabel("predicted", color=GREY, labelpad=8)
-    grid.set_ylabel("true", color=GREY, labelpad=8)
-    grid.tick_params(length=0, which="both")
-    grid.set_xticks(np.arange(size + 1) - 0.5, minor=True)
-    grid.set_yticks(np.arange(size + 1) - 0.5, minor=True)
-    grid.grid(which="minor", color="white", linewidth=2)
-    grid.spines[:].set_visible(False)
-
-
-def _headline(counts: np.ndarray) -> str:
-    """WA, UA and the number of utterances, in words."""
-    totals = counts.sum(axis=1)
-    total = int(totals.sum())
-    if total == 0:
-        return "no utterances"
-    spoken = totals > 0
-    wa = counts.trace() / total
-    ua = (counts.diagonal()[spoken] / totals[spoken]).mean()
-    noun = "utterance" if total == 1 else "utterances"
-    return f"WA {wa:.1%}   UA {ua:.1%}   {total} {noun}"
-
-
-def _draw_heading(grid: Axes, title: str | None, headline: str) -> None:
-    """The title in bold, the scores below it, both at the left."""
-    at = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    grid.annotate(headline, (0, 1), (0, 10), size=9.5, color=INK, **at)
-    if title:
-        grid.annotate(
-            title, (0, 1), (0, 27), size=12, weight="bold", color=INK, **at
-        )
 
 
 def ppg(
@@ -421,10 +204,10 @@ def ppg(
     labels: Sequence[str] = (),
     title: str | None = None,
 ) -> None:
-    """Draw what is said and how, under the sound itself.
+    """Draw a posteriorgram and emotions under their waveform.
 
-    From above: the waveform, the posteriorgram of the tokens that are said
-    at all, the aligned tokens, and the emotion of the second around each
+    From above: the waveform, the posteriorgram of the tokens that are likely
+    anywhere, the aligned tokens, and the emotion of the second around each
     frame.
 
     Arguments
@@ -436,9 +219,9 @@ def ppg(
     tokens : sequence of str
         V names; the first is the blank's, which is not drawn.
     path : path-like
-        The image; its suffix says the format.
+        The image; its suffix names the format.
     spans : sequence of tuple
-        What `qieemo_sb.lobes.ppg.align` gives: token, first frame, frame
+        Of `qieemo_sb.lobes.ppg.align`: token, first frame, frame
         after the last, score.
     emotions : sequence of sequence of float or None
         [T, C] probabilities of each frame's surroundings.
@@ -449,124 +232,191 @@ def ppg(
 
     Raises
     ------
-    ValueError
+    EvaluationError
         The sizes do not fit together.
     """
-    from matplotlib.figure import Figure
-
-    frames = np.asarray(posteriors, dtype=float)
+    frames, samples = np.asarray(posteriors, float), np.asarray(wav, float)
     if frames.ndim != 2 or frames.shape[1] != len(tokens):
-        raise ValueError(f"A PPG {frames.shape} for {len(tokens)} tokens.")
-    moods = None if emotions is None else np.asarray(emotions, dtype=float)
-    if moods is not None and moods.shape != (len(frames), len(labels)):
-        raise ValueError(
-            f"Emotions {moods.shape} for {len(frames)} frames and "
-            f"{len(labels)} labels."
+        raise EvaluationError(f"A PPG {frames.shape} for {len(tokens)} tokens.")
+    shape = None if emotions is None else np.shape(emotions)
+    if shape not in (None, (len(frames), len(labels))):
+        raise EvaluationError(
+            f"Emotions {shape} for {len(frames)} frames and {len(labels)} "
+            "labels."
         )
-    seconds = len(wav) / SAMPLE_RATE
-    said = [v for v in range(1, len(tokens)) if frames[:, v].max() > 0.05]
-    said = said or list(range(1, min(len(tokens), 3)))
-    heights = [1.0, max(1.2, 0.16 * len(said)), 0.35, 1.6]
-    rows = 4 if moods is not None else 3
+    seconds = len(samples) / SAMPLE_RATE
+    likely = [v for v in range(1, len(tokens)) if frames[:, v].max() > 0.05]
+    likely = likely or list(range(1, min(len(tokens), 3)))
+    heights = [1.0, max(1.2, 0.16 * len(likely)), 0.35, 1.6]
+    heights = heights[: 3 if emotions is None else 4]
     width = min(16.0, max(7.0, 3.0 * seconds))
-    figure = Figure(figsize=(width, 1.3 * sum(heights[:rows])))
-    axes = figure.subplots(
-        rows, sharex=True, height_ratios=heights[:rows], squeeze=True
-    )
-    _draw_wave(axes[0], wav, title)
-    _draw_posteriors(axes[1], frames[:, said], [tokens[v] for v in said])
+    figure = _make_figure(width, 1.3 * sum(heights))
+    axes = figure.subplots(len(heights), sharex=True, height_ratios=heights)
+    times = np.arange(len(samples)) / SAMPLE_RATE
+    axes[0].plot(times, samples, color=GREY, linewidth=0.4)
+    peak = 1.1 * max(float(np.abs(samples).max(initial=0.0)), 1e-3)
+    axes[0].set(ylim=(-peak, peak), yticks=[])
+    axes[0].set_title(title or "", loc="left", **BOLD)
+    box = (0, len(frames) * FRAME_SECONDS, len(likely) - 0.5, -0.5)
+    picture = {"aspect": "auto", "interpolation": "nearest", "cmap": "Blues"}
+    axes[1].imshow(frames[:, likely].T, extent=box, vmin=0, vmax=1, **picture)
+    names = [display_name(tokens[v]) for v in likely]
+    axes[1].set_yticks(range(len(names)), names)
+    axes[1].tick_params(axis="y", length=0, labelsize=8)
     _draw_spans(axes[2], spans, tokens)
-    if moods is not None:
-        _draw_emotions(axes[3], moods, labels)
+    if emotions is not None:
+        _draw_emotions(axes[3], np.asarray(emotions, float), labels)
+    for part, name in zip(
+        axes, ("wave", "PPG", "said", "emotion"), strict=False
+    ):
+        part.set_ylabel(name, color=GREY)
+        part.spines[:].set_visible(False)
+        part.tick_params(axis="x", length=0)
     axes[-1].set_xlim(0, seconds)
     axes[-1].set_xlabel("seconds", color=GREY)
     figure.subplots_adjust(hspace=0.12)
     _save(figure, path)
 
 
-def _draw_wave(axes: Axes, wav: Sequence[float], title: str | None) -> None:
-    """The samples, with the title above."""
-    samples = np.asarray(wav, dtype=float)
-    times = np.arange(len(samples)) / SAMPLE_RATE
-    axes.plot(times, samples, color=GREY, linewidth=0.4)
-    peak = max(float(np.abs(samples).max(initial=0.0)), 1e-3)
-    axes.set_ylim(-1.1 * peak, 1.1 * peak)
-    axes.set_yticks([])
-    axes.set_ylabel("wave", color=GREY)
-    if title:
-        axes.set_title(title, loc="left", size=12, weight="bold", color=INK)
-    _plain(axes)
-
-
-def _draw_posteriors(axes: Axes, frames: np.ndarray, names: list[str]) -> None:
-    """A row a token, darker where it is likelier."""
-    end = len(frames) * FRAME_SECONDS
-    axes.imshow(
-        frames.T,
-        aspect="auto",
-        origin="upper",
-        interpolation="nearest",
-        extent=(0, end, len(names) - 0.5, -0.5),
-        cmap=COLOURS,
-        vmin=0,
-        vmax=1,
-    )
-    axes.set_yticks(range(len(names)), [display_name(n) for n in names])
-    axes.tick_params(axis="y", length=0, labelsize=8)
-    axes.set_ylabel("PPG", color=GREY)
-    _plain(axes)
-
-
-def _draw_spans(axes: Axes, spans: Sequence[tuple], names: Sequence[str]):
-    """Each aligned token where it is said."""
+def _draw_spans(axes, spans, tokens):
+    """Each aligned token over its frames."""
     for token, start, end, _ in spans:
         left, right = start * FRAME_SECONDS, end * FRAME_SECONDS
-        axes.axvspan(left, right, color="#2a6aad", alpha=0.18, linewidth=0)
-        text = {" ": "·"}.get(names[token], names[token])
+        axes.axvspan(left, right, color=SERIES[0], alpha=0.18, linewidth=0)
+        text = "·" if tokens[token] == " " else tokens[token]
         axes.text((left + right) / 2, 0.5, text, ha="center", va="center")
-    axes.set_ylim(0, 1)
-    axes.set_yticks([])
-    axes.set_ylabel("said", color=GREY)
-    _plain(axes)
+    axes.set(ylim=(0, 1), yticks=[])
 
 
-def _draw_emotions(
-    axes: Axes, moods: np.ndarray, labels: Sequence[str]
-) -> None:
+def _draw_emotions(axes, emotions, labels):
     """Probabilities one upon the other; they add up to one."""
     from matplotlib import colormaps
 
     palette = colormaps["tab20" if len(labels) > 10 else "tab10"].colors
-    times = (np.arange(len(moods)) + 0.5) * FRAME_SECONDS
-    axes.stackplot(times, moods.T, labels=labels, colors=palette, alpha=0.75)
-    axes.set_ylim(0, 1)
-    axes.set_yticks([0, 1])
-    axes.set_ylabel("emotion", color=GREY)
-    handles, names = axes.get_legend_handles_labels()
-    axes.legend(
-        handles[::-1],
-        names[::-1],
-        loc="center left",
-        bbox_to_anchor=(1.0, 0.5),
-        frameon=False,
-        fontsize=9,
-    )
-    _plain(axes)
+    times = (np.arange(len(emotions)) + 0.5) * FRAME_SECONDS
+    axes.stackplot(times, emotions.T, labels=labels, colors=palette, alpha=0.75)
+    axes.set(ylim=(0, 1), yticks=[0, 1])
+    handles, names = (x[::-1] for x in axes.get_legend_handles_labels())
+    place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    axes.legend(handles, names, frameon=False, fontsize=9, **place)
 
 
-def _plain(axes: Axes) -> None:
-    """No frame, no ticks but those that say something."""
+def _draw_confusion(matrix, labels, title):
+    """A figure of the matrix, recalls at the right, scores above."""
+    counts, size = np.asarray(matrix), len(labels)
+    if counts.shape != (size, size):
+        raise EvaluationError(f"A matrix {counts.shape} for {size} labels.")
+    totals = counts.sum(axis=1)
+    shares = counts / np.maximum(totals, 1)[:, None]
+    figure = _make_figure(size * CELL, size * CELL)
+    grid = figure.add_axes((0, 0, 1, 1))  # labels stand outside: see _save
+    bars = grid.inset_axes((1, 0, 1.3 / size, 1), sharey=grid)
+    grid.set_facecolor(EMPTY)
+    image = np.ma.masked_array(shares, mask=shares * 0 + (totals == 0)[:, None])
+    grid.imshow(image, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    for (row, column), share in np.ndenumerate(shares):
+        if totals[row]:
+            count = counts[row, column]
+            ink = "white" if share > 0.55 else INK if count else GREY
+            at = {"ha": "center", "color": ink}
+            weight = {"weight": "bold" if row == column else "normal"}
+            grid.text(column, row, f"{share:.0%}", va="bottom", **weight, **at)
+            grid.text(column, row + 0.06, f"{count}", va="top", size=7.5, **at)
+    bars.barh(range(size), 1, height=0.2, color=EMPTY)
+    bars.barh(range(size), shares.diagonal(), height=0.2, color=SERIES[0])
+    for row, recall in enumerate(shares.diagonal()):
+        text = f"{recall:.1%}" if totals[row] else "none"
+        bars.text(0, row - 0.16, text, va="bottom", size=9, color=INK)
+    bars.text(0, size - 0.42, "recall", va="top", color=GREY)
+    bars.set_xlim(-0.15, 1)
+    bars.axis("off")
+    _name_classes(grid, labels, totals)
+    at = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    text = _headline(counts)
+    grid.annotate(text, (0, 1), (0, 10), size=9.5, color=INK, **at)
+    grid.annotate(title or "", (0, 1), (0, 27), **BOLD, **at)
+    return figure
+
+
+def _name_classes(grid, labels, totals):
+    """Labels at the left and below, no frame, thin white lines between."""
+    places = range(len(labels))
+    slanted = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+    slanted = slanted if max(map(len, labels)) > 8 else {}
+    grid.set_xticks(places, labels, **slanted)
+    names = [f"{x} ({n})" for x, n in zip(labels, totals, strict=True)]
+    grid.set_yticks(places, names)
+    grid.set_xlabel("predicted", color=GREY, labelpad=8)
+    grid.set_ylabel("true", color=GREY, labelpad=8)
+    grid.tick_params(length=0, which="both")
+    grid.set_xticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    grid.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    grid.grid(which="minor", color="white", linewidth=2)
+    grid.spines[:].set_visible(False)
+
+
+def _headline(counts):
+    """WA, UA and the number of utterances, in words."""
+    totals = counts.sum(axis=1)
+    total = int(totals.sum())
+    if total == 0:
+        return "no utterances"
+    wa = counts.trace() / total
+    ua = (counts.diagonal() / np.maximum(totals, 1))[totals > 0].mean()
+    noun = "utterance" if total == 1 else "utterances"
+    return f"WA {wa:.1%}   UA {ua:.1%}   {total} {noun}"
+
+
+def _draw_mean(axes, x, values, color, name, dots=True, bar=True):
+    """A mean, the values that it is made of, and their deviation."""
+    if dots and len(values) > 1:
+        at = {"color": color, "zorder": 3}
+        axes.plot([x] * len(values), values, "o", ms=3, alpha=0.35, **at)
+    at = {"fmt": "o", "ms": 6, "capsize": 2, "color": color, "zorder": 3}
+    deviation = _deviation(values) if bar else None
+    axes.errorbar(x, np.mean(values), yerr=deviation, label=name, **at)
+
+
+def _deviation(values):
+    """Sample standard deviation; None for one value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _finish_columns(axes, names, label, title):
+    """Names below, lines behind, each score once in a legend at the right."""
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_xlabel(label, color=GREY)
+    axes.grid(axis="y", color=EMPTY)
+    handles, series = axes.get_legend_handles_labels()
+    unique = dict(zip(series, handles, strict=True))
+    place = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+    axes.legend(unique.values(), unique, frameon=False, **place)
+    _strip(axes, title)
+
+
+def _strip(axes, title):
+    """No frame, no ticks, lines behind what is drawn; the title above."""
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.tick_params(axis="x", length=0)
+    if title:
+        axes.set_title(title, loc="left", pad=10, **BOLD)
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def _make_figure(width, height):
+    """An empty figure; matplotlib is imported by those who draw."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height))
+
+
+def _save(figure, path):
     """Write beside the file, then rename: a reader never sees half of it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
     kind = Path(path).suffix.removeprefix(".") or "png"
+    whole = {"bbox_inches": "tight", "pad_inches": 0.15}
     with replacing(path) as partial:
-        figure.savefig(
-            partial, format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.15
-        )
+        figure.savefig(partial, format=kind, dpi=DPI, **whole)

@@ -1,4 +1,4 @@
-"""Which block carries emotion: a linear probe on each, over a corpus's folds.
+"""Linear probes: which block of an encoder carries emotion.
 
 One pass of a frozen encoder; mean and standard deviation of each channel over
 an utterance's frames; multinomial logistic regression on standardised
@@ -6,105 +6,71 @@ features. A probe chooses nothing, so it trains on all that is not tested,
 validation utterances included.
 """
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from qieemo_sb.corpora.files import write_text
 from qieemo_sb.corpora.manifest import SPLITS, Utterance, read_manifest
+from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.errors import EvaluationError
-from qieemo_sb.evaluation import plots
-from qieemo_sb.evaluation.recipe import Recipe
+from qieemo_sb.evaluation import plots, tables
 from qieemo_sb.evaluation.scores import score
-from qieemo_sb.evaluation.tables import (
-    METRICS,
-    aggregate,
-    markdown_table,
-    plus_minus,
-    to_json,
-)
+from qieemo_sb.evaluation.tables import METRICS, plus_minus
 from qieemo_sb.training.cache import PooledCache
+from qieemo_sb.training.hparams import load_part
 
-SHOWN = {
-    metric: METRICS[metric] for metric in METRICS if metric != "weighted_f1"
-}
+SHOWN = ("weighted_accuracy", "unweighted_accuracy", "macro_f1")
 UNADAPTED = "Unknown speakers"
 ADAPTED = "Adapted: each speaker's own mean and scale removed, without labels"
 Fold = tuple[list[Utterance], list[Utterance]]  # to train on, to test
 
 
-def read_fold(recipe: Recipe, fold: int, folder: str | Path) -> Fold:
-    """Prepare a fold of a corpus.
+def read_fold(
+    hparams_file: str | Path, overrides: str = "", **more: Any
+) -> Fold:
+    """Prepare a fold of a corpus as train.py does.
 
     Arguments
     ---------
-    recipe : Recipe
-        Names the function that prepares it.
-    fold : int
-        Which one.
-    folder : str or Path
-        Gets the manifests.
+    hparams_file : str or Path
+        The yaml of train.py.
+    overrides, **more
+        See ``training.hparams.resolve``; ``fold`` and ``output_folder``, which
+        gets the manifests, are usually among ``more``.
 
     Returns
     -------
     tuple
         Utterances to train on (train and valid), utterances to test.
     """
-    built = recipe.build("prepare", "make_corpus")
-    if built.get("make_corpus"):
-        built["make_corpus"]()
-    prepare = built["prepare"]
-    which = {"fold": fold, "output_folder": str(folder)}
-    if "fold" not in inspect.signature(prepare).parameters:  # has no folds
-        del which["fold"]
-    prepare(**which)
-    train, valid, test = (
-        read_manifest(Path(folder) / f"{split}.json") for split in SPLITS
-    )
+    files = [f"{split}_annotation" for split in SPLITS]
+    keys = ("make_corpus", "prepare", "skip_prep", *files)
+    part = load_part(hparams_file, overrides, *keys, **more)
+    if not part["skip_prep"]:
+        if part.get("make_corpus"):
+            part["make_corpus"]()
+        part["prepare"]()
+    train, valid, test = (read_manifest(part[file]) for file in files)
     return train + valid, test
 
 
-def read_folds(
-    recipe: Recipe, folds: Iterable[int], folder: str | Path
-) -> dict[int, Fold]:
-    """Prepare some folds of a corpus.
-
-    Arguments
-    ---------
-    recipe : Recipe
-        See ``read_fold``.
-    folds : iterable of int
-        Which ones.
-    folder : str or Path
-        Gets a folder a fold.
-
-    Returns
-    -------
-    dict
-        Fold → utterances to train on, utterances to test.
-    """
-    return {
-        fold: read_fold(recipe, fold, Path(folder) / f"fold_{fold}")
-        for fold in folds
-    }
-
-
 def pooled_statistics(
-    recipe: Recipe, folds: Mapping[int, Fold], folder: str | Path
+    encoder: SpeechEncoder, wavs: Mapping[str, Path], folder: str | Path
 ) -> dict[str, np.ndarray]:
-    """Run the yaml's encoder over a corpus, frozen whatever the yaml says.
+    """Run an encoder over a corpus, frozen.
 
     Arguments
     ---------
-    recipe : Recipe
-        Its ``encoder``, ``data_folder``, ``cache_folder`` and device.
-    folds : mapping
-        Of ``read_folds``.
+    encoder : SpeechEncoder
+        On its device.
+    wavs : mapping of str to Path
+        utt_id → audio file.
     folder : str or Path
-        Keeps the statistics if ``cache_folder`` is null.
+        Keeps the statistics.
 
     Returns
     -------
@@ -117,17 +83,8 @@ def pooled_statistics(
     AudioError
         A file cannot be used; names it.
     """
-    encoder = recipe.build("encoder")["encoder"].requires_grad_(False)
-    encoder.to(recipe.run_options["device"] or "cpu")
-    place = recipe.tree["cache_folder"] or Path(folder) / "cache"
-    cache = PooledCache(place, encoder, range(encoder.n_blocks + 1))
-    root = Path(recipe.tree["data_folder"])
-    wavs = {
-        u.utt_id: root / u.wav
-        for parts in folds.values()
-        for part in parts
-        for u in part
-    }
+    blocks = range(encoder.n_blocks + 1)
+    cache = PooledCache(folder, encoder.requires_grad_(False), blocks)
     cache.fill(wavs.values())
     return {utt_id: cache.load(wav) for utt_id, wav in wavs.items()}
 
@@ -135,7 +92,7 @@ def pooled_statistics(
 def linear_probe(
     train: np.ndarray, targets: np.ndarray, test: np.ndarray, c: float = 0.01
 ) -> np.ndarray:
-    """Fit logistic regression to standardised features and answer.
+    """Fit logistic regression to standardised features and predict.
 
     Arguments
     ---------
@@ -158,17 +115,13 @@ def linear_probe(
     EvaluationError
         scikit-learn is not installed.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise EvaluationError(
-            "A probe needs scikit-learn: pip install 'qieemo-sb[probe]'"
-        ) from error
-    model = make_pipeline(
-        StandardScaler(), LogisticRegression(C=c, max_iter=5_000)
-    )
+    tables.import_extra("sklearn.linear_model", "probe")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regression = LogisticRegression(C=c, max_iter=5_000)
+    model = make_pipeline(StandardScaler(), regression)
     return model.fit(train, targets).predict(test)
 
 
@@ -177,7 +130,7 @@ def normalise_speakers(
 ) -> dict[str, np.ndarray]:
     """Remove each speaker's own mean and scale, over all of their utterances.
 
-    It takes no label, but all that a speaker said, also of those who are
+    It takes no label, but all utterances of a speaker, also of those who are
     tested: a protocol of its own.
 
     Arguments
@@ -205,18 +158,18 @@ def normalise_speakers(
     >>> [float(found[utt_id][0]) for utt_id in "abc"]
     [-1.0, 1.0, 0.0]
     """
-    said = {}
+    by_speaker: dict[str, list[str]] = {}
+    normalised: dict[str, np.ndarray] = {}
     for utt_id in features:
-        said.setdefault(speakers[utt_id], []).append(utt_id)
-    if "" in said:
-        raise EvaluationError(f"{said[''][0]} has no speaker to normalise by.")
-    normalised = {}
-    for utt_ids in said.values():
-        own = np.stack([features[utt_id] for utt_id in utt_ids])
-        scale = own.std(axis=0)
+        if not speakers[utt_id]:
+            raise EvaluationError(f"{utt_id} has no speaker to normalise by.")
+        by_speaker.setdefault(speakers[utt_id], []).append(utt_id)
+    for utt_ids in by_speaker.values():
+        x = np.stack([features[utt_id] for utt_id in utt_ids])
+        scale = x.std(axis=0)
         scale[scale == 0] = 1
-        own = (own - own.mean(axis=0)) / scale
-        normalised.update(zip(utt_ids, own, strict=True))
+        x = (x - x.mean(axis=0)) / scale
+        normalised.update(zip(utt_ids, x, strict=True))
     return normalised
 
 
@@ -233,7 +186,7 @@ def probe_folds(
     features : mapping of str to numpy.ndarray
         utt_id → [F].
     folds : mapping
-        Of ``read_folds``.
+        Number → result of ``read_fold``.
     emotions : sequence of str
         The classes.
     c : float
@@ -251,19 +204,14 @@ def probe_folds(
     """
     runs = []
     for fold, parts in folds.items():
-        (train, y_train), (test, y_test) = (
-            (
-                np.stack([features[u.utt_id] for u in part]),
-                class_indices(part, emotions),
-            )
-            for part in parts
+        x, x_test = (
+            np.stack([features[u.utt_id] for u in part]) for part in parts
         )
-        predictions = linear_probe(train, y_train, test, c)
-        scores = score(
-            torch.from_numpy(y_test), torch.from_numpy(predictions), emotions
-        )
+        y, y_test = (class_indices(part, emotions) for part in parts)
+        predictions = torch.from_numpy(linear_probe(x, y, x_test, c))
+        scores = score(torch.from_numpy(y_test), predictions, emotions)
         runs.append({**scores, "fold": fold, "seed": 0})
-    found = aggregate(runs)
+    found = tables.aggregate(runs)
     return {metric: found[metric] for metric in METRICS}
 
 
@@ -280,10 +228,8 @@ def probe_blocks(
     ---------
     statistics : mapping of str to numpy.ndarray
         utt_id → [L + 1, 2 D] of blocks 0 (the input of block 1) to L.
-    folds : mapping
-        Of ``read_folds``.
-    emotions : sequence of str
-        The classes.
+    folds, emotions
+        See ``probe_folds``.
     c : float
         Of one block; K blocks together have ``c / K``, since they give K
         times as many features of variance one.
@@ -312,51 +258,40 @@ def probe_blocks(
     }
 
 
-def probe_tables(
-    recipe: Recipe,
-    statistics: Mapping[str, np.ndarray],
-    folds: Mapping[int, Fold],
-    c: float = 0.01,
-    speaker_normalise: bool = False,
-) -> dict[str, dict]:
-    """Probe the yaml's encoder: unknown speakers, and adapted ones if wanted.
-
-    Arguments
-    ---------
-    recipe : Recipe
-        Its ``emotions`` and ``emotional_blocks``.
-    statistics : mapping of str to numpy.ndarray
-        Of ``pooled_statistics``.
-    folds : mapping
-        Of ``read_folds``.
-    c : float
-        See ``probe_blocks``.
-    speaker_normalise : bool
-        Whether to probe without each speaker's mean and scale, too.
-
-    Returns
-    -------
-    dict
-        Protocol → result of ``probe_blocks``.
-    """
-    emotions = recipe.build("emotions", "n_classes")["emotions"]
-    rest = folds, emotions, c, recipe.tree["emotional_blocks"]
-    tables = {UNADAPTED: probe_blocks(statistics, *rest)}
-    if speaker_normalise:
-        parts = [part for parts in folds.values() for part in parts]
-        speakers = {u.utt_id: u.spk_id for part in parts for u in part}
-        statistics = normalise_speakers(statistics, speakers)
-        tables[ADAPTED] = probe_blocks(statistics, *rest)
-    return tables
-
-
-def describe(result: Mapping) -> str:
-    """The tables of ``probe.md``.
+def write_probe(result: Mapping, folder: str | Path) -> None:
+    """Write ``probe.json``, ``probe.md`` and a picture a protocol.
 
     Arguments
     ---------
     result : mapping
-        ``title``, ``command``, ``C`` and ``tables`` of ``probe_tables``.
+        ``title``, ``command``, ``C``, and ``tables``: protocol → result of
+        ``probe_blocks``.
+    folder : str or Path
+        Made if need be.
+    """
+    folder = Path(folder)
+    write_text(folder / "probe.json", tables.to_json(result))
+    write_text(folder / "probe.md", describe(result))
+    names = {UNADAPTED: "probe.png", ADAPTED: "probe_adapted.png"}
+    for protocol, results in result["tables"].items():
+        scores = {
+            METRICS[metric]: {
+                block: list(found[metric]["by_fold"].values())
+                for block, found in results.items()
+            }
+            for metric in SHOWN
+        }
+        title = f"{result['title']}\n{protocol}"
+        plots.steps(scores, folder / names[protocol], title)
+
+
+def describe(result: Mapping) -> str:
+    """Format the tables of ``probe.md``.
+
+    Arguments
+    ---------
+    result : mapping
+        See ``write_probe``.
 
     Returns
     -------
@@ -364,68 +299,23 @@ def describe(result: Mapping) -> str:
         Markdown.
     """
     parts = [
-        f"# {result['title']}\n",
-        f"```sh\n{result['command']}\n```\n",
+        tables.heading(result),
         "Logistic regression on the mean and standard deviation of a block's "
         f"frames, standardised; C = {result['C']} for one block, C / K for K "
         "blocks. Trained on all that is not tested. Mean ± sample standard "
         "deviation over folds.\n",
     ]
     for protocol, results in result["tables"].items():
-        parts += [f"{protocol}:\n", probe_table(results)]
-    return "\n".join(parts)
-
-
-def probe_table(results: Mapping[str, Mapping]) -> str:
-    """The results of ``probe_blocks`` as a Markdown table.
-
-    Arguments
-    ---------
-    results : mapping
-        Name → result.
-
-    Returns
-    -------
-    str
-        Mean ± sample standard deviation over folds; then WA of each fold.
-    """
-    folds = next(iter(results.values()))["weighted_accuracy"]["by_fold"]
-    head = ["block", *SHOWN.values(), *(f"WA, fold {k}" for k in folds)]
-    rows = [
-        [
-            name,
-            *(plus_minus(result[metric]) for metric in SHOWN),
-            *result["weighted_accuracy"]["by_fold"].values(),
+        rows = [
+            [block, *(plus_minus(found[metric]) for metric in SHOWN)]
+            + list(found["weighted_accuracy"]["by_fold"].values())
+            for block, found in results.items()
         ]
-        for name, result in results.items()
-    ]
-    return markdown_table(head, rows)
-
-
-def write_probe(result: Mapping, folder: str | Path) -> None:
-    """Write ``probe.json``, ``probe.md`` and a picture a protocol.
-
-    Arguments
-    ---------
-    result : mapping
-        See ``describe``.
-    folder : str or Path
-        Made if need be.
-    """
-    folder = Path(folder)
-    write_text(folder / "probe.json", to_json(result))
-    write_text(folder / "probe.md", describe(result))
-    names = {UNADAPTED: "probe.png", ADAPTED: "probe_adapted.png"}
-    for protocol, results in result["tables"].items():
-        scores = {
-            name: {
-                block: list(found[metric]["by_fold"].values())
-                for block, found in results.items()
-            }
-            for metric, name in SHOWN.items()
-        }
-        title = f"{result['title']}\n{protocol}"
-        plots.steps(scores, folder / names[protocol], title)
+        folds = next(iter(results.values()))["weighted_accuracy"]["by_fold"]
+        head = ["block", *(METRICS[metric] for metric in SHOWN)]
+        head += [f"WA, fold {fold}" for fold in folds]
+        parts += [f"{protocol}:\n", tables.markdown_table(head, rows)]
+    return "\n".join(parts)
 
 
 def class_indices(
@@ -452,10 +342,8 @@ def class_indices(
     """
     places = {emotion: i for i, emotion in enumerate(emotions)}
     labels = [utterance.emo for utterance in part]
-    unknown = sorted(set(labels) - set(places))
-    if unknown:
+    if unknown := sorted(set(labels) - set(places)):
         raise EvaluationError(
-            f"Labels that are not in emotions {list(emotions)}: "
-            f"{', '.join(unknown)}."
+            f"Labels that are not in emotions {list(emotions)}: {unknown}."
         )
-    return np.array([places[label] for label in labels])
+    return np.array([places[label] for label in labels], dtype=np.int64)

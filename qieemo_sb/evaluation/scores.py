@@ -17,7 +17,8 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from qieemo_sb.corpora.files import replacing
+from qieemo_sb.corpora.files import write_text
+from qieemo_sb.errors import EvaluationError
 
 
 def score(
@@ -46,8 +47,8 @@ def score(
 
     Raises
     ------
-    ValueError
-        If there is no utterance, or an index that has no label.
+    EvaluationError
+        There is no utterance, or an index has no label.
 
     Example
     -------
@@ -59,22 +60,23 @@ def score(
     [[3, 0], [1, 0]]
     """
     if len(targets) == 0:
-        raise ValueError("No utterance to score.")
-    _check_indices(targets, labels)
-    _check_indices(predictions, labels)
+        raise EvaluationError("No utterance to score.")
+    for index in torch.cat([targets, predictions]).unique().tolist():
+        if not 0 <= index < len(labels):
+            raise EvaluationError(f"No label {index}: there are {len(labels)}.")
     args = predictions, targets, len(labels)
     confusion = multiclass_confusion_matrix(*args)
     occurs = confusion.sum(dim=1) > 0
     recall = multiclass_recall(*args, average="none")[occurs]
+    fractions = {
+        "weighted_accuracy": multiclass_accuracy(*args, average="micro"),
+        "unweighted_accuracy": recall.mean(),
+        "weighted_f1": multiclass_f1_score(*args, average="weighted"),
+        "macro_f1": multiclass_f1_score(*args, average="macro"),
+    }
     return {
-        "weighted_accuracy": _fraction(
-            multiclass_accuracy(*args, average="micro")
-        ),
-        "unweighted_accuracy": _fraction(recall.mean()),
-        "weighted_f1": _fraction(
-            multiclass_f1_score(*args, average="weighted")
-        ),
-        "macro_f1": _fraction(multiclass_f1_score(*args, average="macro")),
+        # As short as float32 allows: 0.7, not 0.699999988079071.
+        **{name: round(x.item(), 7) for name, x in fractions.items()},
         "num_utterances": len(targets),
         "labels": list(labels),
         "confusion_matrix": confusion.tolist(),
@@ -82,7 +84,7 @@ def score(
 
 
 class Scores:
-    """What an evaluation said about each utterance, batch after batch.
+    """Log-probabilities and targets of an evaluation, batch after batch.
 
     Batches may have any size and come in any order. A second result for the
     same utterance is dropped: distributed samplers repeat utterances to fill
@@ -124,26 +126,54 @@ class Scores:
 
         Raises
         ------
-        ValueError
-            If the sizes differ, or a log-probability is not a number.
+        EvaluationError
+            The sizes differ, or a log-probability is not a number.
         """
         indices = targets.reshape(-1).tolist()
         rows = log_probs.detach().double().cpu()
         if rows.dim() != 2 or not len(ids) == len(rows) == len(indices):
-            raise ValueError(
+            raise EvaluationError(
                 f"{len(ids)} ids, log-probabilities {tuple(log_probs.shape)} "
                 f"and targets {tuple(targets.shape)} are not one batch."
             )
-        broken = rows.isnan().any(dim=1).tolist()
-        if any(broken):
-            raise ValueError(
-                f"{ids[broken.index(True)]}: a log-probability is NaN."
-            )
         for utt_id, target, row in zip(ids, indices, rows, strict=True):
+            if row.isnan().any():
+                raise EvaluationError(f"{utt_id}: a log-probability is NaN.")
             self._rows.setdefault(utt_id, (int(target), row.tolist()))
 
+    def rows(
+        self, labels: Sequence[str]
+    ) -> list[tuple[str, int, int, list[float]]]:
+        """All utterances added, sorted by id.
+
+        Arguments
+        ---------
+        labels : sequence of str
+            The C label texts, in the order of the class indices.
+
+        Returns
+        -------
+        list of tuple
+            (utterance id, target, prediction, C log-probabilities); of equal
+            log-probabilities the first is predicted.
+
+        Raises
+        ------
+        EvaluationError
+            The number of classes differs.
+        """
+        found = []
+        for utt_id, (target, row) in sorted(self._rows.items()):
+            if len(row) != len(labels):
+                raise EvaluationError(
+                    f"{utt_id}: {len(row)} log-probabilities for "
+                    f"{len(labels)} labels."
+                )
+            found.append((utt_id, target, row.index(max(row)), row))
+        return found
+
     def summary(self, labels: Sequence[str]) -> dict:
-        """The scores of all utterances added.
+        """Score all utterances added.
 
         Arguments
         ---------
@@ -153,30 +183,11 @@ class Scores:
         Returns
         -------
         dict
-            As of ``score``.
-
-        Raises
-        ------
-        ValueError
-            If there is no utterance, or the number of classes differs.
+            See ``score``, which also tells what raises.
         """
-        rows = self._sorted_rows(labels)
-        targets = torch.tensor([target for _, target, _ in rows])
-        predictions = torch.tensor([_argmax(row) for _, _, row in rows])
-        return score(targets, predictions, labels)
-
-    def _sorted_rows(
-        self, labels: Sequence[str]
-    ) -> list[tuple[str, int, list[float]]]:
-        """``(utt_id, target, log-probabilities)``, by utterance id."""
-        rows = [(utt_id, *self._rows[utt_id]) for utt_id in sorted(self._rows)]
-        for utt_id, _, row in rows:
-            if len(row) != len(labels):
-                raise ValueError(
-                    f"{utt_id}: {len(row)} log-probabilities for "
-                    f"{len(labels)} labels."
-                )
-        return rows
+        rows = self.rows(labels)
+        targets = torch.tensor([row[1] for row in rows])
+        return score(targets, torch.tensor([row[2] for row in rows]), labels)
 
 
 def write_metrics(
@@ -194,28 +205,16 @@ def write_metrics(
     path : path-like
         The file.
     summary : mapping
-        What ``Scores.summary`` returned.
+        Of ``Scores.summary``.
     corpus : str
         Name of the corpus.
     fold : int or str
         The fold whose test part was scored.
     seed : int
         The seed of the training run.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> right = torch.tensor([0, 1])
-    >>> summary = score(right, right, ["neu", "ang"])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "metrics.json"
-    ...     write_metrics(path, summary, corpus="ravdess", fold=1, seed=7)
-    ...     json.loads(path.read_text())["weighted_accuracy"]
-    1.0
     """
     metrics = {**summary, "corpus": corpus, "fold": fold, "seed": seed}
-    _write(path, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
 
 def write_predictions(
@@ -232,44 +231,14 @@ def write_predictions(
     path : path-like
         The file.
     scores : Scores
-        What the evaluation said.
+        Of the evaluation.
     labels : sequence of str
         The C label texts, in the order of the class indices.
-
-    Raises
-    ------
-    ValueError
-        If a class index has no label.
     """
-    rows = scores._sorted_rows(labels)
-    _check_indices(torch.tensor([target for _, target, _ in rows]), labels)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     names = [f"log_prob_{label}" for label in labels]
     table.writerow(["utt_id", "target", "predicted", *names])
-    for utt_id, target, row in rows:
-        table.writerow([utt_id, labels[target], labels[_argmax(row)], *row])
-    _write(path, text.getvalue())
-
-
-def _argmax(row: Sequence[float]) -> int:
-    """The place of the largest value; of the first one, if there are ties."""
-    return max(range(len(row)), key=row.__getitem__)
-
-
-def _fraction(value: torch.Tensor) -> float:
-    """A float32 as a float: 0.7 instead of 0.699999988079071."""
-    return round(value.item(), 7)
-
-
-def _check_indices(indices: torch.Tensor, labels: Sequence[str]) -> None:
-    """Refuse a class index that has no label."""
-    for index in indices.unique().tolist():
-        if not 0 <= index < len(labels):
-            raise ValueError(f"No label {index}: there are {len(labels)}.")
-
-
-def _write(path: str | os.PathLike, text: str) -> None:
-    """Write text, whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="")
+    for utt_id, target, predicted, row in scores.rows(labels):
+        table.writerow([utt_id, labels[target], labels[predicted], *row])
+    write_text(path, text.getvalue())

@@ -1,12 +1,15 @@
 """Many runs, one table: means and spreads over folds and seeds."""
 
+import importlib
 import json
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
 import torch
 
+from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation.scores import score
 
 METRICS = {
@@ -15,7 +18,39 @@ METRICS = {
     "weighted_f1": "WF1",
     "macro_f1": "macro-F1",
 }
-NEW_LINE = re.compile(r"\n\s*")  # none is inside a JSON text
+
+
+def import_extra(name: str, extra: str) -> ModuleType:
+    """Import a package that only some experiments need.
+
+    Arguments
+    ---------
+    name : str
+        Of the package or of a module of it.
+    extra : str
+        Of ``qieemo-sb``, that installs it.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    EvaluationError
+        It is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise EvaluationError(
+            f"This needs {name}: pip install 'qieemo-sb[{extra}]'"
+        ) from error
+
+
+def make_frame(rows: Iterable, columns: Sequence[str] | None = None) -> Any:
+    """Make a pandas.DataFrame of rows, which only tables need."""
+    import_extra("tabulate", "tables")  # pandas writes Markdown by it
+    return import_extra("pandas", "tables").DataFrame(rows, columns=columns)
 
 
 def spread(values: Iterable[tuple[int, int, float]]) -> dict:
@@ -41,17 +76,15 @@ def spread(values: Iterable[tuple[int, int, float]]) -> dict:
     >>> {key: round(found[key], 4) for key in ("mean", "std_over_seeds")}
     {'mean': 0.62, 'std_over_seeds': 0.0283}
     """
-    values = sorted(values)
-    by_fold = _means((fold, value) for fold, _, value in values)
-    by_seed = _means((seed, value) for _, seed, value in values)
-    folds_of = {s: {f for f, t, _ in values if t == s} for s in by_seed}
-    by_seed = {s: m for s, m in by_seed.items() if folds_of[s] == set(by_fold)}
+    frame = make_frame(sorted(values), ["fold", "seed", "score"])
+    grid = frame.pivot(index="fold", columns="seed", values="score")
+    by_fold, by_seed = grid.mean(axis=1), grid.dropna(axis=1).mean()
     return {
-        "mean": statistics.fmean(by_fold.values()),
-        "std_over_folds": _deviation(by_fold.values()),
-        "std_over_seeds": _deviation(by_seed.values()),
-        "by_fold": by_fold,
-        "by_seed": by_seed,
+        "mean": float(by_fold.mean()),
+        "std_over_folds": float(by_fold.std()) if len(by_fold) > 1 else None,
+        "std_over_seeds": float(by_seed.std()) if len(by_seed) > 1 else None,
+        "by_fold": by_fold.to_dict(),
+        "by_seed": by_seed.to_dict(),
     }
 
 
@@ -68,25 +101,29 @@ def aggregate(runs: Sequence[Mapping]) -> dict:
     -------
     dict
         A ``spread`` for each of ``METRICS``, and ``pooled``: the scores of all
-        runs' answers together, where an utterance counts once a seed.
+        runs' predictions together, where an utterance counts once a seed.
 
     Raises
     ------
-    ValueError
+    EvaluationError
         There is no run, or the runs' labels differ.
     """
     if not runs:
-        raise ValueError("No run to aggregate.")
+        raise EvaluationError("No run to aggregate.")
     labels = runs[0]["labels"]
-    other = [run["labels"] for run in runs if run["labels"] != labels]
-    if other:
-        raise ValueError(f"Runs of labels {labels} and of {other[0]}.")
+    for run in runs:
+        if run["labels"] != labels:
+            raise EvaluationError(
+                f"Runs of labels {labels} and of {run['labels']}."
+            )
     summary = {
         metric: spread((run["fold"], run["seed"], run[metric]) for run in runs)
         for metric in METRICS
     }
-    pooled = sum(torch.tensor(run["confusion_matrix"]) for run in runs)
-    return {**summary, "pooled": score(*_answers(pooled), labels)}
+    counts = torch.tensor([run["confusion_matrix"] for run in runs]).sum(dim=0)
+    cells = torch.ones_like(counts).nonzero()  # (target, prediction)
+    targets, predictions = cells.repeat_interleave(counts.flatten(), dim=0).T
+    return {**summary, "pooled": score(targets, predictions, labels)}
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
@@ -97,7 +134,7 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
     head : sequence of str
         Names of the columns.
     rows : iterable of sequence
-        Their cells; a float gets three decimals, None a dash.
+        Their cells; see ``cell``.
 
     Returns
     -------
@@ -107,19 +144,37 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
     Example
     -------
     >>> print(markdown_table(["fold", "WA"], [[1, 0.75], [2, None]]), end="")
-    | fold | WA |
-    |---|---|
-    | 1 | 0.750 |
-    | 2 | – |
+    | fold   | WA    |
+    |:-------|:------|
+    | 1      | 0.750 |
+    | 2      | –     |
     """
-    lines = [head, ["---"] * len(head), *rows]
-    text = ["| " + " | ".join(map(cell, line)) + " |" for line in lines]
-    text[1] = text[1].replace(" ", "")
-    return "\n".join(text) + "\n"
+    cells = [[cell(value) for value in row] for row in rows]
+    table = make_frame(cells, head)
+    return table.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def heading(result: Mapping) -> str:
+    """Format title and command of a table.
+
+    Arguments
+    ---------
+    result : mapping
+        May have ``title`` and ``command``.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    text = f"# {result.get('title', 'Results')}\n"
+    if "command" in result:
+        text += f"\n```sh\n{result['command']}\n```\n"
+    return text
 
 
 def cell(value: object) -> str:
-    """A value as tables show it.
+    """Format a value for a table: a float with three decimals, None a dash.
 
     Arguments
     ---------
@@ -133,6 +188,23 @@ def cell(value: object) -> str:
     if value is None:
         return "–"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def plus_minus(spread: Mapping) -> str:
+    """Format mean ± standard deviation over folds.
+
+    Arguments
+    ---------
+    spread : mapping
+        Of ``spread``.
+
+    Returns
+    -------
+    str
+        "0.750 ± 0.031", or the mean alone where there is no deviation.
+    """
+    mean, deviation = spread["mean"], spread["std_over_folds"]
+    return cell(mean) + ("" if deviation is None else f" ± {cell(deviation)}")
 
 
 def to_json(value: object) -> str:
@@ -160,53 +232,7 @@ def to_json(value: object) -> str:
     """
 
     def join(match):
-        return f"[{re.sub(NEW_LINE, ' ', match[0][1:-1].strip())}]"
+        return "[" + re.sub(r"\n\s*", " ", match[0][1:-1].strip()) + "]"
 
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     return re.sub(r"\[\n[^][{}]*\]", join, text) + "\n"
-
-
-def plus_minus(spread: Mapping, over: str = "folds") -> str:
-    """Mean ± standard deviation.
-
-    Arguments
-    ---------
-    spread : mapping
-        Of ``spread``.
-    over : str
-        "folds" or "seeds".
-
-    Returns
-    -------
-    str
-        "0.750 ± 0.031", or the mean alone where there is no deviation.
-    """
-    deviation = spread[f"std_over_{over}"]
-    mean = cell(spread["mean"])
-    return mean if deviation is None else f"{mean} ± {cell(deviation)}"
-
-
-def _means(pairs):
-    """(key, value) pairs → key → mean value."""
-    groups = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return {k: statistics.fmean(v) for k, v in sorted(groups.items())}
-
-
-def _deviation(values):
-    """Sample standard deviation, or None."""
-    values = list(values)
-    return statistics.stdev(values) if len(values) > 1 else None
-
-
-def _answers(confusion):
-    """A confusion matrix → the targets and predictions that it counts."""
-    size = len(confusion)
-    targets = torch.arange(size).repeat_interleave(size)
-    predictions = torch.arange(size).repeat(size)
-    counts = confusion.flatten()
-    return (
-        targets.repeat_interleave(counts),
-        predictions.repeat_interleave(counts),
-    )

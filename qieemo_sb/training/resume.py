@@ -1,7 +1,7 @@
 """The options and the data of a run, kept where its checkpoints are.
 
 Trained on with another fold, other lists or another network, a run would be
-tested on speakers that it has heard, or stop at weights that do not fit.
+tested on speakers that it was trained on, or stop at weights that do not fit.
 """
 
 import dataclasses
@@ -14,12 +14,10 @@ from typing import Any
 from qieemo_sb.corpora.files import write_text
 from qieemo_sb.corpora.manifest import read_manifest
 from qieemo_sb.errors import CorpusError
-from qieemo_sb.evaluation.recipe import plain_options
+from qieemo_sb.training.hparams import plain_options
 
-FILE = "options.json"
-DATA = "data.json"
-# What may change while a run goes on, and what takes its place here: places,
-# how long to train, and how.
+# What may change while a run goes on, and the value that stands for it here:
+# places, how long to train, and how.
 FREE = {
     "output_folder": ".",
     "cache_folder": ".",
@@ -30,8 +28,8 @@ FREE = {
     "gradient_checkpointing": False,
     "skip_prep": False,
 }
-BATCHES = "dynamic_batch_sampler"
-CACHE = "cache_folder"  # where it is does not matter, but whether there is one
+# A cache may move, but with and without one other frames are cropped.
+IGNORED = {*FREE, "dynamic_batch_sampler"} - {"cache_folder"}
 
 
 def keep_options(
@@ -46,32 +44,28 @@ def keep_options(
     hparams_file : str or Path
         The recipe's yaml.
     overrides : str
-        What the command line changes of it, as ``sb.parse_arguments`` tells.
+        The command line's options, as ``sb.parse_arguments`` returns them.
 
     Raises
     ------
     CorpusError
         The checkpoints were trained with other options; names them.
     """
-    path = Path(folder) / FILE
-    now = plain_options(Path(hparams_file), overrides, FREE)
-    free = {*FREE, BATCHES} - {CACHE}
-    now = {k: v for k, v in now.items() if k not in free}
-    if path.exists() and any(path.parent.glob("CKPT*")):
-        changes = differences(json.loads(path.read_text("utf-8")), now)
-        if changes:
-            raise CorpusError(
-                f"The checkpoints in {path.parent} were trained with other "
-                "options:\n  "
-                + "\n  ".join(changes)
-                + "\nChoose another output_folder."
-            )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(now, indent=1))
+    options = plain_options(hparams_file, overrides, **FREE)
+    options = {k: v for k, v in options.items() if k not in IGNORED}
+    path = Path(folder) / "options.json"
+    changed = differences(_of_checkpoints(path) or options, options)
+    if changed:
+        raise CorpusError(
+            f"The checkpoints in {folder} were trained with other options:\n  "
+            + "\n  ".join(changed)
+            + "\nChoose another output_folder."
+        )
+    write_text(path, json.dumps(options, indent=1))
 
 
 def keep_data(folder: str | Path, manifests: Mapping[str, str | Path]) -> None:
-    """Keep what a run is trained and tested on, or compare it.
+    """Keep digests of a run's manifests, or compare them.
 
     Arguments
     ---------
@@ -85,29 +79,24 @@ def keep_data(folder: str | Path, manifests: Mapping[str, str | Path]) -> None:
     CorpusError
         The checkpoints were trained with other lists; names the splits.
     """
-    path = Path(folder) / DATA
-    now = {split: _digest(file) for split, file in manifests.items()}
-    if path.exists() and any(path.parent.glob("CKPT*")):
-        before = json.loads(path.read_text("utf-8"))
-        changed = [split for split in now if before.get(split) != now[split]]
-        if changed:
-            raise CorpusError(
-                f"The checkpoints in {path.parent} were trained with other "
-                f"lists of utterances: {', '.join(changed)} changed, and "
-                "speakers that they have heard may be in the test. Choose "
-                "another output_folder."
-            )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(now, indent=1))
-
-
-def _digest(manifest):
-    """Of a manifest, but for the lengths, which audio alone decides."""
-    utterances = [
-        dataclasses.replace(utterance, length=0.0)
-        for utterance in read_manifest(manifest, required=("wav",))
+    digests = {}
+    for split, file in manifests.items():
+        utterances = read_manifest(file, required=("wav",))
+        # Audio alone decides its length: manifests may have it or not.
+        same = [dataclasses.replace(u, length=0.0) for u in utterances]
+        digests[split] = hashlib.sha256(repr(same).encode()).hexdigest()
+    path = Path(folder) / "data.json"
+    before = _of_checkpoints(path) or digests
+    changed = [
+        split for split in digests if before.get(split) != digests[split]
     ]
-    return hashlib.sha256(repr(utterances).encode()).hexdigest()
+    if changed:
+        raise CorpusError(
+            f"The checkpoints in {folder} were trained with other lists of "
+            f"utterances: {', '.join(changed)} changed, and speakers of the "
+            "training may be in the test. Choose another output_folder."
+        )
+    write_text(path, json.dumps(digests, indent=1))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -121,7 +110,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     Returns
     -------
     list of str
-        Objects that are made of others are left out where those tell it.
+        An object changes with each option that it is made of: those are
+        named; objects themselves only if they became others.
 
     Example
     -------
@@ -130,37 +120,22 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ['fold: 1 before, now 2']
     """
     keys = [k for k in {**before, **now} if before.get(k) != now.get(k)]
-    told = [_difference(key, before, now) for key in keys]
-    return [line for line in told if line] or keys
+    pairs = {k: (_short(before.get(k)), _short(now.get(k))) for k in keys}
+    return [
+        f"{key}: {old} before, now {new}"
+        for key, (old, new) in pairs.items()
+        if old != new and "objects" not in (old, new)
+    ] or keys
 
 
-def _difference(key, before, now):
-    """An option that changed, in words; None for an object made of others."""
-    pair = before.get(key), now.get(key)
-    if any(_is_object(value) for value in pair):
-        if None not in pair and _tag(pair[0]) == _tag(pair[1]):
-            return None
-        pair = tuple(_tag(value) for value in pair)
-    elif any(_holds_object(value) for value in pair):
-        return None
-    return f"{key}: {pair[0]} before, now {pair[1]}"
+def _of_checkpoints(path):
+    """What was kept with checkpoints; None where there is none yet."""
+    if path.exists() and any(path.parent.glob("CKPT*")):
+        return json.loads(path.read_text("utf-8"))
 
 
-def _holds_object(value):
-    """Whether something in a dict or list is an object."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list):
-        return False
-    return any(_is_object(item) or _holds_object(item) for item in value)
-
-
-def _is_object(value):
-    """Whether a value is an object's tag with its arguments."""
-    return str(_tag(value)).startswith("!")
-
-
-def _tag(value):
-    """An object's tag; any other value as it is."""
-    tagged = isinstance(value, list) and value and isinstance(value[0], str)
-    return value[0] if tagged and value[0].startswith("!") else value
+def _short(value):
+    """A value as messages show it: an object by its tag alone."""
+    if isinstance(value, list) and value and str(value[0]).startswith("!"):
+        return value[0]
+    return "objects" if '"!' in json.dumps(value) else value

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qieemo_sb.evaluation.adaptation import CLIPS, Heard
+from qieemo_sb.evaluation.adaptation import CLIPS, SpeakerEmbeddings
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.normalization import Moments
 from qieemo_sb.lobes.speaker import PRIOR_CLIPS, adapted
@@ -25,7 +25,7 @@ def classifier():
 @pytest.fixture
 def heard():
     """Two speakers, of whom one is always 100 above the other."""
-    heard = Heard()
+    heard = SpeakerEmbeddings()
     for name, base in (("high", 100.0), ("low", 0.0)):
         vectors = base + torch.tensor([[-2.0], [2.0], [-1.0], [1.0]])
         ids = [f"{i}-{name}" for i in range(4)]
@@ -86,19 +86,19 @@ def test_who_is_always_high_is_not_always_of_one_class(classifier, heard):
 
 
 def test_with_more_clips_the_speaker_is_known(classifier):
-    heard = Heard()
+    heard = SpeakerEmbeddings()
     for i in range(200):
         sign = 1 if i % 2 else -1
         value = torch.tensor([[100.0 + 10 * sign]])
         heard.append([f"{i:03}"], ["high"], value, torch.tensor([i % 2]))
     found = heard.log_probs(classifier).argmax(1)
     assert torch.equal(found, heard.targets)
-    assert heard.accuracy_after(classifier, 0) == 0.5  # all are above 0
-    assert heard.accuracy_after(classifier, 199, draws=1) == 1.0
+    assert heard.accuracy_after_clips(classifier, 0) == 0.5  # all are above 0
+    assert heard.accuracy_after_clips(classifier, 199) == 1.0
 
 
 def test_order_and_repeats_do_not_matter(classifier, heard):
-    other = Heard()
+    other = SpeakerEmbeddings()
     rows = [(i, *heard._rows[i]) for i in reversed(heard.ids)]
     for utt_id, name, vector, target in [*rows, *rows]:
         other.append([utt_id], [name], vector[None], target[None])
@@ -108,9 +108,9 @@ def test_order_and_repeats_do_not_matter(classifier, heard):
 
 
 def test_an_utterance_is_not_among_those_heard_before(classifier):
-    heard = Heard()  # one clip a speaker: nothing else to hear
+    heard = SpeakerEmbeddings()  # one clip a speaker: nothing else to hear
     heard.append(["a", "b"], ["x", "y"], torch.ones(2, 1), torch.tensor([1, 0]))
-    assert heard.accuracy_after(classifier, 1) == 0.5
+    assert heard.accuracy_after_clips(classifier, 1) == 0.5
 
 
 def test_the_curve_is_drawn_alike_each_time(classifier, heard):
@@ -123,12 +123,23 @@ def test_of_one_emotion_the_mean_is_no_voice(classifier):
     # Class 1 lies at 0.5 and at 1.5, class 0 below zero alike, 40 clips each.
     # Of one of them alone the mean, with five clips at 0, is 40 / 45: half of
     # the clips are on its wrong side. Of both it is 0.
-    heard, values = Heard(), torch.tensor([0.5, 1.5, -0.5, -1.5]).repeat(20)
+    heard, values = (
+        SpeakerEmbeddings(),
+        torch.tensor([0.5, 1.5, -0.5, -1.5]).repeat(20),
+    )
     for i, value in enumerate(values):
         target = (value > 0).long()[None]
         heard.append([f"{i:02}"], ["ann"], value.reshape(1, 1), target)
-    assert list(heard.accuracy_of(classifier, 1).values()) == [1.0, 0.5, 0.5]
-    assert list(heard.accuracy_of(classifier, 2).values()) == [1.0, 1.0, 1.0]
+    assert list(heard.accuracy_with_emotions(classifier, 1).values()) == [
+        1.0,
+        0.5,
+        0.5,
+    ]
+    assert list(heard.accuracy_with_emotions(classifier, 2).values()) == [
+        1.0,
+        1.0,
+        1.0,
+    ]
     curve = heard.curve(classifier)
     assert curve["emotions"] == [1, 2]
     assert curve["unadapted"] == [1.0, 1.0] and curve["adapted"] == [0.5, 1.0]

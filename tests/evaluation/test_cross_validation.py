@@ -1,6 +1,8 @@
 """Plans, resumption, failures and sums, with a script in train.py's place."""
 
 import json
+import pickle
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,15 +10,13 @@ from types import SimpleNamespace
 import pytest
 from standin import TRAIN
 
-from qieemo_sb.errors import EvaluationError
+from qieemo_sb.errors import EvaluationError, QieemoError
 from qieemo_sb.evaluation import cross_validation as crossval
 from qieemo_sb.evaluation.cross_validation import (
-    Outcome,
     cross_validate,
     execute,
     plan,
 )
-from qieemo_sb.evaluation.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)
@@ -33,23 +33,22 @@ def sketch(monkeypatch, request):
 @pytest.fixture
 def make_plan(place):
     def make(*arguments, folds=(1, 2, 3), seeds=(1, 3), folder="out"):
-        recipe = Recipe("recipe.yaml", ["--data_folder=data", *arguments])
-        return plan("train.py", recipe, folder, folds, seeds)
+        arguments = ["--data_folder=data", *arguments]
+        return plan("train.py", "recipe.yaml", arguments, folder, folds, seeds)
 
     return make
 
 
 @pytest.fixture
-def validate(make_plan):
+def validate(make_plan, capsys):
     """Plan and run → what cv.json holds, and the lines that were printed."""
 
-    def run(*arguments, executor=crossval.one_by_one, **options):
-        lines = []
+    def run(*arguments, executor=None, **options):
         runs = make_plan(*arguments, **options)
         about = {"title": "A title", "command": "python cross_validate.py"}
         folder = options.get("folder", "out")
-        result = cross_validate(runs, folder, executor, lines.append, about)
-        return result, lines
+        result = cross_validate(runs, folder, executor, about)
+        return result, capsys.readouterr().out.split("\n[")
 
     return run
 
@@ -61,6 +60,11 @@ def calls(folder):
 
 def read(name):
     return json.loads(Path("out", name).read_text())
+
+
+def table(name="cv.md"):
+    """The text of a table, without the blanks that align its columns."""
+    return re.sub(" +", " ", Path("out", name).read_text())
 
 
 # -- Plans
@@ -94,15 +98,33 @@ def test_all_folds_of_the_corpus_unless_told(make_plan):
 @pytest.mark.parametrize(
     "arguments, options, message",
     [
-        ([], {"folds": [7]}, "no fold 7"),
+        ([], {"folds": [7, 8]}, "no fold 7, 8: there are"),
+        ([], {"folds": [2, 2]}, "--folds: different"),
         ([], {"seeds": [1, 1]}, "--seeds: different"),
-        (["--fold=1"], {}, "--fold differs from run to run"),
-        (["--seed", "1"], {}, "--seed differs from run to run"),
+        (["--fold=1"], {}, 'Given twice: found duplicate key "fold"'),
+        (["--seed", "1"], {}, 'Given twice: found duplicate key "seed"'),
+        (["--folds=null"], {"folds": None}, "divided once"),
+        (["--folds=null"], {"folds": [1, 2]}, "divided once"),
     ],
 )
 def test_plans_that_cannot_be(make_plan, arguments, options, message):
-    with pytest.raises(EvaluationError, match=message):
+    with pytest.raises(QieemoError, match=message):
         make_plan(*arguments, **options)
+
+
+def test_a_corpus_that_is_divided_once_has_several_seeds(make_plan):
+    runs = make_plan("--folds=null", folds=[1], seeds=[1, 2])
+    assert [run.seed for run in runs] == [1, 2]
+
+
+def test_what_a_list_holds_is_an_option(place, make_plan):
+    recipe = place / "recipe.yaml"
+    recipe.write_text(recipe.read_text() + "csv_file: a.csv\n")
+    found = []
+    for text in ("a.wav,sad", "a.wav,sad", "a.wav,glad"):
+        (place / "a.csv").write_text(text)
+        found.append(make_plan(folds=[1], seeds=[1])[0].options)
+    assert found[0] == found[1] != found[2]
 
 
 # -- Runs
@@ -128,7 +150,7 @@ def test_every_run_is_executed_once_and_added_up(validate):
 def test_the_table_is_left_as_json_markdown_and_picture(validate):
     result, _ = validate()
     assert read("cv.json") == json.loads(json.dumps(result))
-    text = Path("out/cv.md").read_text()
+    text = table()
     assert "| WA | 0.500 | 0.125 | 0.177 |" in text
     assert "| 2 | 0.500 | 0.500 | 0.500 | 0.500 | 8 | 2 | 0.0 |" in text
     assert "| **calm** | 12 | 12 | 0.500 |" in text
@@ -148,18 +170,18 @@ def test_adaptation_is_added_up_and_drawn_as_a_picture(validate):
     } == {0: {1: 1 / 8, 2: 2 / 8, 3: 3 / 8}, 60: {1: 0.25, 2: 0.5, 3: 0.75}}
     # Sample deviations of 1, 2, 3 eighths and quarters.
     line = "| WA | 0.250 ± 0.125 | 0.500 ± 0.250 |"
-    assert line in Path("out/cv.md").read_text()
+    assert line in table()
     assert result["few_emotions"]["adapted"][1]["mean"] == 0.5
     line = "| WA, adapted | 0.500 ± 0.250 | 0.250 ± 0.125 |"
-    assert line in Path("out/cv.md").read_text()
+    assert line in table()
     assert Path("out/adaptation.png").read_bytes()[1:4] == b"PNG"
 
 
 def test_a_line_a_run_with_its_scores(validate):
     _, lines = validate(folds=[1], seeds=[1, 3])
     assert lines[0].startswith("[1/2] fold 1, seed 1: WA 0.250, UA 0.250 (")
-    assert lines[0].endswith(" left")
-    assert lines[1].startswith("[2/2] fold 1, seed 3: WA 0.500, UA 0.500 (")
+    assert lines[0].endswith(" min left")
+    assert lines[1].startswith("2/2] fold 1, seed 3: WA 0.500, UA 0.500 (")
     assert not lines[1].endswith(" left")
 
 
@@ -178,10 +200,8 @@ def test_a_finished_run_is_not_run_again(validate):
 def test_a_run_that_was_stopped_goes_on_in_its_folder(make_plan, validate):
     run = make_plan()[0]
     run.folder.mkdir(parents=True)
-    state = {"options": run.options, "finished": False, "seconds": 100.0}
+    state = {"options": run.options, "seconds": 100.0}
     (run.folder / "run.json").write_text(json.dumps(state))
-    # It had measured, but was killed before it had saved everything.
-    (run.folder / "metrics.json").write_text("{}")
     result, _ = validate()
     assert len(calls(run.folder)) == 1
     assert result["runs"][0]["minutes"] >= 100 / 60 - 0.01
@@ -250,7 +270,7 @@ def test_a_failed_run_is_named_and_the_others_go_on(place, validate):
     assert result["failed"][0]["console"] == "bar 2/2\nthis went wrong"
     assert "FAILED" in lines[2] and "this went wrong" in lines[2]
     assert len(result["runs"]) == 4
-    text = Path("out/cv.md").read_text()
+    text = table()
     assert "Incomplete: 4 of 6 runs" in text and "this went wrong" in text
 
 
@@ -355,8 +375,5 @@ def test_without_ray_it_says_what_to_install(make_plan, monkeypatch):
 
 
 def test_a_run_travels_to_another_process(make_plan):
-    import pickle
-
     run = make_plan()[0]
     assert pickle.loads(pickle.dumps(run)) == run
-    assert pickle.loads(pickle.dumps(Outcome(run, {}, 1.0))).run == run

@@ -100,12 +100,12 @@ def test_cells():
     ]
     both = {"mean": 0.5, "std_over_folds": 0.25, "std_over_seeds": None}
     assert plus_minus(both) == "0.500 ± 0.250"
-    assert plus_minus(both, over="seeds") == "0.500"
+    assert plus_minus({**both, "std_over_folds": None}) == "0.500"
 
 
 def test_a_table_with_negative_numbers_is_a_table():
     text = markdown_table(["a", "b"], [[-0.5, "x - y"]])
-    assert text == "| a | b |\n|---|---|\n| -0.500 | x - y |\n"
+    assert text.splitlines()[2] == "| -0.500 | x - y |"
 
 
 def test_json_reads_back_the_same_and_has_short_lists_on_a_line():

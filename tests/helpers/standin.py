@@ -5,6 +5,7 @@ seed: 1986
 __set_seed: !apply:speechbrain.utils.seed_everything [!ref <seed>]
 corpus: RAVDESS
 data_folder: null
+folds: [1, 2, 3, 4, 5, 6]
 fold: 1
 adapt_speakers: False
 emotions: [calm, upset]
@@ -14,6 +15,7 @@ cache_folder: results/cache
 skip_prep: False
 prepare: !name:qieemo_sb.corpora.ravdess.prepare_ravdess
     data_folder: !ref <data_folder>
+    output_folder: !ref <output_folder>
     fold: !ref <fold>
 width: 96 # a comment, which no other yaml may trip over
 size: !ref 2 * <width>

@@ -12,7 +12,6 @@ from standin import TRAIN, YAML
 
 from qieemo_sb.audio import read_audio
 from qieemo_sb.evaluation.probes import read_fold
-from qieemo_sb.evaluation.recipe import Recipe
 
 SMALL = [
     "--encoder={dims: {d_model: 16, n_blocks: 2, n_heads: 2, ffn_dim: 16}}",
@@ -96,7 +95,7 @@ def test_what_cannot_be_run_is_said_without_a_traceback(recipe):
     )
     assert done.returncode == 1
     assert done.stdout.strip() == (
-        "There is no fold 9: there are 1, 2, 3, 4, 5, 6."
+        "There is no fold 9: there are [1, 2, 3, 4, 5, 6]."
     )
     assert not (recipe / "results").exists()
 
@@ -142,25 +141,26 @@ def test_probes_of_the_demo_and_what_is_kept_of_them(corpus, tmp_path):
 def test_what_chooses_nothing_trains_on_all_that_is_not_tested(
     corpus, tmp_path
 ):
-    recipe = Recipe(
+    train, test = read_fold(
         IEMOCAP / "hparams/demo.yaml",
-        [f"--data_folder={corpus}", "--make_corpus=null"],
+        data_folder=str(corpus),
+        make_corpus=None,
+        fold=3,
+        output_folder=str(tmp_path),
     )
-    train, test = read_fold(recipe, 3, tmp_path)
     assert {u.session for u in train} == {1, 2, 4, 5}
     assert {u.session for u in test} == {3}
 
 
 def test_what_chooses_nothing_divides_ones_own_corpus(corpus, table, tmp_path):
-    recipe = Recipe(
+    train, test = read_fold(
         IEMOCAP / "hparams/manifest.yaml",
-        [
-            f"--data_folder={corpus}",
-            f"--csv_file={table}",
-            "--emotions=[calm, upset, glad]",
-        ],
+        "emotions: [calm, upset, glad]",
+        data_folder=str(corpus),
+        csv_file=str(table),
+        fold=1,
+        output_folder=str(tmp_path),
     )
-    train, test = read_fold(recipe, 1, tmp_path)
     assert len(train) + len(test) == sum(1 for _ in open(table)) - 1
     assert not {u.spk_id for u in train} & {u.spk_id for u in test}
 
@@ -171,12 +171,12 @@ def test_functionals_have_the_command_line_and_metrics_of_train_py(
     script = load("functionals")
 
     def loudness(wavs, folder):
-        return [np.array([read_audio(wav).std()]) for wav in wavs]
+        return np.array([[read_audio(wav).std()] for wav in wavs])
 
     monkeypatch.setattr(script, "functionals", loudness)
     arguments = demo(corpus, tmp_path)[1:]
     demo_yaml = IEMOCAP / "hparams/demo.yaml"
-    script.main(Recipe(demo_yaml, [*arguments, "--fold=2", "--seed=7"]))
+    script.main([str(demo_yaml), *arguments, "--fold=2", "--seed=7"])
     metrics = read(tmp_path / "metrics.json")
     assert (metrics["fold"], metrics["seed"]) == (2, 7)
     assert metrics["num_utterances"] == len(read(tmp_path / "test.json"))

@@ -10,7 +10,7 @@ from runs import IEMOCAP, RAVDESS, train
 from qieemo_sb import EncoderClassifier
 from qieemo_sb.corpora.manifest import Utterance, write_manifest
 from qieemo_sb.errors import ModelFolderError
-from qieemo_sb.evaluation.recipe import Recipe
+from qieemo_sb.training.hparams import plain_options
 
 MODEL = r"results/ppg/\S+/model"
 TEXTS = {"train": "abcdef", "valid": "gh", "test": "ij"}
@@ -144,7 +144,7 @@ def test_what_cannot_be_aligned_is_told_or_left_out(pairs, whisper, tmp_path):
 
 @pytest.mark.parametrize("recipe", [IEMOCAP, RAVDESS])
 def test_model_is_where_the_next_command_seeks_it(recipe):
-    yaml = Recipe(recipe / "hparams/ppg.yaml")
+    options = plain_options(recipe / "hparams/ppg.yaml")
     for path in (recipe / "README.md", recipe / "train_ppg.py"):
         for place in re.findall(MODEL, path.read_text(encoding="utf-8")):
-            assert place == f"{yaml.tree['output_folder']}/model"
+            assert place == f"{options['output_folder']}/model"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from qieemo_sb.errors import CorpusError, EvaluationError
+from qieemo_sb.errors import CorpusError
 from qieemo_sb.training.resume import differences, keep_data, keep_options
 
 YAML = """
@@ -74,7 +74,7 @@ def test_without_a_checkpoint_there_is_nothing_to_go_on_from(keep):
 
 
 def test_an_option_that_the_yaml_does_not_have(keep):
-    with pytest.raises(EvaluationError, match="weight"):
+    with pytest.raises(CorpusError, match="weight"):
         keep("weight: 1")
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What each part brings: every row of a grid on all folds with every seed.
+"""The contribution of each part: every row of a grid on all folds and seeds.
 
 To use it, do the following (every option of train.py may follow):
 > python ablate.py hparams/ablation.yaml --data_folder DIR --seeds 1986,1987
@@ -18,46 +18,29 @@ import signal
 import sys
 from pathlib import Path
 
-from qieemo_sb.errors import CorpusError, EvaluationError
-from qieemo_sb.evaluation import ablation, command
-from qieemo_sb.evaluation.recipe import Recipe
+from qieemo_sb.errors import QieemoError
+from qieemo_sb.evaluation import (
+    ablation,
+    cross_validation as cv,
+)
 
 TRAIN = Path(__file__).absolute().with_name("train.py")
 
 
 def main(arguments):
     """Run what is not finished → exit status, 1 if a run has failed."""
-    parser = command.make_parser(__doc__.split("\n")[0], "yaml of the grid")
-    command.add_run_options(parser)
-    parser.add_argument(
-        "--row",
-        action="append",
-        metavar="NAME",
-        help="as the table names it, e.g. 'fusion: MMF' (all)",
-    )
+    parser = cv.make_parser(__doc__.split("\n")[0], "yaml of the grid")
+    parser.add_argument("--row", action="append", help="'fusion: MMF' (all)")
     options, rest = parser.parse_known_args(arguments)
-    hparams, _ = ablation.read_grid(options.hparams)
-    recipe = Recipe(hparams, rest)
-    folder = options.output_folder or recipe.folder("ablation")
-    planned = ablation.plan_rows(
-        TRAIN,
-        options.hparams,
-        rest,
-        folder,
-        options.folds,
-        options.seeds,
-        options.row,
-    )
-    about = {
-        "title": f"{recipe.tree['corpus']}, {options.hparams.name}",
-        "command": command.shown("ablate.py", arguments),
-    }
-    result = ablation.ablate(
-        planned, folder, command.executor(options), about=about
-    )
-    print(
-        f"\n{ablation.describe(result)}\nIn {folder}: ablation.json, .md, .png"
-    )
+    yaml, rows = ablation.read_grid(options.hparams, options.row)
+    command = ["ablate.py", *arguments]
+    folder, about = cv.introduce(options, yaml, rest, "ablation", command)
+    configuration = TRAIN, yaml, rest, folder, options.folds, options.seeds
+    planned = ablation.plan_rows(rows, *configuration)
+    executor = cv.make_executor(options)
+    result = ablation.ablate(planned, folder, executor, about)
+    print(f"\n{ablation.describe(result)}\nIn {folder}:", end=" ")
+    print("ablation.json, ablation.md, ablation.png")
     return any(row["finished"] < row["planned"] for row in result["rows"])
 
 
@@ -66,5 +49,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(main(sys.argv[1:]))
-    except (CorpusError, EvaluationError) as error:
+    except QieemoError as error:
         sys.exit(f"\n{error}")

@@ -18,17 +18,11 @@ from pathlib import Path
 
 from qieemo_sb.audio import check_file
 from qieemo_sb.corpora.manifest import read_json, read_manifest
-from qieemo_sb.errors import AudioError
+from qieemo_sb.errors import QieemoError
 
 from speechbrain.inference.classifiers import EncoderClassifier
 
-LEFT = (
-    "train_log.txt",
-    "metrics.json",
-    "predictions.csv",
-    "confusion.png",
-    "model",
-)
+FILES = "train_log.txt, metrics.json, predictions.csv, confusion.png, model"
 
 
 def held_out_files(run):
@@ -46,23 +40,18 @@ def main(run, wavs):
     """Classify files and list what the run left."""
     if not (run / "model").is_dir():
         sys.exit(f"{run} has no model: run train.py to its end first.")
-    spoken = dict.fromkeys(wavs) or held_out_files(run)
-    try:
-        for wav in spoken:
-            check_file(wav)
-    except AudioError as error:
-        sys.exit(str(error))
-    classifier = EncoderClassifier.from_hparams(
-        source=str(run / "model"), run_opts={"device": "cpu"}
-    )
-    print("\nAnswers of SpeechBrain's EncoderClassifier:")
-    for wav, emotion in spoken.items():
+    labels = dict.fromkeys(wavs) or held_out_files(run)
+    for wav in labels:
+        check_file(wav)
+    options = {"device": "cpu"}
+    folder = str(run / "model")
+    classifier = EncoderClassifier.from_hparams(folder, run_opts=options)
+    print("\nPredictions of SpeechBrain's EncoderClassifier:")
+    for wav, emotion in labels.items():
         _, score, _, text_lab = classifier.classify_file(wav)
         truth = f", labelled {emotion}" if emotion else ""
         print(f"  {wav}: {text_lab[0]} ({score.exp().item():.2f}{truth})")
-    print(f"\nThe run left in {run}:")
-    for name in LEFT:
-        print(f"  {run / name}")
+    print(f"\nIn {run}: {FILES}")
 
 
 if __name__ == "__main__":
@@ -70,4 +59,7 @@ if __name__ == "__main__":
     parser.add_argument("run", type=Path, help="output_folder of train.py")
     parser.add_argument("wavs", nargs="*", help="audio files")
     options = parser.parse_args()
-    main(options.run, options.wavs)
+    try:
+        main(options.run, options.wavs)
+    except QieemoError as error:
+        sys.exit(str(error))

@@ -19,38 +19,26 @@ import signal
 import sys
 from pathlib import Path
 
-from qieemo_sb.errors import CorpusError, EvaluationError
-from qieemo_sb.evaluation import command
-from qieemo_sb.evaluation.cross_validation import cross_validate, describe, plan
-from qieemo_sb.evaluation.recipe import Recipe
+from qieemo_sb.errors import QieemoError
+from qieemo_sb.evaluation import cross_validation as cv
 
 TRAIN = Path(__file__).with_name("train.py")
 
 
 def main(arguments):
     """Run what is not finished → exit status, 1 if a run has failed."""
-    parser = command.make_parser(__doc__.split("\n")[0], "yaml of train.py")
-    command.add_run_options(parser)
+    parser = cv.make_parser(__doc__.split("\n")[0], "yaml of train.py")
     parser.add_argument(
-        "--script",
-        type=Path,
-        default=TRAIN,
-        help="what is run in train.py's place, e.g. functionals.py",
+        "--script", type=Path, default=TRAIN, help="e.g. functionals.py"
     )
     options, rest = parser.parse_known_args(arguments)
-    recipe = Recipe(options.hparams, rest)
-    recipe.check_data()
-    folder = options.output_folder or recipe.folder("cv")
-    about = {
-        "title": f"{recipe.tree['corpus']}, {options.hparams.name}",
-        "command": command.shown("cross_validate.py", arguments),
-    }
-    runs = plan(options.script, recipe, folder, options.folds, options.seeds)
-    result = cross_validate(
-        runs, folder, command.executor(options), about=about
-    )
+    command = ["cross_validate.py", *arguments]
+    folder, about = cv.introduce(options, options.hparams, rest, "cv", command)
+    configuration = options.script, options.hparams, rest, folder
+    runs = cv.plan(*configuration, options.folds, options.seeds)
+    result = cv.cross_validate(runs, folder, cv.make_executor(options), about)
     picture = ", cv.png" if result["summary"] else ""
-    print(f"\n{describe(result)}\nIn {folder}: cv.json, cv.md{picture}")
+    print(f"\n{cv.describe(result)}\nIn {folder}: cv.json, cv.md{picture}")
     return 1 if result["failed"] else 0
 
 
@@ -59,5 +47,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(main(sys.argv[1:]))
-    except (CorpusError, EvaluationError) as error:
+    except QieemoError as error:
         sys.exit(f"\n{error}")

@@ -16,48 +16,40 @@ Authors
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
-from qieemo_sb.errors import AudioError, CorpusError, EvaluationError
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.evaluation.functionals import functionals, svm
 from qieemo_sb.evaluation.probes import class_indices, read_fold
-from qieemo_sb.evaluation.recipe import Recipe
 from qieemo_sb.evaluation.scores import score, write_metrics
+from qieemo_sb.training.hparams import check_corpus, load_part
+
+import speechbrain as sb
+
+KEYS = ("corpus", "fold", "n_classes", "emotions", "data_folder")
 
 
-def main(recipe):
+def main(arguments):
     """Extract, fit, score."""
-    recipe.check_data()
-    tree, folder = recipe.tree, Path(recipe.tree["output_folder"])
-    emotions = recipe.build("emotions", "n_classes")["emotions"]
-    train, test = read_fold(recipe, tree["fold"], folder)
+    yaml, _, overrides = sb.parse_arguments(arguments)
+    check_corpus(yaml, overrides)
+    parts = read_fold(yaml, overrides)
+    hparams = load_part(yaml, overrides, *KEYS, "output_folder", "cache_folder")
+    output, root = Path(hparams["output_folder"]), Path(hparams["data_folder"])
+    cache, emotions = hparams["cache_folder"] or output, hparams["emotions"]
     x, x_test = (
-        np.stack(
-            functionals(
-                [Path(tree["data_folder"], u.wav) for u in part],
-                tree["cache_folder"] or folder,
-            )
-        )
-        for part in (train, test)
+        functionals([root / utt.wav for utt in part], cache) for part in parts
     )
-    predictions = svm(x, class_indices(train, emotions), x_test)
-    summary = score(
-        torch.from_numpy(class_indices(test, emotions)),
-        torch.from_numpy(predictions),
-        emotions,
-    )
-    write_metrics(
-        folder / "metrics.json",
-        summary,
-        corpus=tree["corpus"],
-        fold=tree["fold"],
-        seed=tree["seed"],
-    )
-    print(f"WA {summary['weighted_accuracy']:.4f}")
+    y, y_test = (class_indices(part, emotions) for part in parts)
+    predictions = torch.from_numpy(svm(x, y, x_test))
+    summary = score(torch.from_numpy(y_test), predictions, emotions)
+    facts = {key: hparams[key] for key in ("corpus", "fold", "seed")}
+    write_metrics(output / "metrics.json", summary, **facts)
+    accuracy = summary["weighted_accuracy"]
+    print(f"WA {accuracy:.4f}\nIn {output}: metrics.json")
 
 
 if __name__ == "__main__":
     try:
-        main(Recipe(sys.argv[1], sys.argv[2:]))
-    except (CorpusError, AudioError, EvaluationError) as error:
+        main(sys.argv[1:])
+    except QieemoError as error:
         sys.exit(f"\n{error}")

@@ -15,51 +15,60 @@ Authors
 """
 
 import sys
+from pathlib import Path
 
-from qieemo_sb.errors import AudioError, CorpusError, EvaluationError
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.evaluation import (
-    command,
-    probes as probing,
+    cross_validation as cv,
+    probes,
 )
-from qieemo_sb.evaluation.recipe import Recipe
+from qieemo_sb.training.hparams import load_part
+
+import speechbrain as sb
+
+KEYS = ("encoder", "emotions", "data_folder", "cache_folder")
 
 
 def main(arguments):
     """Encode, probe, write."""
-    parser = command.make_parser(__doc__.split("\n")[0], "yaml of train.py")
-    parser.add_argument(
-        "--C",
-        type=float,
-        default=0.01,
-        help="of the logistic regression on one block (0.01)",
-    )
-    parser.add_argument(
-        "--speaker_normalise",
-        action="store_true",
-        help="probe what is left without each speaker's mean and scale, too",
-    )
+    parser = cv.make_parser(__doc__.split("\n")[0], "yaml of train.py", False)
+    parser.add_argument("--C", type=float, default=0.01, help="penalty (0.01)")
+    parser.add_argument("--speaker_normalise", action="store_true")
     options, rest = parser.parse_known_args(arguments)
-    recipe = Recipe(options.hparams, rest)
-    recipe.check_data()
-    folder = options.output_folder or recipe.folder("probe")
-    folds = recipe.check_folds(options.folds)
-    folds = probing.read_folds(recipe, folds, folder)
-    statistics = probing.pooled_statistics(recipe, folds, folder)
-    result = {
-        "title": f"{recipe.tree['corpus']}, {options.hparams.name}: probes",
-        "command": command.shown("probe_blocks.py", arguments),
-        "C": options.C,
-        "tables": probing.probe_tables(
-            recipe, statistics, folds, options.C, options.speaker_normalise
-        ),
+    yaml, run_opts, overrides = sb.parse_arguments(
+        [str(options.hparams), *rest]
+    )
+    command = ["probe_blocks.py", *arguments]
+    folder, about = cv.introduce(options, yaml, rest, "probe", command)
+    folds = {
+        fold: probes.read_fold(
+            yaml, overrides, fold=fold, output_folder=f"{folder}/fold_{fold}"
+        )
+        for fold in cv.choose_folds(yaml, rest, options.folds)
     }
-    probing.write_probe(result, folder)
-    print(f"\n{probing.describe(result)}")
+    hparams = load_part(yaml, overrides, *KEYS, "n_classes", "emotional_blocks")
+    parts = [utt for fold in folds.values() for part in fold for utt in part]
+    root = Path(hparams["data_folder"])
+    statistics = probes.pooled_statistics(
+        hparams["encoder"].to(run_opts["device"] or "cpu"),
+        {utt.utt_id: root / utt.wav for utt in parts},
+        hparams["cache_folder"] or folder / "cache",
+    )
+    rest = folds, hparams["emotions"], options.C, hparams["emotional_blocks"]
+    tables = {probes.UNADAPTED: probes.probe_blocks(statistics, *rest)}
+    if options.speaker_normalise:
+        speakers = {utt.utt_id: utt.spk_id for utt in parts}
+        statistics = probes.normalise_speakers(statistics, speakers)
+        tables[probes.ADAPTED] = probes.probe_blocks(statistics, *rest)
+    about["title"] += ": probes"
+    result = {**about, "C": options.C, "tables": tables}
+    probes.write_probe(result, folder)
+    print(f"\n{probes.describe(result)}")
     print(f"In {folder}: probe.json, probe.md, probe.png")
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (CorpusError, AudioError, EvaluationError) as error:
+    except QieemoError as error:
         sys.exit(f"\n{error}")

@@ -11,7 +11,7 @@ To run this recipe, do the following:
 Without IEMOCAP, on a small synthetic corpus:
 > python train.py hparams/demo.yaml
 
-On your own corpus:
+All ["folds"] of a corpus: see cross_validate.py. On your own corpus:
 > python train.py hparams/manifest.yaml --data_folder DIR --csv_file FILE
 
 Authors
@@ -35,9 +35,8 @@ from qieemo_sb.errors import (
     TokenError,
 )
 from qieemo_sb.evaluation import plots
-from qieemo_sb.evaluation.adaptation import HEARD, Heard
+from qieemo_sb.evaluation.adaptation import CLIPS_AXIS, SpeakerEmbeddings
 from qieemo_sb.evaluation.model_card import model_card
-from qieemo_sb.evaluation.recipe import Recipe
 from qieemo_sb.evaluation.scores import Scores, write_metrics, write_predictions
 from qieemo_sb.frames import (
     FRAME_HOP,
@@ -51,6 +50,7 @@ from qieemo_sb.serving.folder import save_model
 from qieemo_sb.serving.onednn import accelerate
 from qieemo_sb.training.augment import random_crop
 from qieemo_sb.training.cache import EncoderCache
+from qieemo_sb.training.hparams import check_corpus
 from qieemo_sb.training.ppg import check_tokens
 from qieemo_sb.training.processes import leave_process_group
 from qieemo_sb.training.resume import keep_data, keep_options
@@ -169,7 +169,7 @@ class EmotionBrain(sb.Brain):
     def on_stage_start(self, stage, epoch=None):
         """Set the learning rates, or start a fresh score sheet."""
         if stage != sb.Stage.TRAIN:
-            self.scores, self.heard = Scores(), Heard()
+            self.scores, self.heard = Scores(), SpeakerEmbeddings()
             return
         # Not after an epoch for the next: more epochs change what comes next.
         schedules = {
@@ -197,7 +197,7 @@ class EmotionBrain(sb.Brain):
     def _measure_speakers(self):
         """Hear the training clips whole, to tell voices from emotions."""
         self.modules.eval()
-        heard, model = Heard(), self.hparams.model
+        heard, model = SpeakerEmbeddings(), self.hparams.model
         loader = self.make_dataloader(
             self.training_clips, sb.Stage.TEST, **self.loader_options
         )
@@ -208,7 +208,7 @@ class EmotionBrain(sb.Brain):
             if self.debug:  # a batch shows that it runs
                 break
         model.speaker_model = SpeakerModel.fitted(
-            model.classifier, heard.vectors, heard.targets, heard.speakers
+            model.classifier, heard.embeddings, heard.targets, heard.speakers
         )
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
@@ -287,7 +287,6 @@ def write_results(folder, hparams, scores, summary):
         "fold": hparams.fold,
         "seed": hparams.seed,
     }
-    write_metrics(folder / "metrics.json", summary, **facts)
     write_predictions(folder / "predictions.csv", scores, emotions)
     title = "{corpus}, fold {fold}, seed {seed}".format(**facts)
     plots.confusion(
@@ -297,7 +296,9 @@ def write_results(folder, hparams, scores, summary):
         curve = summary["adaptation"]
         pairs = zip(curve["clips"], curve["weighted_accuracy"], strict=True)
         reached = {str(clips): [accuracy] for clips, accuracy in pairs}
-        plots.steps({"WA": reached}, folder / "adaptation.png", title, HEARD)
+        plots.steps(
+            {"WA": reached}, folder / "adaptation.png", title, CLIPS_AXIS
+        )
     save_model(
         folder / "model",
         hparams.model,
@@ -305,6 +306,8 @@ def write_results(folder, hparams, scores, summary):
         emotions,
         tokens=hparams.reader.tokens if hparams.reads else None,
     )
+    # Last: it tells that the run is finished.
+    write_metrics(folder / "metrics.json", summary, **facts)
 
 
 def dataio_prep(hparams):
@@ -582,9 +585,8 @@ if __name__ == "__main__":
 
     # Say what is wrong, or how to get the corpus, before anything is built.
     try:
-        arguments = [word for word in sys.argv[1:] if word != hparams_file]
-        Recipe(hparams_file, arguments).check_data()
-    except ValueError as error:  # an EvaluationError or a CorpusError
+        check_corpus(hparams_file, overrides)
+    except CorpusError as error:
         sys.exit(f"\n{error}")
 
     # Load hyperparameters file with command-line overrides.

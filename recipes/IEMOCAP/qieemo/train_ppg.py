@@ -37,14 +37,14 @@ from qieemo_sb.errors import (
     ModelFolderError,
     TokenError,
 )
-from qieemo_sb.evaluation.model_card import reader_card
-from qieemo_sb.evaluation.recipe import Recipe
+from qieemo_sb.evaluation.model_card import ppg_card
 from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths, num_frames
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.lobes.tokens import transcript_problem
 from qieemo_sb.model import PPGModel
 from qieemo_sb.serving.folder import save_model
 from qieemo_sb.training.cache import EncoderCache
+from qieemo_sb.training.hparams import resolve
 from qieemo_sb.training.ppg import check_tokens
 from qieemo_sb.training.processes import leave_process_group
 from qieemo_sb.training.resume import keep_data, keep_options
@@ -208,7 +208,7 @@ def write_results(hparams, cer, wer):
     save_model(
         folder / "model",
         hparams.model,
-        reader_card(metrics),
+        ppg_card(metrics),
         tokens=hparams.tokenizer,
     )
 
@@ -388,8 +388,7 @@ if __name__ == "__main__":
 
     # Load hyperparameters file with command-line overrides.
     try:
-        arguments = [word for word in sys.argv[1:] if word != hparams_file]
-        Recipe(hparams_file, arguments)  # says what is wrong in words
+        resolve(hparams_file, overrides)  # says what is wrong in words
         with open(hparams_file, encoding="utf-8") as fin:
             hparams = load_hyperpyyaml(fin, overrides)
     except (ValueError, OSError) as error:  # parts that do not fit, or lack
