@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/installed
 RUN := "$(CURDIR)/$(VENV)/bin/python"
-RECIPE := recipes/IEMOCAP/qieemo
+RECIPE := recipes/Synthetic/qieemo
 TURN := results/synthetic/Session5/sentences/wav/Ses05F_impro01/Ses05F_impro01_F000.wav
 
 # No test and no demo may need the network, or more threads than are useful.

@@ -27,7 +27,7 @@ import re
 import sys
 from pathlib import Path
 
-from qieemo_sb.corpora.files import replacing
+from qieemo_sb.corpora.manifest import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP = Path(__file__).with_name("speechbrain_setup.py")

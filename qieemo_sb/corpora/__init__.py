@@ -1,6 +1,7 @@
-"""Corpora, one file each: parse, validate, split, write manifests.
+"""Corpora: parse, check, split, write manifests.
 
-Nothing here knows of models. `iemocap`, `ravdess` and `own` turn a folder of
-audio into train.json, valid.json and test.json; `utterance` holds the record
-and its manifest, `folds` the protocols, `command` the command line.
+Nothing here knows models. `manifest` holds the utterance and its manifest,
+`splits` the protocols; `iemocap`, `named` (labels in file names), `table` (a
+user's CSV or manifests) and `librispeech` (speech-text pairs) turn a folder of
+audio into train.json, valid.json and test.json.
 """

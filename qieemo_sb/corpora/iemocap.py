@@ -18,18 +18,17 @@ length (impro01, impro05a, script01_1b), so the speaker's F or M is counted
 from the right: the fourth character from the end.
 """
 
-import hashlib
-import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from qieemo_sb.corpora import splits as folds
+from qieemo_sb.corpora import splits as protocols
 from qieemo_sb.corpora.manifest import (
-    Splits,
     Utterance,
+    digest,
+    existing_folder,
     measure_splits,
     prepared,
     raise_all,
@@ -37,14 +36,14 @@ from qieemo_sb.corpora.manifest import (
     repeated,
     write_splits,
 )
-from qieemo_sb.corpora.table import table
 from qieemo_sb.errors import CorpusError
 
 NO_IEMOCAP = """\
 IEMOCAP is needed: data_folder is the folder that holds Session1 ... Session5.
 The corpus is free for research under its own licence; its makers send it on
 request: https://sail.usc.edu/iemocap/
-To see the recipe run without it: python train.py hparams/demo.yaml"""
+To see the recipe run without it: python train.py hparams/demo.yaml in
+recipes/Synthetic/qieemo"""
 
 FOUR = {"neu": "neu", "hap": "hap", "exc": "hap", "ang": "ang", "sad": "sad"}
 SIX = ("neu", "hap", "ang", "sad", "exc", "fru")
@@ -54,37 +53,25 @@ LABEL_SETS = {  # label of the corpus: label of the task
     6: {label: label for label in SIX},
 }
 
+# Turns by session (0: all of them) and label, "turns" (all labels) or
+# "4 labels" (the usual task).
 EXPECTED_COUNTS = {
-    "turns": 10_039,
-    "labels": {
-        "neu": 1_708,
-        "ang": 1_103,
-        "sad": 1_084,
-        "hap": 595,
-        "exc": 1_041,
-        "fru": 1_849,
-        "fea": 40,
-        "sur": 107,
-        "dis": 2,
-        "oth": 3,
-        "xxx": 2_507,
-    },
-    # Session: turns of the task of four labels.
-    "four": {1: 1_085, 2: 1_023, 3: 1_151, 4: 1_031, 5: 1_241},
+    (0, "turns"): 10_039,
+    **{(0, "neu"): 1_708, (0, "ang"): 1_103, (0, "sad"): 1_084},
+    **{(0, "hap"): 595, (0, "exc"): 1_041, (0, "fru"): 1_849},
+    **{(0, "fea"): 40, (0, "sur"): 107, (0, "dis"): 2},
+    **{(0, "oth"): 3, (0, "xxx"): 2_507},
+    **{(1, "4 labels"): 1_085, (2, "4 labels"): 1_023},
+    **{(3, "4 labels"): 1_151, (4, "4 labels"): 1_031},
+    (5, "4 labels"): 1_241,
 }
 
-SESSION = r"Session(\d+)"
 TURN_LINE = re.compile(
     r"\[\d+\.\d+ - \d+\.\d+\]\s+(Ses\d\d[FM]_\w+_[FM]\d{3})\s+(\w+)\s"
 )
 TRANSCRIPT_LINE = re.compile(r"(\w+) \[[\d.]+-[\d.]+\]:\s*(.*)")
 
-PROTOCOLS: dict[str, Callable[[list[Utterance], int, int], Splits]] = {
-    "loso": lambda turns, fold, _: folds.leave_one_session_out(turns, fold),
-    "speaker": lambda turns, fold, _: folds.leave_one_speaker_out(turns, fold),
-    "random": folds.random_split,
-}
-NUM_FOLDS = {"loso": 5, "speaker": 10, "random": folds.RANDOM_PARTS}
+NUM_FOLDS = {"loso": 5, "speaker": 10, "random": protocols.RANDOM_PARTS}
 
 
 def prepare_iemocap(
@@ -129,18 +116,32 @@ def prepare_iemocap(
         The tree is not the whole corpus, turns lack a transcript or a sound
         file, or an option has no such value.
     """
-    options = _options(
-        data_folder, protocol, fold, labels, seed, expected_counts
-    )
+    fold_numbers(protocol)  # raises where there is no such protocol
+    label_names(labels)
+    root = existing_folder(data_folder, NO_IEMOCAP)
+    options = {
+        "corpus": "IEMOCAP",
+        "data_folder": str(root),
+        "protocol": protocol,
+        "fold": fold,
+        "labels": labels,
+        "seed": seed,
+        "expected_counts": digest(expected_counts) if expected_counts else None,
+    }
     if prepared(output_folder, options):
         return
-    turns = read_iemocap(data_folder, labels, expected_counts)
-    splits = PROTOCOLS[protocol](turns, fold, seed)
-    write_splits(measure_splits(splits, data_folder), output_folder, options)
+    turns = read_iemocap(root, labels, expected_counts)
+    if protocol == "loso":
+        splits = protocols.leave_one_session_out(turns, fold)
+    elif protocol == "speaker":
+        splits = protocols.leave_one_speaker_out(turns, fold)
+    else:
+        splits = protocols.random_split(turns, fold, seed)
+    write_splits(measure_splits(splits, root), output_folder, options)
 
 
 def fold_numbers(protocol: str = "loso") -> list[int]:
-    """The folds that there are under a protocol.
+    """Numbers of the folds of a protocol, from 1.
 
     Arguments
     ---------
@@ -161,7 +162,11 @@ def fold_numbers(protocol: str = "loso") -> list[int]:
     >>> fold_numbers("loso")
     [1, 2, 3, 4, 5]
     """
-    _check_protocol(protocol)
+    if protocol not in NUM_FOLDS:
+        known = ", ".join(NUM_FOLDS)
+        raise CorpusError(
+            f"protocol is {protocol!r}; it must be one of {known}."
+        )
     return list(range(1, NUM_FOLDS[protocol] + 1))
 
 
@@ -187,7 +192,9 @@ def label_names(labels: int = 4) -> list[str]:
     >>> label_names(4)
     ['neu', 'hap', 'ang', 'sad']
     """
-    return list(dict.fromkeys(_task(labels).values()))
+    if labels not in list(LABEL_SETS):
+        raise CorpusError(f"labels is {labels!r}; it must be 4, 5 or 6.")
+    return list(dict.fromkeys(LABEL_SETS[labels].values()))
 
 
 def read_iemocap(
@@ -217,16 +224,62 @@ def read_iemocap(
     CorpusError
         See `prepare_iemocap`.
     """
-    root = _root(data_folder)
+    root = existing_folder(data_folder, NO_IEMOCAP)
     turns = [turn for session in _sessions(root) for turn in _turns(session)]
     raise_all(
         f"{root}: {{count}} turns occur twice:",
         repeated(turn.utt_id for turn in turns),
     )
     check_counts(root, turns, expected_counts)
-    task = _task(labels) if labels else {t.emo: t.emo for t in turns}
+    task = LABEL_SETS[labels] if labels else {t.emo: t.emo for t in turns}
     kept = [replace(t, emo=task[t.emo]) for t in turns if t.emo in task]
     return sorted(_transcribed(root, kept), key=lambda turn: turn.utt_id)
+
+
+def _sessions(root: Path) -> list[Path]:
+    found = root.glob("Session[0-9]*")
+    return sorted(path for path in found if path.name[7:].isdecimal())
+
+
+def _lines(folder: Path) -> Iterator[str]:
+    """Lines of all text files of a folder."""
+    for path in sorted(folder.glob("*.txt")):
+        # Not the folders beside the files, nor the ._* that macOS leaves.
+        if path.is_file() and not path.name.startswith("."):
+            # Ids and labels are ASCII. A stray byte in a transcript costs a
+            # letter and is no reason to refuse the corpus.
+            yield from path.read_text("utf-8", errors="replace").split("\n")
+
+
+def _turns(session: Path) -> Iterator[Utterance]:
+    for line in _lines(session / "dialog" / "EmoEvaluation"):
+        if match := TURN_LINE.match(line):
+            turn, label = match.groups()
+            dialog = turn.rsplit("_", 1)[0]
+            gender = turn[-4]
+            yield Utterance(
+                utt_id=turn,
+                wav=f"{session.name}/sentences/wav/{dialog}/{turn}.wav",
+                emo=label,
+                spk_id=turn[:5] + gender,
+                corpus="IEMOCAP",
+                language="en",
+                session=int(turn[3:5]),
+                gender=gender,
+            )
+
+
+def _transcribed(root: Path, turns: list[Utterance]) -> list[Utterance]:
+    words = {}
+    for session in _sessions(root):
+        lines = _lines(session / "dialog" / "transcriptions")
+        matches = map(TRANSCRIPT_LINE.match, lines)
+        words.update(match.groups() for match in matches if match)
+    raise_all(
+        f"{root}: {{count}} turns have no line in dialog/transcriptions:",
+        sorted(turn.utt_id for turn in turns if turn.utt_id not in words),
+    )
+    return [replace(turn, wrd=words[turn.utt_id].strip()) for turn in turns]
 
 
 def check_counts(
@@ -234,12 +287,12 @@ def check_counts(
     turns: list[Utterance],
     expected_counts: str | Path | None = None,
 ) -> None:
-    """Refuse a tree that is not the whole corpus.
+    """Raise an error for a tree that is not the whole corpus.
 
     Arguments
     ---------
     root : Path
-        The tree, to count sound files and to find out what went wrong.
+        The tree, to find out what went wrong.
     turns : list of Utterance
         All turns, with the corpus's own labels.
     expected_counts : str or Path, optional
@@ -248,223 +301,66 @@ def check_counts(
     Raises
     ------
     CorpusError
-        Shows what was found and what was expected, session by session.
+        Lists missing folders, and all counts that differ.
     """
-    if not _sessions(root):
-        raise CorpusError(f"{root} has no folder Session1.\n{_elsewhere(root)}")
-    expected = _expected_cells(expected_counts)
-    found = _found_cells(turns)
-    wrong = [
-        f"{_row_name(row)}, {column}: {found[row, column]} found, "
-        f"{number} expected"
+    sessions = [path.name for path in _sessions(root)]
+    if not sessions:
+        raise CorpusError(f"{root} has no folder Session1.\n{_hint(root)}")
+    expected = EXPECTED_COUNTS
+    if expected_counts:
+        expected = _read_counts(expected_counts)
+    found = Counter()
+    for turn in turns:
+        for row in (0, turn.session):
+            found[row, turn.emo] += 1
+            found[row, "turns"] += 1
+            found[row, "4 labels"] += turn.emo in FOUR
+    known = {column for _, column in expected}
+    unknown = {turn.emo for turn in turns} - known
+    expected = {**expected, **{(0, label): 0 for label in sorted(unknown)}}
+    wanted = {f"Session{row}" for row, _ in expected if row} | set(sessions)
+    folders = [
+        f"{session}/{part}"
+        for session in sorted(wanted)
+        for part in ("dialog/EmoEvaluation", "sentences/wav")
+    ]
+    problems = [f"{x} is missing" for x in folders if not (root / x).is_dir()]
+    problems += [
+        f"{f'Session{row}' if row else 'all sessions'}, {column}: "
+        f"{found[row, column]} found, {number} expected"
         for (row, column), number in expected.items()
         if found[row, column] != number
     ]
-    missing = _missing_folders(root, expected)
-    if wrong or missing:
-        shown = _counts_table(found, expected, _count_wavs(root))
-        heading = (
-            f"{root} does not hold the corpus that is expected.\n\n{shown}"
-        )
-        raise_all(f"{heading}\n\n{{count}} differences:", wrong + missing)
-
-
-# -- Options ---------------------------------------------------------------
-
-
-def _options(
-    data_folder, protocol, fold, labels, seed, expected_counts
-) -> dict:
-    _check_protocol(protocol)
-    _task(labels)
-    return {
-        "corpus": "IEMOCAP",
-        "data_folder": str(_root(data_folder)),
-        "protocol": protocol,
-        "fold": fold,
-        "labels": labels,
-        "seed": seed,
-        "expected_counts": _digest(expected_counts),
-    }
-
-
-def _check_protocol(protocol: str) -> None:
-    if protocol not in PROTOCOLS:
-        raise CorpusError(
-            f"protocol is {protocol!r}; it must be one of "
-            f"{', '.join(PROTOCOLS)}."
-        )
-
-
-def _task(labels: int) -> dict[str, str]:
-    if labels not in list(LABEL_SETS):
-        raise CorpusError(f"labels is {labels!r}; it must be 4, 5 or 6.")
-    return LABEL_SETS[labels]
-
-
-def _root(data_folder: str | Path | None) -> Path:
-    if not data_folder:
-        raise CorpusError(f"data_folder is not given.\n{NO_IEMOCAP}")
-    root = Path(os.path.abspath(data_folder))
-    if not root.is_dir():
-        raise CorpusError(f"{root} is no folder.\n{NO_IEMOCAP}")
-    return root
-
-
-def _digest(path: str | Path | None) -> str | None:
-    if not path:
-        return None
-    read_json(path)  # its errors are clearer than those of read_bytes
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-# -- Parsing ---------------------------------------------------------------
-
-
-def _sessions(root: Path) -> list[Path]:
-    found = root.glob("Session[0-9]*")
-    return sorted(path for path in found if re.fullmatch(SESSION, path.name))
-
-
-def _text_files(folder: Path) -> list[Path]:
-    # Not the folders beside the files, nor the ._* that macOS leaves.
-    return sorted(
-        path
-        for path in folder.glob("*.txt")
-        if path.is_file() and not path.name.startswith(".")
-    )
-
-
-def _lines(path: Path) -> list[str]:
-    # Ids and labels are ASCII. A stray byte in a transcript costs a letter
-    # and is no reason to refuse the corpus.
-    return path.read_text(encoding="utf-8", errors="replace").split("\n")
-
-
-def _turns(session: Path) -> Iterator[Utterance]:
-    for path in _text_files(session / "dialog" / "EmoEvaluation"):
-        for line in _lines(path):
-            if match := TURN_LINE.match(line):
-                yield _utterance(session.name, *match.groups())
-
-
-def _utterance(session_folder: str, turn: str, label: str) -> Utterance:
-    dialog = turn.rsplit("_", 1)[0]
-    gender = turn[-4]
-    return Utterance(
-        utt_id=turn,
-        wav=f"{session_folder}/sentences/wav/{dialog}/{turn}.wav",
-        length=0.0,
-        emo=label,
-        spk_id=turn[:5] + gender,
-        session=int(turn[3:5]),
-        gender=gender,
-    )
-
-
-def _transcribed(root: Path, turns: list[Utterance]) -> list[Utterance]:
-    words = {}
-    for session in _sessions(root):
-        for path in _text_files(session / "dialog" / "transcriptions"):
-            matches = map(TRANSCRIPT_LINE.match, _lines(path))
-            words.update(match.groups() for match in matches if match)
     raise_all(
-        f"{root}: {{count}} turns have no line in dialog/transcriptions:",
-        sorted(turn.utt_id for turn in turns if turn.utt_id not in words),
+        f"{root} does not hold the corpus that is expected "
+        "({count} differences):",
+        problems,
     )
-    return [replace(turn, wrd=words[turn.utt_id].strip()) for turn in turns]
 
 
-# -- Counting --------------------------------------------------------------
-#
-# A cell is a (row, column) pair. Rows are sessions, 0 is all of them; columns
-# are labels, "4 labels" (the usual task) and "turns".
-
-
-def _expected_cells(path: str | Path | None) -> dict[tuple[int, str], int]:
-    if not path:
-        counts = EXPECTED_COUNTS
-        cells = {(s, "4 labels"): n for s, n in counts["four"].items()}
-        cells |= {(0, label): n for label, n in counts["labels"].items()}
-        return cells | {(0, "turns"): counts["turns"]}
-    sessions = _sessions_of(path)
-    cells = {
-        (session, label): number
-        for session, numbers in sessions.items()
-        for label, number in numbers.items()
-    }
-    totals = {(s, "turns"): sum(x.values()) for s, x in sessions.items()}
-    return cells | totals | {(0, "turns"): sum(totals.values())}
-
-
-def _sessions_of(path: str | Path) -> dict[int, dict[str, int]]:
+def _read_counts(path: str | Path) -> dict[tuple[int, str], int]:
+    """Counts in the form of ``EXPECTED_COUNTS``."""
     counts = read_json(path)
     try:
-        return {
-            int(session): {label: int(n) for label, n in numbers.items()}
+        cells = {
+            (int(session), label): int(number)
             for session, numbers in counts["turns"].items()
+            for label, number in numbers.items()
         }
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise CorpusError(
             f"{path}: turns by session and label are expected: "
             '{"turns": {"1": {"neu": 12, ...}, ...}}.'
         ) from error
+    totals = Counter()
+    for (session, _), number in cells.items():
+        totals[session, "turns"] += number
+        totals[0, "turns"] += number
+    return {**cells, **totals}
 
 
-def _found_cells(turns: list[Utterance]) -> Counter:
-    cells = Counter()
-    for turn in turns:
-        for row in (0, turn.session):
-            cells[row, turn.emo] += 1
-            cells[row, "turns"] += 1
-            cells[row, "4 labels"] += turn.emo in LABEL_SETS[4]
-    return cells
-
-
-def _count_wavs(root: Path) -> Counter:
-    counts = Counter()
-    for session in _sessions(root):
-        wavs = session.glob("sentences/wav/*/*.wav")
-        number = sum(not path.name.startswith(".") for path in wavs)
-        counts[int(re.fullmatch(SESSION, session.name)[1])] += number
-        counts[0] += number
-    return counts
-
-
-def _counts_table(found: Counter, expected: dict, wavs: Counter) -> str:
-    cells = [*found, *expected]
-    columns = sorted({c for _, c in cells} - {"turns", "4 labels"})
-    columns += ["4 labels", "turns"]
-    sessions = {row for row, _ in cells} | set(wavs)
-    rows = [["", *columns, "wavs"]]
-    for row in [*sorted(sessions - {0}), 0]:
-        numbers = [found[row, column] for column in columns]
-        rows.append([f"{_row_name(row)}, found", *numbers, wavs[row]])
-        numbers = [expected.get((row, column), "-") for column in columns]
-        rows.append(["  expected", *numbers, "-"])
-    return table(rows)
-
-
-def _row_name(row: int) -> str:
-    return f"Session{row}" if row else "all sessions"
-
-
-# -- Hints -----------------------------------------------------------------
-
-
-def _missing_folders(root: Path, expected: dict) -> list[str]:
-    wanted = {_row_name(row) for row, _ in expected if row}
-    found = {session.name for session in _sessions(root)}
-    missing = sorted(wanted - found)
-    for session in sorted(found):
-        parts = ("dialog/EmoEvaluation", "sentences/wav")
-        folders = [f"{session}/{part}" for part in parts]
-        missing += [x for x in folders if not (root / x).is_dir()]
-    return [f"{folder} is missing" for folder in missing]
-
-
-def _elsewhere(root: Path) -> str:
-    """Look above and below for the folder that was meant."""
+def _hint(root: Path) -> str:
+    """The folder above or below that was meant, or how to get the corpus."""
     for folder in [*root.parents[:3], *sorted(root.glob("*"))]:
         if _sessions(folder):
             return f"data_folder should be {folder}"

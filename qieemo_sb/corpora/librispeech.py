@@ -1,24 +1,136 @@
-"""LibriSpeech: read books, for stage 1 alone.
+"""Speech-text pairs for stage 1: LibriSpeech and other transcribed speech.
 
-A tree as it is unpacked (https://www.openslr.org/12, CC BY 4.0)::
+``iemocap``
+    All 10 039 turns with their transcripts, folds by session.
+``librispeech``
+    A tree in LibriSpeech's layout.
+``manifests``
+    train.json, valid.json and test.json in the data folder, with ``wav``,
+    ``length`` and ``wrd``.
+
+LibriSpeech's tree as it is unpacked (https://www.openslr.org/12, CC BY 4.0)::
 
     DATA/train-clean-100/103/1240/103-1240-0000.flac
     DATA/train-clean-100/103/1240/103-1240.trans.txt   "103-1240-0000 CHAPTER …"
 
 Any of its parts will do: all train-* train, dev-* validate, test-* test. No
-speaker is in two of them. SPEAKERS.TXT, if it is there, is not needed.
+speaker is in two of them.
 """
 
 import os
 import re
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from qieemo_sb.corpora.manifest import Splits, Utterance, raise_all
+from qieemo_sb.corpora.iemocap import read_iemocap
+from qieemo_sb.corpora.manifest import (
+    SPLITS,
+    Splits,
+    Utterance,
+    existing_folder,
+    measure_splits,
+    prepared,
+    raise_all,
+    read_manifest,
+    write_splits,
+)
+from qieemo_sb.corpora.splits import leave_one_session_out
 from qieemo_sb.errors import CorpusError
 
+CORPORA = ("iemocap", "librispeech", "manifests")
 PARTS = {"train": "train-*", "valid": "dev-*", "test": "test-*"}
 LINE = re.compile(r"(\d+)-(\d+)-(\d+) (\S.*)")
+NO_PAIRS = """\
+Stage 1 needs transcribed speech: data_folder is that of the corpus.
+LibriSpeech is at https://www.openslr.org/12; recipes/Synthetic/qieemo trains on
+sentences that machines speak."""
+
+
+def prepare_pairs(
+    corpus: str,
+    data_folder: str | Path,
+    output_folder: str | Path,
+    fold: int = 1,
+    expected_counts: str | Path | None = None,
+) -> None:
+    """Write train.json, valid.json and test.json of speech-text pairs.
+
+    Does nothing if they are there, prepared with the same options.
+
+    Arguments
+    ---------
+    corpus : str
+        "iemocap", "librispeech" or "manifests"; see above.
+    data_folder : str or Path
+        The corpus.
+    output_folder : str or Path
+        Where the manifests go.
+    fold : int
+        Of "iemocap": the session that is tested, 1 to 5.
+    expected_counts : str, Path or None
+        Of "iemocap"; see `prepare_iemocap`.
+
+    Raises
+    ------
+    CorpusError
+        There is no such corpus, or it cannot be used.
+    """
+    if corpus not in CORPORA:
+        known = ", ".join(CORPORA)
+        raise CorpusError(f"corpus is {corpus!r}; it must be one of {known}.")
+    root = existing_folder(data_folder, NO_PAIRS)
+    options = {
+        "corpus": corpus,
+        "data_folder": str(root),
+        "fold": fold if corpus == "iemocap" else None,
+    }
+    if prepared(output_folder, options):
+        return
+    if corpus == "manifests":
+        splits = read_pairs(root)
+    elif corpus == "librispeech":
+        splits = measure_splits(read_librispeech(root), root)
+    else:
+        turns = read_iemocap(root, None, expected_counts)
+        turns = [replace(turn, emo="") for turn in turns]
+        splits = measure_splits(leave_one_session_out(turns, fold), root)
+    write_splits(splits, output_folder, options)
+
+
+def read_pairs(data_folder: str | Path) -> Splits:
+    """Read train.json, valid.json and test.json of a folder, without emotions.
+
+    Arguments
+    ---------
+    data_folder : str or Path
+        Holds the manifests and the audio that they name.
+
+    Returns
+    -------
+    dict
+        Utterances of train, valid and test.
+
+    Raises
+    ------
+    CorpusError
+        A manifest cannot be read, or lacks ``wav``, ``length`` or ``wrd``.
+    """
+    root = Path(os.path.abspath(data_folder))
+    return {
+        name: [
+            # A path below the data root, also where a manifest gives a whole
+            # one.
+            replace(
+                u,
+                emo="",
+                wav=Path(os.path.relpath(root / u.wav, root)).as_posix(),
+            )
+            for u in read_manifest(
+                root / f"{name}.json", ("wav", "length", "wrd")
+            )
+        ]
+        for name in SPLITS
+    }
 
 
 def read_librispeech(data_folder: str | Path) -> Splits:
@@ -41,53 +153,54 @@ def read_librispeech(data_folder: str | Path) -> Splits:
         audio or audio no transcript; names each.
     """
     root = Path(os.path.abspath(data_folder))
-    problems: list[str] = []
-    splits = {
-        split: sorted(
-            (u for part in _parts(root, kind) for u in _read(part, problems)),
-            key=lambda utterance: utterance.utt_id,
-        )
-        for split, kind in PARTS.items()
-    }
-    raise_all(f"{root} is no whole LibriSpeech ({{count}} problems):", problems)
+    splits, problems = {name: [] for name in SPLITS}, []
+    for split, kind in PARTS.items():
+        parts = [path for path in sorted(root.glob(kind)) if path.is_dir()]
+        if not parts:
+            inside = root / "LibriSpeech"
+            hint = (
+                f" data_folder should be {inside}." if inside.is_dir() else ""
+            )
+            raise CorpusError(
+                f"{root} has no folder {kind}.{hint} LibriSpeech is at "
+                "https://www.openslr.org/12; at least one train-*, one dev-* "
+                "and one test-* are needed."
+            )
+        for chapter in (path for part in parts for path in part.glob("*/*/")):
+            utterances, found = _read_chapter(chapter, root)
+            splits[split] += utterances
+            problems += found
+        splits[split].sort(key=lambda utterance: utterance.utt_id)
+    raise_all(
+        f"{root} is no whole LibriSpeech ({{count}} problems):",
+        sorted(problems),
+    )
     return splits
 
 
-def _parts(root: Path, kind: str) -> list[Path]:
-    found = sorted(path for path in root.glob(kind) if path.is_dir())
-    if not found:
-        inside = root / "LibriSpeech"
-        hint = f" data_folder should be {inside}." if inside.is_dir() else ""
-        raise CorpusError(
-            f"{root} has no folder {kind}.{hint} LibriSpeech is at "
-            "https://www.openslr.org/12; at least one train-*, one dev-* and "
-            "one test-* are needed."
-        )
-    return found
-
-
-def _read(part: Path, problems: list[str]) -> Iterator[Utterance]:
-    for chapter in sorted(part.glob("*/*/")):
-        texts = sorted(chapter.glob("*.trans.txt"))
-        sounds = {path.stem: path for path in sorted(chapter.glob("*.flac"))}
-        for path in texts:
-            for line in path.read_text(encoding="utf-8").splitlines():
-                match = LINE.fullmatch(line.strip())
-                if not match:
-                    problems.append(f"{path}: no transcript: {line!r}")
-                    continue
-                speaker, book, number, words = match.groups()
-                utt_id = f"{speaker}-{book}-{number}"
-                sound = sounds.pop(utt_id, None)
-                if sound is None:
-                    problems.append(f"{path}: {utt_id} has no audio")
-                    continue
-                yield Utterance(
-                    utt_id=utt_id,
-                    wav=sound.relative_to(part.parent).as_posix(),
-                    length=0.0,
-                    emo="",
-                    wrd=words,
-                    spk_id=speaker,
+def _read_chapter(folder: Path, root: Path) -> tuple[list, list[str]]:
+    """Utterances of a chapter, and what is wrong with it."""
+    utterances, problems = [], []
+    sounds = {path.stem: path for path in folder.glob("*.flac")}
+    for path in sorted(folder.glob("*.trans.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            match = LINE.fullmatch(line.strip())
+            if not match:
+                problems.append(f"{path}: no transcript: {line!r}")
+                continue
+            utt_id, _, words = line.strip().partition(" ")
+            if sound := sounds.pop(utt_id, None):
+                utterances.append(
+                    Utterance(
+                        utt_id=utt_id,
+                        wav=sound.relative_to(root).as_posix(),
+                        wrd=words.strip(),
+                        spk_id=match[1],
+                        corpus="LibriSpeech",
+                        language="en",
+                    )
                 )
-        problems += [f"{path}: no transcript" for path in sounds.values()]
+            else:
+                problems.append(f"{path}: {utt_id} has no audio")
+    problems += [f"{path}: no transcript" for path in sounds.values()]
+    return utterances, problems

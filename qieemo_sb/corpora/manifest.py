@@ -1,24 +1,29 @@
-"""The utterance, its manifest on disk, and the three splits of a corpus.
+"""Utterances, their manifests on disk, and the three splits of a corpus.
 
 A manifest is what SpeechBrain's ``DynamicItemDataset.from_json`` reads with
-``replacements={"data_root": data_folder}``::
+``replacements={"data_root": data_folder}``; what is unknown is absent::
 
     {"Ses01F_impro01_F000": {
         "wav": "{data_root}/Session1/sentences/wav/...",
         "length": 1.95, "emo": "neu", "wrd": "Excuse me.",
-        "spk_id": "Ses01F", "session": 1, "gender": "F"}, ...}
+        "spk_id": "Ses01F", "corpus": "IEMOCAP", "language": "en",
+        "session": 1, "gender": "F"}, ...}
 """
 
+import contextlib
+import hashlib
 import json
 import logging
 import math
+import os
 import posixpath
+import sys
+import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from qieemo_sb.corpora.files import replacing
 from qieemo_sb.errors import CorpusError
 
 logger = logging.getLogger(__name__)
@@ -30,7 +35,7 @@ DATA_ROOT = "{data_root}/"
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance of a corpus.
+    """One utterance of a corpus; "", None or 0 where a value is unknown.
 
     Arguments
     ---------
@@ -43,26 +48,35 @@ class Utterance:
     emo : str
         Emotion label.
     wrd : str
-        Transcript; "" where the corpus has none.
+        Transcript.
     spk_id : str
         Speaker.
+    corpus : str
+        Name of the corpus.
+    language : str
+        Language code, such as "en".
+    votes : dict or None
+        Emotion → number of listeners who chose it.
     session : int or str
-        Recording session; "" where the corpus has none.
+        Recording session.
     gender : str
-        F, M or "".
+        F or M.
     """
 
     utt_id: str
     wav: str
-    length: float
-    emo: str
+    length: float = 0.0
+    emo: str = ""
     wrd: str = ""
     spk_id: str = ""
+    corpus: str = ""
+    language: str = ""
+    votes: dict[str, float] | None = None
     session: int | str = ""
     gender: str = ""
 
 
-FIELDS = tuple(Utterance.__dataclass_fields__)[1:]  # all but the utt_id
+FIELDS = tuple(field.name for field in fields(Utterance))[1:]
 Splits = dict[str, list[Utterance]]
 
 
@@ -75,10 +89,6 @@ def raise_all(heading: str, problems: Iterable[str]) -> None:
         First line; ``{count}`` in it becomes the number of problems.
     problems : iterable of str
         One line each.
-
-    Example
-    -------
-    >>> raise_all("{count} problems:", [])
     """
     problems = list(problems)
     if problems:
@@ -87,27 +97,108 @@ def raise_all(heading: str, problems: Iterable[str]) -> None:
 
 
 def repeated(items: Iterable) -> list:
-    """Items that occur more than once, sorted.
-
-    Arguments
-    ---------
-    items : iterable
-        Anything hashable and sortable.
-
-    Returns
-    -------
-    list
-        Each of them once.
-
-    Example
-    -------
-    >>> repeated("abcab")
-    ['a', 'b']
-    """
+    """Items that occur more than once, sorted, each of them once."""
     return sorted(item for item, n in Counter(items).items() if n > 1)
 
 
-# -- JSON ------------------------------------------------------------------
+def existing_folder(folder: str | Path | None, hint: str) -> Path:
+    """Absolute path of a corpus's folder.
+
+    Arguments
+    ---------
+    folder : str, Path or None
+        The data folder that the user gave.
+    hint : str
+        How to get the corpus; part of the error.
+
+    Raises
+    ------
+    CorpusError
+        None is given, or there is no such folder.
+    """
+    if not folder:
+        raise CorpusError(f"data_folder is not given.\n{hint}")
+    root = Path(os.path.abspath(folder))
+    if not root.is_dir():
+        raise CorpusError(f"{root} is no folder.\n{hint}")
+    return root
+
+
+# -- Files -----------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Write a file whole or not at all.
+
+    Arguments
+    ---------
+    path : path-like
+        The file to write or replace. Its folder is made if need be.
+
+    Yields
+    ------
+    Path
+        A file beside it to write to; it takes the place of ``path`` when the
+        block ends, and goes away if the block raises.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "new" / "numbers.txt"
+    >>> with replacing(path) as partial:
+    ...     _ = partial.write_text("1 2 3")
+    >>> path.read_text()
+    '1 2 3'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays, since writers choose a format by it.
+    partial = path.with_name(f".{uuid.uuid4().hex}.partial.{path.name}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a UTF-8 file whole or not at all, line breaks as they are.
+
+    Arguments
+    ---------
+    path : path-like
+        The file to write or replace.
+    text : str
+        Its contents.
+    """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="")
+
+
+def identity(path: str | os.PathLike) -> str:
+    """A name for a file as it is now: from its path, size and time of change.
+
+    Arguments
+    ---------
+    path : path-like
+        A file that exists.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    status = os.stat(path)
+    facts = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 of a list that the user gave, in hexadecimal digits."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error}.") from error
 
 
 def read_json(path: str | Path) -> dict:
@@ -129,16 +220,22 @@ def read_json(path: str | Path) -> dict:
         Missing file, bad JSON (with its line), a key that occurs twice in
         one object, anything but an object at the top.
     """
+
+    def unique(pairs):
+        # json keeps the last of equal keys: an utterance would be lost.
+        if twice := repeated(key for key, _ in pairs):
+            keys = ", ".join(twice)
+            raise CorpusError(f"{path}: these keys occur twice: {keys}.")
+        return dict(pairs)
+
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        value = json.loads(text, object_pairs_hook=_unique_keys)
+        value = json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise CorpusError(
             f"{path}, line {error.lineno}, column {error.colno}: "
             f"not JSON: {error.msg}."
         ) from error
-    except CorpusError as error:
-        raise CorpusError(f"{path}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"{path} cannot be read: {error}.") from error
     if not isinstance(value, dict):
@@ -146,33 +243,25 @@ def read_json(path: str | Path) -> dict:
     return value
 
 
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict:
-    # json keeps the last of equal keys without a word: an utterance is lost.
-    if twice := repeated(key for key, _ in pairs):
-        raise CorpusError(f"these keys occur twice: {', '.join(twice)}.")
-    return dict(pairs)
-
-
 def write_json(value: dict, path: str | Path) -> None:
-    """Write JSON so that the file is either whole or not there.
+    """Write JSON with sorted keys, whole or not at all.
 
     Arguments
     ---------
     value : dict
-        Anything `json` can write; keys are sorted.
+        Anything `json` can write.
     path : str or Path
         The file; one already there is replaced.
     """
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-    with replacing(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8", newline="\n")
+    write_text(path, text + "\n")
 
 
 # -- Manifests -------------------------------------------------------------
 
 
 def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:
-    """Write a manifest, sorted by utt_id, atomically.
+    """Write a manifest, sorted by utt_id, whole or not at all.
 
     Arguments
     ---------
@@ -198,30 +287,27 @@ def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:
         f"{path} is not written: {{count}} utterance ids occur twice:",
         repeated(u.utt_id for u in utterances),
     )
-    write_json({u.utt_id: _to_entry(u) for u in utterances}, path)
+    write_json({u.utt_id: _entry(u) for u in utterances}, path)
 
 
-def _to_entry(utterance: Utterance) -> dict:
+def _entry(utterance: Utterance) -> dict:
+    """The manifest's entry of an utterance, without its utt_id."""
+    # SpeechBrain passes every string of a manifest through str.format: a
+    # brace in a transcript or a file name must be written twice.
     entry = {
-        key: _escape(value) if isinstance(value, str) else value
+        key: value.replace("{", "{{").replace("}", "}}")
+        if isinstance(value, str)
+        else value
         for key, value in asdict(utterance).items()
-        if key in FIELDS
+        if key != "utt_id" and value not in ("", None)
     }
+    if not utterance.length:
+        del entry["length"]
     return {**entry, "wav": DATA_ROOT + entry["wav"]}
 
 
-# SpeechBrain passes every string of a manifest through str.format: a brace
-# in a transcript or a file name must be written twice to come out once.
-def _escape(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
-
-
-def _unescape(text: str) -> str:
-    return text.replace("{{", "{").replace("}}", "}")
-
-
 def read_manifest(
-    path: str | Path, required: Iterable[str] = FIELDS
+    path: str | Path, required: Iterable[str] = ("wav",)
 ) -> list[Utterance]:
     """Read a manifest.
 
@@ -230,7 +316,7 @@ def read_manifest(
     path : str or Path
         The JSON file.
     required : iterable of str
-        Keys every utterance must have; by default all of them.
+        Keys every utterance must have.
 
     Returns
     -------
@@ -243,39 +329,42 @@ def read_manifest(
         Bad JSON, or one line for every utterance that lacks a key or has a
         value of the wrong type.
     """
-    entries = read_json(path)
+    entries = sorted(read_json(path).items())
     required = tuple(required)
     raise_all(
         f"{path}: {{count}} problems:",
         [
             f"utterance {utt_id}: {problem}"
-            for utt_id, entry in sorted(entries.items())
+            for utt_id, entry in entries
             for problem in _entry_problems(entry, required)
         ],
     )
-    return [_from_entry(*item) for item in sorted(entries.items())]
+    return [_utterance(utt_id, entry) for utt_id, entry in entries]
 
 
 def _entry_problems(entry: object, required: tuple[str, ...]) -> list[str]:
     if not isinstance(entry, dict):
         return ["an object {...} is expected"]
     problems = [f"'{key}' is missing" for key in required if key not in entry]
-    # Speech-text pairs have no emotion; whoever needs one requires it.
-    if "emo" in required and not str(entry.get("emo", "x")).strip():
-        problems.append(f"'emo' is {entry['emo']!r}, {_expected('emo')}")
     for key in FIELDS:
-        if key in entry and not _has_type(key, entry[key]):
-            problems.append(f"'{key}' is {entry[key]!r}, {_expected(key)}")
+        if key not in entry:
+            continue
+        value, expected = entry[key], "a text is expected"
+        number = isinstance(value, (int, float)) and value is not True
+        fits = isinstance(value, str)
+        if key == "length":
+            expected = "a number of seconds is expected"
+            fits = 0 <= _seconds(value) < math.inf
+        elif key == "votes":
+            expected = "an object {emotion: listeners} is expected"
+            fits = isinstance(value, dict)
+        elif key == "session":
+            fits = fits or number
+        elif key == "wav" or (key == "emo" and key in required):
+            fits = fits and value.strip() != ""
+        if not fits:
+            problems.append(f"'{key}' is {value!r}, {expected}")
     return problems
-
-
-def _has_type(key: str, value: object) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if key == "length":
-        return 0 <= _seconds(value) < math.inf
-    if key == "wav":
-        return isinstance(value, str) and value.strip() != ""
-    return isinstance(value, str) or (key == "session" and number)
 
 
 def _seconds(value: object) -> float:
@@ -288,21 +377,19 @@ def _seconds(value: object) -> float:
         return math.nan
 
 
-def _expected(key: str) -> str:
-    if key == "length":
-        return "a number of seconds is expected"
-    return "a text is expected"
-
-
-def _from_entry(utt_id: str, entry: dict) -> Utterance:
+def _utterance(utt_id: str, entry: dict) -> Utterance:
     known = {
-        key: _unescape(value) if isinstance(value, str) else value
-        for key, value in entry.items()
+        key: value.replace("{{", "{").replace("}}", "}")
+        if isinstance(value, str)
+        else value
+        for key, value in {
+            **entry,
+            "wav": entry.get("wav", "").removeprefix(DATA_ROOT),
+            "length": _seconds(entry.get("length", 0.0)),
+        }.items()
         if key in FIELDS
     }
-    known["length"] = _seconds(entry.get("length", 0.0))
-    known["wav"] = _unescape(entry.get("wav", "").removeprefix(DATA_ROOT))
-    return Utterance(utt_id, **{"emo": "", **known})
+    return Utterance(utt_id, **known)
 
 
 def measure(
@@ -346,7 +433,7 @@ def measure(
 
 
 def check_splits(splits: Splits) -> None:
-    """Refuse splits that cannot be trained on or would leak.
+    """Raise an error for splits that cannot be trained on or would leak.
 
     Arguments
     ---------
@@ -364,16 +451,15 @@ def check_splits(splits: Splits) -> None:
     for name in ("valid", "test"):
         unseen = sorted({u.emo for u in splits[name]} - known)
         problems += [f"{name} has label {x}, train does not" for x in unseen]
-    places = defaultdict(set)
+    places = defaultdict(dict)
     for name in SPLITS:
         for utterance in splits[name]:
-            places[utterance.utt_id].add(name)
-            if utterance.wav:  # has been spoken already
-                wav = posixpath.normpath(utterance.wav)
-                places[f"audio file {wav}"].add(name)
+            places[utterance.utt_id][name] = True
+            wav = posixpath.normpath(utterance.wav)
+            places[f"audio file {wav}"][name] = True
     problems += [
-        f"{what} is in {' and in '.join(s for s in SPLITS if s in names)}"
-        for what, names in sorted(places.items())
+        f"{item} is in {' and in '.join(names)}"
+        for item, names in sorted(places.items())
         if len(names) > 1
     ]
     raise_all("The split is not sound ({count} problems):", problems)
@@ -396,8 +482,8 @@ def measure_splits(splits: Splits, data_folder: str | Path) -> Splits:
     """
     check_splits(splits)  # costs nothing, whereas decoding takes minutes
     everything = [u for name in SPLITS for u in splits[name]]
-    measured = {u.utt_id: u for u in measure(everything, data_folder)}
-    return {name: [measured[u.utt_id] for u in splits[name]] for name in SPLITS}
+    measured = iter(measure(everything, data_folder))
+    return {name: [next(measured) for _ in splits[name]] for name in SPLITS}
 
 
 def write_splits(
@@ -445,15 +531,9 @@ def prepared(output_folder: str | Path, options: dict) -> bool:
     bool
         True if prepare.json holds the same options and all three manifests
         exist.
-
-    Example
-    -------
-    >>> prepared(getfixture("tmp_path"), {"fold": 1})
-    False
     """
     folder = Path(output_folder)
-    names = [f"{name}.json" for name in SPLITS]
-    if not all((folder / name).is_file() for name in [*names, OPTIONS_FILE]):
+    if not all((folder / f"{name}.json").is_file() for name in SPLITS):
         return False
     try:
         stored = read_json(folder / OPTIONS_FILE)
@@ -463,3 +543,46 @@ def prepared(output_folder: str | Path, options: dict) -> bool:
     if same:
         logger.info("%s is prepared already, with the same options.", folder)
     return same
+
+
+# -- The prepare scripts ---------------------------------------------------
+
+
+def prepare_and_report(
+    prepare: Callable[..., None], output_folder: str | Path, **options
+) -> int:
+    """Prepare a corpus and print the size of its splits.
+
+    Arguments
+    ---------
+    prepare : callable
+        Writes manifests to ``output_folder``.
+    output_folder : str or Path
+        Where train.json, valid.json and test.json go.
+    **options
+        Further arguments of ``prepare``.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 1 when the corpus or a folder is at fault, which
+        is then printed on stderr without a traceback.
+    """
+    try:
+        prepare(output_folder=output_folder, **options)
+        splits = {
+            name: read_manifest(Path(output_folder) / f"{name}.json")
+            for name in SPLITS
+        }
+    except (CorpusError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    for name, part in splits.items():
+        counts = sorted(Counter(u.emo for u in part).items())
+        print(
+            f"{name}: {len(part)} utterances,",
+            f"{len({u.spk_id for u in part})} speakers,",
+            f"{sum(u.length for u in part) / 3600:.2f} hours;",
+            ", ".join(f"{label} {number}" for label, number in counts),
+        )
+    return 0

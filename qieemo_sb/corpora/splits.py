@@ -1,4 +1,4 @@
-"""Protocols: who is trained on, who validates, who is tested.
+"""Protocols that divide a corpus into train, valid and test.
 
 Pure functions from a list of utterances to train, valid and test. None
 depends on the order of the list or on a global random state.
@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable
 
-from qieemo_sb.corpora.manifest import Splits, Utterance
+from qieemo_sb.corpora.manifest import SPLITS, Splits, Utterance
 from qieemo_sb.errors import CorpusError
 
 RANDOM_PARTS = 10  # test one tenth, validate on one tenth, train on the rest
@@ -18,8 +18,8 @@ def leave_one_session_out(utterances: list[Utterance], fold: int) -> Splits:
     """Test session number `fold`, validate on the next, train on the rest.
 
     The next session, cyclically, validates: its speakers are neither trained
-    nor tested, so the checkpoint is chosen for new speakers, the very thing
-    that the test asks for. Each session tests once and validates once.
+    on nor tested, so the checkpoint is chosen on new speakers, as the test
+    has them. Each session tests once and validates once.
 
     Arguments
     ---------
@@ -96,8 +96,8 @@ def random_split(
     """Split 80/10/10 at random, label by label.
 
     Speakers are in all three parts, so the figures say little about new
-    speakers and compare with no speaker-independent protocol. Here to redo
-    what others published.
+    speakers and do not compare with those of a speaker-independent protocol.
+    It exists to repeat published experiments.
 
     Arguments
     ---------
@@ -135,11 +135,11 @@ def by_speakers(
     valid_fraction: float = 0.2,
     seed: int = 1986,
 ) -> Splits:
-    """Test given speakers, validate on a fraction of what the others said.
+    """Test given speakers, validate on a fraction of the others' utterances.
 
     The fraction is taken at random from each label, in turn from each
-    speaker: validation hears the speakers of the training part, as in the
-    EmoBox benchmark, and its figures are better than those of the test.
+    speaker. Validation has the speakers of the training part, as in the
+    EmoBox benchmark, so its figures are better than those of the test.
 
     Arguments
     ---------
@@ -174,6 +174,32 @@ def by_speakers(
     return _divide(
         utterances, lambda u: u.spk_id in tested, lambda u: u.utt_id in chosen
     )
+
+
+def speaker_folds(
+    utterances: list[Utterance], num_folds: int, seed: int = 1986
+) -> list[list[str]]:
+    """Deal the speakers to folds at random, women and men alike.
+
+    Arguments
+    ---------
+    utterances : list of Utterance
+        All of a corpus.
+    num_folds : int
+        At most as many as there are speakers.
+    seed : int
+        Of the choice.
+
+    Returns
+    -------
+    list of list of str
+        The speakers of each fold.
+    """
+    genders = {u.spk_id: u.gender for u in utterances}
+    speakers = sorted(genders)
+    random.Random(seed).shuffle(speakers)
+    speakers.sort(key=genders.get)
+    return [sorted(speakers[i::num_folds]) for i in range(num_folds)]
 
 
 def seeded_speaker_split(
@@ -228,14 +254,10 @@ def _pick(names, fold: int, kind: str):
 
 
 def _divide(utterances, in_test, in_valid) -> Splits:
-    splits = {"train": [], "valid": [], "test": []}
+    splits = {name: [] for name in SPLITS}
     for utterance in sorted(utterances, key=_utt_id):
-        name = "train"
-        if in_test(utterance):
-            name = "test"
-        elif in_valid(utterance):
-            name = "valid"
-        splits[name].append(utterance)
+        valid = "valid" if in_valid(utterance) else "train"
+        splits["test" if in_test(utterance) else valid].append(utterance)
     return splits
 
 
@@ -250,10 +272,9 @@ def _deal(group: list[Utterance], rng: random.Random) -> list[Utterance]:
     """Shuffle so that speakers take turns."""
     group = rng.sample(group, len(group))
     order = {}  # speakers by first appearance, hence at random
-    for utterance in group:
-        order.setdefault(utterance.spk_id, len(order))
     turn, taken = {}, defaultdict(int)
     for utterance in group:
+        order.setdefault(utterance.spk_id, len(order))
         turn[utterance.utt_id] = taken[utterance.spk_id]
         taken[utterance.spk_id] += 1
     return sorted(group, key=lambda u: (turn[u.utt_id], order[u.spk_id]))

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from qieemo_sb.corpora.files import write_text
+from qieemo_sb.corpora.manifest import write_text
 from qieemo_sb.errors import EvaluationError, QieemoError
 from qieemo_sb.evaluation import cross_validation as cv
 from qieemo_sb.evaluation import plots, tables

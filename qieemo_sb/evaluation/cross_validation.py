@@ -31,8 +31,7 @@ from typing import Any
 import speechbrain as sb
 import torch
 
-from qieemo_sb.corpora.files import write_text
-from qieemo_sb.corpora.manifest import read_json, write_json
+from qieemo_sb.corpora.manifest import read_json, write_json, write_text
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import plots, tables
 from qieemo_sb.evaluation.adaptation import ADAPTATIONS, CLIPS_AXIS

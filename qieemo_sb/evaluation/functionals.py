@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from qieemo_sb.audio import read_audio
-from qieemo_sb.corpora.files import identity, replacing
+from qieemo_sb.corpora.manifest import identity, replacing
 from qieemo_sb.evaluation.tables import import_extra
 from qieemo_sb.frames import SAMPLE_RATE
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qieemo_sb.corpora.files import replacing
+from qieemo_sb.corpora.manifest import replacing
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.frames import FRAME_HOP, SAMPLE_RATE
 from qieemo_sb.lobes.tokens import display_name

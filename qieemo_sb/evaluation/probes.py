@@ -13,8 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from qieemo_sb.corpora.files import write_text
-from qieemo_sb.corpora.manifest import SPLITS, Utterance, read_manifest
+from qieemo_sb.corpora.manifest import (
+    SPLITS,
+    Utterance,
+    read_manifest,
+    write_text,
+)
 from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import plots, tables
@@ -54,7 +58,9 @@ def read_fold(
         if part.get("make_corpus"):
             part["make_corpus"]()
         part["prepare"]()
-    train, valid, test = (read_manifest(part[file]) for file in files)
+    train, valid, test = (
+        read_manifest(part[file], ("wav", "emo")) for file in files
+    )
     return train + valid, test
 
 

@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-from qieemo_sb.corpora.files import write_text
+from qieemo_sb.corpora.manifest import write_text
 from qieemo_sb.errors import EvaluationError
 
 

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from qieemo_sb.audio import audio_seconds, read_batches
-from qieemo_sb.corpora.files import identity, replacing
+from qieemo_sb.corpora.manifest import identity, replacing
 from qieemo_sb.encoders.base import EncoderOutput, SpeechEncoder
 from qieemo_sb.errors import AudioError, CacheError
 from qieemo_sb.frames import FRAME_SECONDS

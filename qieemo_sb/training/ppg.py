@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCTC, Wav2Vec2CTCTokenizer
 
-from qieemo_sb.corpora.files import write_text
+from qieemo_sb.corpora.manifest import write_text
 from qieemo_sb.encoders import pretrained_encoder
 from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.encoders.ssl import read_config

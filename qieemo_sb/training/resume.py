@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qieemo_sb.corpora.files import write_text
-from qieemo_sb.corpora.manifest import read_manifest
+from qieemo_sb.corpora.manifest import read_manifest, write_text
 from qieemo_sb.errors import CorpusError
 from qieemo_sb.training.hparams import plain_options
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from qieemo_sb.corpora.librispeech import read_librispeech
+from qieemo_sb.corpora.librispeech import prepare_pairs, read_librispeech
 from qieemo_sb.corpora.manifest import read_manifest
-from qieemo_sb.corpora.pairs import prepare_pairs
 from qieemo_sb.errors import CorpusError
 
 
@@ -93,5 +92,5 @@ def test_a_manifest_without_transcripts_is_told(tmp_path):
 
 
 def test_an_unknown_corpus_is_told(tmp_path):
-    with pytest.raises(CorpusError, match="'timit'; it must be one of spoken"):
+    with pytest.raises(CorpusError, match="'timit'; it must be one of iemocap"):
         prepare_pairs("timit", tmp_path, tmp_path)

@@ -1,6 +1,7 @@
 """Manifests survive what people do to them; splits are checked."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from qieemo_sb.corpora.manifest import (
     measure_splits,
     prepared,
     read_manifest,
+    replacing,
     write_manifest,
     write_splits,
 )
@@ -26,8 +28,11 @@ ONE = Utterance(
     "neu",
     "Excuse me.",
     "Ses01F",
-    1,
-    "F",
+    corpus="IEMOCAP",
+    language="en",
+    votes={"neu": 2, "fru": 1},
+    session=1,
+    gender="F",
 )
 
 
@@ -40,6 +45,58 @@ def write_text(tmp_path, text):
     path = tmp_path / "m.json"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+# -- Files
+
+
+def names(folder):
+    return sorted(os.listdir(folder))
+
+
+def test_file_and_its_folder_appear(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.txt"
+    with replacing(path) as partial:
+        partial.write_text("hello")
+        assert not path.exists()
+    assert path.read_text() == "hello"
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_old_file_stays_until_the_end(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with replacing(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_crash_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as partial:
+        partial.write_text("ne")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_suffix_stays(tmp_path):
+    with replacing(tmp_path / "a.npy") as partial:
+        assert partial.suffix == ".npy"
+        assert partial.parent == tmp_path
+        partial.touch()
+
+
+def test_two_writers_at_once_do_not_meet(tmp_path):
+    path = tmp_path / "a.txt"
+    with replacing(path) as slow:
+        slow.write_text("slow")
+        with replacing(path) as fast:
+            fast.write_text("fast")
+        assert path.read_text() == "fast"
+    assert path.read_text() == "slow"
 
 
 # -- Manifests
@@ -55,10 +112,20 @@ def test_manifest_is_the_one_of_the_contract(tmp_path):
             "emo": "neu",
             "wrd": "Excuse me.",
             "spk_id": "Ses01F",
+            "corpus": "IEMOCAP",
+            "language": "en",
+            "votes": {"neu": 2, "fru": 1},
             "session": 1,
             "gender": "F",
         }
     }
+
+
+def test_what_is_unknown_is_absent(tmp_path):
+    write_manifest([Utterance("a", "a.wav")], tmp_path / "m.json")
+    text = (tmp_path / "m.json").read_text()
+    assert json.loads(text) == {"a": {"wav": "{data_root}/a.wav"}}
+    assert read_manifest(tmp_path / "m.json") == [Utterance("a", "a.wav")]
 
 
 def test_manifest_reads_as_it_was_written(tmp_path, clip):
@@ -128,6 +195,8 @@ def test_missing_keys_are_named_all_at_once(tmp_path):
         ('{"length": "inf"}', "'length' is 'inf', a number of seconds"),
         ('{"emo": 3}', "'emo' is 3, a text is expected"),
         ('{"wrd": null}', "'wrd' is None, a text is expected"),
+        ('{"votes": ["neu"]}', "'votes' is ['neu'], an object {emotion:"),
+        ('{"wav": " "}', "'wav' is ' ', a text is expected"),
         ('"a.wav"', "an object {...} is expected"),
     ],
 )

@@ -236,7 +236,7 @@ def model():
         _, rows = read_grid(RECIPES / "IEMOCAP/qieemo/hparams/ablation.yaml")
         row = next(row for row in rows if row.name == name)
         options = [option.replace(", 5, 6]", "]") for option in row.arguments]
-        demo = RECIPES / "IEMOCAP/qieemo/hparams/demo.yaml"
+        demo = RECIPES / "Synthetic/qieemo/hparams/demo.yaml"
         overrides = crossval.read_overrides(demo, options)
         return load_part(demo, overrides, "model")["model"]
 
@@ -258,7 +258,7 @@ def test_a_row_of_our_grid_reads_the_blocks_that_it_names(model, name):
 
 
 def test_parameters_are_counted():
-    demo = RECIPES / "IEMOCAP/qieemo/hparams/demo.yaml"
+    demo = RECIPES / "Synthetic/qieemo/hparams/demo.yaml"
     found = ablation.count_parameters(
         demo, ["--encoder={trainable_above: null}"]
     )
@@ -269,7 +269,7 @@ def test_parameters_are_counted():
 
 
 def test_a_model_that_cannot_be_built_says_why():
-    demo = RECIPES / "IEMOCAP/qieemo/hparams/demo.yaml"
+    demo = RECIPES / "Synthetic/qieemo/hparams/demo.yaml"
     with pytest.raises(EvaluationError, match="needs a mixer, a ppg_head"):
         parts = ("mixer", "ppg_head", "mmf", "cma")
         ablation.count_parameters(demo, [f"--{x}=null" for x in parts])

@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 IEMOCAP = ROOT / "recipes/IEMOCAP/qieemo"
 RAVDESS = ROOT / "recipes/RAVDESS/qieemo"
+SYNTHETIC = ROOT / "recipes/Synthetic/qieemo"
 
 
 TORCHRUN = (

@@ -7,13 +7,15 @@ corpus: RAVDESS
 data_folder: null
 folds: [1, 2, 3, 4, 5, 6]
 fold: 1
+folds: !apply:qieemo_sb.corpora.named.fold_numbers [!ref <corpus>]
 adapt_speakers: False
 emotions: [calm, upset]
 output_folder: !ref results/x/fold_<fold>/<seed>
 save_folder: !ref <output_folder>/save
 cache_folder: results/cache
 skip_prep: False
-prepare: !name:qieemo_sb.corpora.ravdess.prepare_ravdess
+prepare: !name:qieemo_sb.corpora.named.prepare_named
+    corpus: !ref <corpus>
     data_folder: !ref <data_folder>
     output_folder: !ref <output_folder>
     fold: !ref <fold>

@@ -3,8 +3,7 @@
 import csv
 
 import pytest
-
-from qieemo_sb.corpora.synthetic import write_synthetic
+from synthetic import write_synthetic
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 import torch
-from runs import IEMOCAP, demo, start, stop_in_epoch_two, train
+from runs import SYNTHETIC, demo, start, stop_in_epoch_two, train
 
 from qieemo_sb import EncoderClassifier
 
@@ -23,7 +23,7 @@ def arguments(corpus, output):
 def run(corpus, tmp_path_factory):
     """The output folder of an uninterrupted run."""
     output = tmp_path_factory.mktemp("adapted") / "run"
-    code, printed = train(IEMOCAP, *arguments(corpus, output))
+    code, printed = train(SYNTHETIC, *arguments(corpus, output))
     assert code == 0, printed
     return output
 
@@ -66,9 +66,9 @@ def test_the_bundle_answers_a_conversation_as_the_recipe_did(run, corpus):
 
 def test_a_killed_run_ends_as_if_it_had_not_been(run, corpus, tmp_path):
     output = tmp_path / "killed"
-    process = start(IEMOCAP, *arguments(corpus, output))
+    process = start(SYNTHETIC, *arguments(corpus, output))
     stop_in_epoch_two(process, output, signal.SIGKILL)
-    code, printed = train(IEMOCAP, *arguments(corpus, output))
+    code, printed = train(SYNTHETIC, *arguments(corpus, output))
     assert code == 0, printed
     for name in ("metrics.json", "predictions.csv"):
         assert (output / name).read_text() == (run / name).read_text()

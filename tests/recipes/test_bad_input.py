@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from runs import IEMOCAP, ROOT, demo, train
+from runs import IEMOCAP, ROOT, SYNTHETIC, demo, train
 
 from qieemo_sb.corpora.iemocap import prepare_iemocap
 
@@ -59,7 +59,7 @@ def test_all_bad_files_are_listed_at_once(copied, tmp_path):
         wav.unlink()  # not written to: the copy shares its files
     bad[0].write_bytes(b"")
     bad[1].write_bytes(b"RIFF is not enough")
-    printed = refused(IEMOCAP, *demo(copied, tmp_path / "run"))
+    printed = refused(SYNTHETIC, *demo(copied, tmp_path / "run"))
     assert all(wav.name in printed for wav in bad)
 
 
@@ -75,30 +75,30 @@ def label_of_turns(corpus):
 
 
 def test_a_fold_that_does_not_exist(corpus, tmp_path):
-    printed = refused(IEMOCAP, *demo(corpus, tmp_path), "--fold=6")
+    printed = refused(SYNTHETIC, *demo(corpus, tmp_path), "--fold=6")
     assert "fold" in printed
     assert "5" in printed
 
 
 def test_a_label_that_the_yaml_does_not_list(corpus, tmp_path):
     printed = refused(
-        IEMOCAP, *demo(corpus, tmp_path), "--emotions=[neu, hap, ang]"
+        SYNTHETIC, *demo(corpus, tmp_path), "--emotions=[neu, hap, ang]"
     )
     assert "'sad'" in printed
 
 
 def test_names_that_are_not_as_many_as_outputs(corpus, tmp_path):
     printed = refused(
-        IEMOCAP, *demo(corpus, tmp_path), "--emotions=[neu, hap, ang, sad, x]"
+        SYNTHETIC, *demo(corpus, tmp_path), "--emotions=[neu, hap, ang, sad, x]"
     )
     assert "emotions has 5 names, n_classes is 4" in printed
 
 
 def test_checkpoints_of_another_fold(corpus, tmp_path):
     command = [*demo(corpus, tmp_path), "--fold=6"]
-    refused(IEMOCAP, *command)  # there is none; its options are kept
+    refused(SYNTHETIC, *command)  # there is none; its options are kept
     (tmp_path / "save/CKPT+1").mkdir()
-    printed = refused(IEMOCAP, *demo(corpus, tmp_path))
+    printed = refused(SYNTHETIC, *demo(corpus, tmp_path))
     assert "fold: 6 before, now 5" in printed
     assert "another output_folder" in printed
 
@@ -112,7 +112,9 @@ def test_checkpoints_of_another_fold(corpus, tmp_path):
     ],
 )
 def test_options_that_cannot_be(corpus, tmp_path, options, message):
-    printed = refused(IEMOCAP, *demo(corpus, tmp_path, epochs=3)[:3], *options)
+    printed = refused(
+        SYNTHETIC, *demo(corpus, tmp_path, epochs=3)[:3], *options
+    )
     assert message in printed.splitlines()[-1]
 
 
@@ -125,13 +127,13 @@ def test_a_yaml_that_is_not_there():
 def test_a_refusal_leaves_the_record_of_a_run_as_it_was(corpus, tmp_path):
     test_checkpoints_of_another_fold(corpus, tmp_path)
     before = (tmp_path / "hyperparams.yaml").read_text()
-    refused(IEMOCAP, *demo(corpus, tmp_path), "--seed=3")
+    refused(SYNTHETIC, *demo(corpus, tmp_path), "--seed=3")
     assert (tmp_path / "hyperparams.yaml").read_text() == before
 
 
 def test_a_block_that_the_encoder_does_not_have(corpus, tmp_path):
     printed = refused(
-        IEMOCAP, *demo(corpus, tmp_path), "--emotional_blocks=[99]"
+        SYNTHETIC, *demo(corpus, tmp_path), "--emotional_blocks=[99]"
     )
     assert "no block [99]" in printed
 
@@ -151,16 +153,16 @@ def spoiled(corpus, folder, split, field):
 
 def test_nobody_to_adapt_to(corpus, tmp_path):
     first, arguments = spoiled(corpus, tmp_path, "test", "spk_id")
-    printed = refused(IEMOCAP, *arguments, "--adapt_speakers=True")
+    printed = refused(SYNTHETIC, *arguments, "--adapt_speakers=True")
     assert f"test: {first} has no speaker" in printed
 
 
 def test_a_missing_transcript_where_ctc_is_on(corpus, tmp_path):
     first, arguments = spoiled(corpus, tmp_path, "train", "wrd")
-    printed = refused(IEMOCAP, *arguments)
+    printed = refused(SYNTHETIC, *arguments)
     assert f"{first}: no transcript" in printed
 
 
 def test_skip_prep_without_manifests(corpus, tmp_path):
-    printed = refused(IEMOCAP, *demo(corpus, tmp_path), "--skip_prep=True")
+    printed = refused(SYNTHETIC, *demo(corpus, tmp_path), "--skip_prep=True")
     assert f"{tmp_path / 'train.json'} cannot be read" in printed

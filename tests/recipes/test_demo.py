@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from runs import IEMOCAP, demo, start, stop_in_epoch_two, train
+from runs import SYNTHETIC, demo, start, stop_in_epoch_two, train
 from speechbrain.inference.classifiers import (
     EncoderClassifier as SpeechBrainEncoderClassifier,
 )
@@ -19,7 +19,7 @@ from qieemo_sb.audio import read_audio
 def run(corpus, tmp_path_factory):
     """The output folder of a short, uninterrupted run of the demo."""
     output = tmp_path_factory.mktemp("run") / "demo"
-    code, printed = train(IEMOCAP, *demo(corpus, output))
+    code, printed = train(SYNTHETIC, *demo(corpus, output))
     assert code == 0, printed
     return output
 
@@ -119,7 +119,7 @@ def test_an_answer_does_not_depend_on_batch_mates(run, corpus):
 
 def test_a_finished_run_is_not_trained_again(run, corpus):
     before = (run / "metrics.json").read_text()
-    code, printed = train(IEMOCAP, *demo(corpus, run))
+    code, printed = train(SYNTHETIC, *demo(corpus, run))
     assert code == 0, printed
     assert "Going into epoch" not in printed
     assert (run / "metrics.json").read_text() == before
@@ -127,7 +127,7 @@ def test_a_finished_run_is_not_trained_again(run, corpus):
 
 def test_a_trial_leaves_what_a_run_measured(run, corpus, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    code, printed = train(IEMOCAP, *demo(corpus, copy), "--debug")
+    code, printed = train(SYNTHETIC, *demo(corpus, copy), "--debug")
     assert code == 0, printed
     for name in ("metrics.json", "predictions.csv", "model/model.safetensors"):
         assert (copy / name).read_bytes() == (run / name).read_bytes()
@@ -150,8 +150,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     run, corpus, tmp_path, options
 ):
     arguments = demo(corpus, tmp_path / "killed") + options
-    stop_in_epoch_two(start(IEMOCAP, *arguments), tmp_path / "killed")
-    code, printed = train(IEMOCAP, *arguments)
+    stop_in_epoch_two(start(SYNTHETIC, *arguments), tmp_path / "killed")
+    code, printed = train(SYNTHETIC, *arguments)
     assert code == 0, printed
     assert "Going into epoch 1" not in printed
     killed = tmp_path / "killed"

@@ -5,7 +5,7 @@ import json
 import signal
 
 import pytest
-from runs import IEMOCAP, TORCHRUN, demo, start, stop_in_epoch_two, train
+from runs import SYNTHETIC, TORCHRUN, demo, start, stop_in_epoch_two, train
 
 
 def arguments(corpus, output, *options):
@@ -21,7 +21,7 @@ def run(corpus, tmp_path_factory):
     """What an uninterrupted run printed, and its folder."""
     output = tmp_path_factory.mktemp("two") / "run"
     code, printed = train(
-        IEMOCAP, *arguments(corpus, output), launcher=TORCHRUN
+        SYNTHETIC, *arguments(corpus, output), launcher=TORCHRUN
     )
     assert code == 0, printed
     return printed, output
@@ -46,10 +46,10 @@ def test_everything_is_tested_and_written_once(run):
 def test_a_stopped_run_ends_as_if_it_had_not_been(run, corpus, tmp_path):
     output = tmp_path / "stopped"
     options = arguments(corpus, output, "--ckpt_interval_steps=2")
-    process = start(IEMOCAP, *options, launcher=TORCHRUN)
+    process = start(SYNTHETIC, *options, launcher=TORCHRUN)
     # torchrun hands it to its workers, which a SIGKILL would leave alone.
     stop_in_epoch_two(process, output, signal.SIGTERM)
-    code, printed = train(IEMOCAP, *options, launcher=TORCHRUN)
+    code, printed = train(SYNTHETIC, *options, launcher=TORCHRUN)
     assert code == 0, printed
     assert "Going into epoch 1" not in printed
     for name in ("metrics.json", "predictions.csv"):

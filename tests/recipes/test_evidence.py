@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from runs import IEMOCAP, demo
+from runs import IEMOCAP, SYNTHETIC, demo
 from standin import TRAIN, YAML
 
 from qieemo_sb.audio import read_audio
@@ -47,7 +47,7 @@ def recipe(tmp_path, monkeypatch):
 
 
 def test_two_folds_of_the_demo(corpus, tmp_path, monkeypatch):
-    monkeypatch.chdir(IEMOCAP)
+    monkeypatch.chdir(SYNTHETIC)
     arguments = demo(corpus, tmp_path / "cv", epochs=1)
     code = load("cross_validate").main([*arguments, *SMALL, "--folds=1,2"])
     result = read(tmp_path / "cv/cv.json")
@@ -118,7 +118,7 @@ def test_an_ablation(recipe, capsys, monkeypatch):
 def test_probes_of_the_demo_and_what_is_kept_of_them(corpus, tmp_path):
     load("probe_blocks").main(
         [
-            str(IEMOCAP / "hparams/demo.yaml"),
+            str(SYNTHETIC / "hparams/demo.yaml"),
             f"--data_folder={corpus}",
             f"--output_folder={tmp_path}",
             "--make_corpus=null",
@@ -142,7 +142,7 @@ def test_what_chooses_nothing_trains_on_all_that_is_not_tested(
     corpus, tmp_path
 ):
     train, test = read_fold(
-        IEMOCAP / "hparams/demo.yaml",
+        SYNTHETIC / "hparams/demo.yaml",
         data_folder=str(corpus),
         make_corpus=None,
         fold=3,
@@ -175,7 +175,7 @@ def test_functionals_have_the_command_line_and_metrics_of_train_py(
 
     monkeypatch.setattr(script, "functionals", loudness)
     arguments = demo(corpus, tmp_path)[1:]
-    demo_yaml = IEMOCAP / "hparams/demo.yaml"
+    demo_yaml = SYNTHETIC / "hparams/demo.yaml"
     script.main([str(demo_yaml), *arguments, "--fold=2", "--seed=7"])
     metrics = read(tmp_path / "metrics.json")
     assert (metrics["fold"], metrics["seed"]) == (2, 7)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import soundfile
-from runs import IEMOCAP, RAVDESS, train
+from runs import IEMOCAP, RAVDESS, SYNTHETIC, train
 
 from qieemo_sb import EncoderClassifier
 from qieemo_sb.corpora.manifest import Utterance, write_manifest
@@ -111,7 +111,7 @@ def test_stage_two_takes_the_head_and_keeps_it(
 
 def test_a_head_of_another_encoder_is_refused_before_anything(run, tmp_path):
     code, printed = train(
-        IEMOCAP, "hparams/demo.yaml", f"--ppg_source={run / 'model'}"
+        SYNTHETIC, "hparams/demo.yaml", f"--ppg_source={run / 'model'}"
     )
     assert code != 0
     assert "was trained on another encoder" in printed
@@ -142,9 +142,16 @@ def test_what_cannot_be_aligned_is_told_or_left_out(pairs, whisper, tmp_path):
     assert "are left out" in printed
 
 
-@pytest.mark.parametrize("recipe", [IEMOCAP, RAVDESS])
-def test_model_is_where_the_next_command_seeks_it(recipe):
-    options = plain_options(recipe / "hparams/ppg.yaml")
-    for path in (recipe / "README.md", recipe / "train_ppg.py"):
-        for place in re.findall(MODEL, path.read_text(encoding="utf-8")):
-            assert place == f"{options['output_folder']}/model"
+@pytest.mark.parametrize(
+    "text, recipe, yaml",
+    [
+        (IEMOCAP / "train_ppg.py", IEMOCAP, "ppg"),
+        (IEMOCAP / "README.md", IEMOCAP, "ppg"),
+        (RAVDESS / "README.md", SYNTHETIC, "ppg_ravdess"),
+        (SYNTHETIC / "README.md", SYNTHETIC, "ppg"),
+    ],
+)
+def test_model_is_where_the_next_command_seeks_it(text, recipe, yaml):
+    output = plain_options(recipe / f"hparams/{yaml}.yaml")["output_folder"]
+    found = re.findall(MODEL, text.read_text(encoding="utf-8"))
+    assert found and set(found) == {f"{output}/model"}

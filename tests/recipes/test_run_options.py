@@ -2,7 +2,7 @@
 
 import json
 
-from runs import IEMOCAP, demo, train
+from runs import SYNTHETIC, demo, train
 
 from qieemo_sb.corpora.iemocap import prepare_iemocap
 
@@ -29,7 +29,7 @@ def test_bf16_debug_device_skip_prep_and_compile(corpus, tmp_path):
     given = [f"--{s}_annotation={tmp_path / s}.json" for s in splits]
     output = tmp_path / "run"
     code, printed = train(
-        IEMOCAP,
+        SYNTHETIC,
         *demo(corpus, output, epochs=5),
         *given,
         "--skip_prep=True",
@@ -56,7 +56,7 @@ def test_bf16_debug_device_skip_prep_and_compile(corpus, tmp_path):
 
 
 def test_jit_is_refused_before_anything_is_done(corpus, tmp_path):
-    code, printed = train(IEMOCAP, *demo(corpus, tmp_path), "--jit")
+    code, printed = train(SYNTHETIC, *demo(corpus, tmp_path), "--jit")
     assert code != 0
     assert "TorchScript cannot compile Qieemo; use --compile" in printed
     assert "Traceback" not in printed

@@ -8,17 +8,23 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
+import argparse
 import sys
 
-from qieemo_sb.corpora import command
-from qieemo_sb.corpora.iemocap import LABEL_SETS, PROTOCOLS, prepare_iemocap
+from qieemo_sb.corpora.iemocap import LABEL_SETS, NUM_FOLDS, prepare_iemocap
+from qieemo_sb.corpora.manifest import prepare_and_report
 
 
 def main(arguments=None) -> int:
-    parser = command.make_parser("Write the manifests of an IEMOCAP fold.")
+    parser = argparse.ArgumentParser(
+        description="Write the manifests of an IEMOCAP fold.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("data_folder", help="holds Session1 to Session5")
+    parser.add_argument("output_folder", help="where the manifests go")
     parser.add_argument(
         "--protocol",
-        choices=list(PROTOCOLS),
+        choices=list(NUM_FOLDS),
         default="loso",
         help="leave a session out, a speaker out, or split at random (loso)",
     )
@@ -35,12 +41,14 @@ def main(arguments=None) -> int:
         default=4,
         help="number of emotions (4)",
     )
+    parser.add_argument("--seed", type=int, default=1986, help="of random")
     parser.add_argument(
         "--expected-counts",
         metavar="JSON",
         help="turns by session and label of a tree other than IEMOCAP's own",
     )
-    return command.run(prepare_iemocap, parser.parse_args(arguments))
+    options = parser.parse_args(arguments)
+    return prepare_and_report(prepare_iemocap, **vars(options))
 
 
 if __name__ == "__main__":

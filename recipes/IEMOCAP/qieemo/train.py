@@ -8,7 +8,7 @@ classifier answers. See arXiv 2503.22687.
 To run this recipe, do the following:
 > python train.py hparams/qieemo.yaml --data_folder /path/to/IEMOCAP
 
-Without IEMOCAP, on a small synthetic corpus:
+Without IEMOCAP, on a small synthetic corpus, in recipes/Synthetic/qieemo:
 > python train.py hparams/demo.yaml
 
 All ["folds"] of a corpus: see cross_validate.py. On your own corpus:
@@ -513,7 +513,7 @@ def class_weights(hparams, train):
 
 
 def main(hparams, run_opts):
-    """Prepare, train, test."""
+    """Prepare, train, test one fold."""
     if run_opts["jit"] or run_opts["jit_module_keys"]:
         sys.exit("\n--jit: TorchScript cannot compile Qieemo; use --compile.")
     if not hparams["skip_prep"]:

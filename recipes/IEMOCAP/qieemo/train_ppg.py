@@ -4,16 +4,18 @@
 A CTC head on the last block of an ASR encoder learns to read; its phonetic
 posteriorgram is one of the two views of speech that stage 2 (train.py) fuses.
 
-To run this recipe on sentences spoken by machines, without any corpus:
-> python train_ppg.py hparams/ppg.yaml
-
-On IEMOCAP's or LibriSpeech's transcripts, or on your own manifests:
+To run this recipe on LibriSpeech's or IEMOCAP's transcripts, or on your own
+manifests:
+> python train_ppg.py hparams/ppg.yaml --data_folder DIR
 > python train_ppg.py hparams/ppg.yaml --corpus iemocap --data_folder DIR
-> python train_ppg.py hparams/ppg.yaml --corpus librispeech --data_folder DIR
 > python train_ppg.py hparams/ppg.yaml --corpus manifests --data_folder DIR
 
-Stage 2 takes the result:
-> python train.py hparams/qieemo.yaml --ppg_source results/ppg/spoken/1986/model
+Without any corpus, in recipes/Synthetic/qieemo, on speech by machines:
+> python train_ppg.py hparams/ppg.yaml
+
+Stage 2 takes the model folder that it leaves:
+> python train.py hparams/qieemo.yaml --data_folder DIR \
+>     --ppg_source results/ppg/librispeech/1986/model
 
 Authors
  * The Qieemo-SB authors 2026
@@ -28,8 +30,7 @@ from pathlib import Path
 import torch
 from hyperpyyaml import load_hyperpyyaml
 from qieemo_sb.audio import read_audio
-from qieemo_sb.corpora.files import replacing
-from qieemo_sb.corpora.manifest import read_manifest
+from qieemo_sb.corpora.manifest import read_manifest, replacing
 from qieemo_sb.errors import (
     AudioError,
     CacheError,
@@ -231,7 +232,7 @@ def dataio_prep(hparams):
         for split in ("train", "valid", "test")
     }
     for file in files.values():  # with --skip_prep they may be anyone's
-        read_manifest(file, required=("wav", "length", "wrd"))
+        read_manifest(file, required=("wav", "length"))
     run_on_main(keep_data, args=[hparams["save_folder"], files])
     datasets = {
         split: sb.dataio.dataset.DynamicItemDataset.from_json(
@@ -241,7 +242,7 @@ def dataio_prep(hparams):
         for split, file in files.items()
     }
     tokenizer = hparams["tokenizer"]
-    tokenizer.fit(e["wrd"] for e in datasets["train"].data.values())
+    tokenizer.fit(e.get("wrd", "") for e in datasets["train"].data.values())
     run_on_main(check_tokens, args=[tokenizer, hparams["save_folder"]])
     datasets = alignable(hparams, datasets)
     hparams["model"] = PPGModel(
@@ -285,7 +286,7 @@ def alignable(hparams, datasets):
         for utt_id, entry in dataset.data.items():
             frames = num_frames(round(float(entry["length"]) * SAMPLE_RATE))
             problem = transcript_problem(
-                hparams["tokenizer"], entry["wrd"], frames
+                hparams["tokenizer"], entry.get("wrd"), frames
             )
             if problem:
                 problems[split][utt_id] = problem

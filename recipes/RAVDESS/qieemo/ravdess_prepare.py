@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prepare RAVDESS: write train.json, valid.json and test.json.
+"""Prepare RAVDESS, or another corpus whose labels stand in file names.
 
 Run by train.py, or alone:
 > python ravdess_prepare.py DATA_FOLDER OUT_FOLDER --fold 1
@@ -8,28 +8,36 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
+import argparse
 import sys
 
-from qieemo_sb.corpora import command
-from qieemo_sb.corpora.ravdess import TEST_ACTORS, prepare_ravdess
+from qieemo_sb.corpora.manifest import prepare_and_report
+from qieemo_sb.corpora.named import CORPORA, prepare_named
 
 
 def main(arguments=None) -> int:
-    parser = command.make_parser("Write the manifests of a RAVDESS fold.")
+    parser = argparse.ArgumentParser(
+        description="Write the manifests of a fold.", allow_abbrev=False
+    )
+    parser.add_argument("data_folder", help="holds the clips")
+    parser.add_argument("output_folder", help="where the manifests go")
     parser.add_argument(
-        "--fold",
-        type=int,
-        choices=list(TEST_ACTORS),
-        default=1,
-        help="EmoBox fold: which four actors to test (1)",
+        "--corpus", choices=list(CORPORA), default="RAVDESS", help="(RAVDESS)"
+    )
+    parser.add_argument(
+        "--fold", type=int, default=1, help="which speakers to test (1)"
     )
     parser.add_argument(
         "--valid-fraction",
         type=float,
         default=0.2,
-        help="of the other actors' clips, to validate (0.2)",
+        help="of the other speakers' clips, to validate (0.2)",
     )
-    return command.run(prepare_ravdess, parser.parse_args(arguments))
+    parser.add_argument(
+        "--seed", type=int, default=1986, help="of validation clips"
+    )
+    options = parser.parse_args(arguments)
+    return prepare_and_report(prepare_named, **vars(options))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 import builtins
 
+import espeak
+import espeakng_loader
 import numpy as np
 import pytest
-
-from qieemo_sb import espeak
 
 TEXT = "The river is wide today"
 
@@ -26,11 +26,6 @@ def median_f0(samples, low=60, high=450):
         if lags.max() > 0.5 * correlation[0] > 0:
             found.append(espeak.ESPEAK_RATE / (shortest + lags.argmax()))
     return np.median(found)
-
-
-@pytest.fixture(autouse=True)
-def loader():
-    pytest.importorskip("espeakng_loader")
 
 
 def test_speech_is_int16_mono_and_about_two_seconds_long():
@@ -158,13 +153,10 @@ def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"pip install qieemo-sb\[demo\]"):
         espeak.speak(TEXT)
-    with pytest.raises(ImportError, match="espeakng-loader"):
-        espeak._loader()
 
 
 def test_data_that_cannot_be_opened_is_an_error(tmp_path, monkeypatch):
-    package = espeak._loader()
     absent = str(tmp_path / "absent")
-    monkeypatch.setattr(package, "get_data_path", lambda: absent)
+    monkeypatch.setattr(espeakng_loader, "get_data_path", lambda: absent)
     with pytest.raises(RuntimeError, match="absent"):
         espeak.speak(TEXT)

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from qieemo_sb.corpora.manifest import read_manifest
-from qieemo_sb.corpora.own import prepare_csv, prepare_manifests, prepare_own
+from qieemo_sb.corpora.table import prepare_table
 from qieemo_sb.errors import CorpusError
 
 SPEAKERS = ("anna", "ben", "cleo", "dan")
@@ -51,6 +51,20 @@ def load(output):
         name: read_manifest(output / f"{name}.json")
         for name in ("train", "valid", "test")
     }
+
+
+def prepare_csv(file, data, output, labels=None, need_transcripts=False):
+    prepare_table(
+        output,
+        data,
+        file,
+        labels=labels,
+        need_transcripts=need_transcripts,
+    )
+
+
+def prepare_manifests(train, valid, test, data, output, *options):
+    prepare_table(output, data, None, train, valid, test, *options)
 
 
 def refusal(function, *args, **kwargs):
@@ -276,10 +290,10 @@ def test_test_speakers_that_were_heard_are_warned_of(
 
 
 def test_csv_or_manifests(data, write, manifests, output):
-    prepare_own(output, data, csv_file=write(HEADER, *LINES))
+    prepare_table(output, data, csv_file=write(HEADER, *LINES))
     assert sum(len(part) for part in load(output).values()) == 8
     train, valid, test = manifests()
-    prepare_own(
+    prepare_table(
         output,
         data,
         train_manifest=train,
@@ -299,17 +313,17 @@ def test_csv_or_manifests(data, write, manifests, output):
     ],
 )
 def test_neither_both_or_half(data, output, given):
-    message = refusal(prepare_own, output, data, **given)
+    message = refusal(prepare_table, output, data, **given)
     assert message.startswith("Give either csv_file or all of")
 
 
 @pytest.mark.parametrize("folder", [None, "", "no"])
 def test_data_folder_must_be_there(write, output, folder):
-    message = refusal(prepare_own, output, folder, write(HEADER))
+    message = refusal(prepare_table, output, folder, write(HEADER))
     assert "which is no folder" in message
 
 
 def test_missing_list_is_named(data, output):
     assert "no.csv cannot be read" in refusal(
-        prepare_own, output, data, "no.csv"
+        prepare_table, output, data, "no.csv"
     )

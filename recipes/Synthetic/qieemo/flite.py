@@ -1,6 +1,9 @@
 """flite as a function: a second synthesiser, whose voices are recorded people.
 
 Flite is a program of its own (Debian and Ubuntu: ``apt install flite``).
+
+Authors
+ * The Qieemo-SB authors 2026
 """
 
 import shutil
@@ -28,7 +31,7 @@ def speak(
     pitch: float = 120.0,
     pitch_range: float = 15.0,
 ) -> tuple[np.ndarray, int]:
-    """Say a text. The same arguments give the same samples.
+    """Speak a text. The same arguments give the same samples.
 
     Arguments
     ---------
@@ -55,21 +58,19 @@ def speak(
     FileNotFoundError
         The program is not there.
     ValueError
-        There is no such voice, or flite says nothing.
+        There is no such voice, or flite fails.
     """
     if voice not in VOICES:
-        raise ValueError(
-            f"flite has no voice {voice!r}; it has {', '.join(VOICES)}"
-        )
+        known = ", ".join(VOICES)
+        raise ValueError(f"flite has no voice {voice!r}; it has {known}")
     if not installed():
         raise FileNotFoundError(MISSING)
-    settings = {
-        "duration_stretch": stretch,
-        "int_f0_target_mean": pitch,
-        "int_f0_target_stddev": pitch_range,
-    }
     command = [PROGRAM, "-voice", voice, "-t", text]
-    for name, value in settings.items():
+    for name, value in (
+        ("duration_stretch", stretch),
+        ("int_f0_target_mean", pitch),
+        ("int_f0_target_stddev", pitch_range),
+    ):
         command += ["--setf", f"{name}={value:.3f}"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"

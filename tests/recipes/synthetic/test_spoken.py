@@ -4,15 +4,15 @@ import hashlib
 import stat
 import sys
 
+import flite
 import numpy as np
 import pytest
 import soundfile
+import spoken
+from sentences import made_up, sentences_of
+from spoken import HELD_OUT_VOICES, prepare_spoken
 
-from qieemo_sb import flite
-from qieemo_sb.corpora import spoken
 from qieemo_sb.corpora.manifest import read_manifest
-from qieemo_sb.corpora.sentences import made_up, sentences_of
-from qieemo_sb.corpora.spoken import HELD_OUT_VOICES, prepare_spoken
 from qieemo_sb.errors import CorpusError
 
 HOURS = 0.008  # nine utterances

@@ -1,0 +1,275 @@
+"""Corpora named by their files, on clips of a tenth of a second or none."""
+
+import hashlib
+import itertools
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from qieemo_sb.corpora.manifest import Utterance, read_manifest
+from qieemo_sb.corpora.named import (
+    CREMAD,
+    RAVDESS,
+    emotion_names,
+    fold_numbers,
+    prepare_all_clips,
+    prepare_named,
+    read_named,
+    split_named,
+)
+from qieemo_sb.errors import CorpusError
+
+SPLITS = ("train", "valid", "test")
+
+
+def clip_names():
+    """60 an actor, spelt out: neutral has no strong intensity."""
+    codes = itertools.product(range(1, 9), (1, 2), (1, 2), (1, 2), range(1, 25))
+    return [
+        "03-01-" + "-".join(f"{number:02}" for number in code)
+        for code in codes
+        if code[:2] != (1, 2)
+    ]
+
+
+@pytest.fixture
+def tree(tmp_path, sound):
+    """As in the archive: Actor_01/03-01-....wav."""
+    root = tmp_path / "ravdess"
+    for name in clip_names():
+        path = root / f"Actor_{name[-2:]}" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(sound)
+    return root
+
+
+def write_names(root, names, suffix=".flac"):
+    """Empty files, since reading looks at names alone."""
+    root.mkdir()
+    for name in names:
+        (root / f"{name}{suffix}").touch()
+    return root
+
+
+@pytest.fixture
+def flat(tmp_path):
+    return write_names(tmp_path / "flat", clip_names())
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ravdess") / "flat"
+    return read_named(RAVDESS, write_names(root, clip_names()))
+
+
+def refusal(function, *args, **kwargs):
+    with pytest.raises(CorpusError) as caught:
+        function(*args, **kwargs)
+    return str(caught.value)
+
+
+def speakers(splits):
+    return {name: {u.spk_id for u in splits[name]} for name in SPLITS}
+
+
+# -- RAVDESS
+
+
+def test_name_becomes_an_utterance(clips):
+    by_id = {u.utt_id: u for u in clips}
+    assert by_id["03-01-06-02-02-01-12"] == Utterance(
+        utt_id="03-01-06-02-02-01-12",
+        wav="03-01-06-02-02-01-12.flac",
+        emo="fearful",
+        wrd="dogs are sitting by the door",
+        spk_id="Actor_12",
+        corpus="RAVDESS",
+        language="en",
+        gender="F",
+    )
+    assert by_id["03-01-01-01-01-01-01"].emo == "neutral"
+    assert by_id["03-01-01-01-01-01-01"].gender == "M"
+
+
+def test_counts_are_those_of_the_corpus(clips):
+    assert Counter(u.emo for u in clips) == {
+        "neutral": 96,
+        **dict.fromkeys(emotion_names("RAVDESS")[1:], 192),
+    }
+    assert Counter(u.gender for u in clips) == {"F": 720, "M": 720}
+
+
+def test_each_actor_is_tested_once():
+    assert fold_numbers("RAVDESS") == [1, 2, 3, 4, 5, 6]
+    tested = sorted(itertools.chain(*RAVDESS.folds.values()))
+    assert tested == [f"Actor_{number:02}" for number in range(1, 25)]
+
+
+def test_first_fold_of_the_archive(tree, tmp_path):
+    prepare_named("RAVDESS", tree, tmp_path / "out", fold=1)
+    splits = {
+        name: read_manifest(tmp_path / "out" / f"{name}.json")
+        for name in SPLITS
+    }
+    assert [len(part) for part in splits.values()] == [960, 240, 240]
+    found = speakers(splits)
+    assert found["test"] == {"Actor_01", "Actor_11", "Actor_20", "Actor_21"}
+    assert len(found["train"]) == 20 and not found["train"] & found["test"]
+    assert Counter(u.emo for u in splits["valid"]) == {
+        "neutral": 16,
+        **dict.fromkeys(emotion_names("RAVDESS")[1:], 32),
+    }
+    assert splits["test"][0].wav == "Actor_01/03-01-01-01-01-01-01.wav"
+    assert splits["test"][0].length == 0.1
+
+
+def test_validation_clips_are_those_of_the_published_runs(clips):
+    ids = [
+        u.utt_id
+        for fold in fold_numbers("RAVDESS")
+        for u in split_named(RAVDESS, clips, fold)["valid"]
+    ]
+    digest = hashlib.sha256(" ".join(ids).encode()).hexdigest()
+    assert digest.startswith("81e8d1f7134ac31c")
+
+
+def test_song_video_and_rubbish_are_left_alone(flat):
+    for name in (
+        "03-02-01-01-01-01-01.wav",
+        "01-01-01-01-01-01-01.mp4",
+        "._03-01-01-01-01-01-01.flac",
+        "03-01-01-01-01-01-01.txt",
+        "README.md",
+    ):
+        (flat / name).touch()
+    assert len(read_named(RAVDESS, flat)) == 1_440
+
+
+def test_all_that_is_wrong_is_listed(flat):
+    """No actor 7, two clips lost, one twice; a strong neutral, actor 25."""
+    for path in flat.glob("*-07.flac"):
+        path.unlink()
+    for name in ("03-01-08-02-02-02-24", "03-01-01-01-01-01-24"):
+        (flat / f"{name}.flac").unlink()
+    (flat / "speech/Actor_05").mkdir(parents=True)
+    (flat / "speech/Actor_05/03-01-02-01-01-01-05.wav").touch()
+    for name in ("03-01-01-02-01-01-01", "03-01-02-01-01-01-25"):
+        (flat / f"{name}.flac").touch()
+    (flat / "03-01-09-01-01-01-01.ogg").touch()
+    lines = refusal(read_named, RAVDESS, flat).splitlines()
+    assert lines[0] == f"{flat} is not all of RAVDESS (6 problems):"
+    assert lines[1:4] == [
+        "  03-01-01-02-01-01-01 is no clip of RAVDESS",
+        "  03-01-02-01-01-01-25 is no clip of RAVDESS",
+        "  03-01-09-01-01-01-01 is no clip of RAVDESS",
+    ]
+    assert lines[4:] == [
+        "  03-01-02-01-01-01-05 is there twice: 03-01-02-01-01-01-05.flac "
+        "and speech/Actor_05/03-01-02-01-01-01-05.wav",
+        "  Actor_07: all 60 clips are missing",
+        "  Actor_24: 2 of 60 clips are missing: "
+        "03-01-01-01-01-01-24, 03-01-08-02-02-02-24",
+    ]
+
+
+@pytest.mark.parametrize("fold", [0, 7, "1"])
+def test_folds_that_exist_are_named(tmp_path, fold):
+    message = refusal(
+        prepare_named, "RAVDESS", tmp_path, tmp_path / "out", fold
+    )
+    assert "run from 1 to 6" in message
+
+
+@pytest.mark.parametrize("folder", ["", "no", "empty"])
+def test_no_corpus_says_where_it_is(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    folder = folder and tmp_path / folder
+    message = refusal(prepare_named, "RAVDESS", folder, tmp_path / "out")
+    assert "https://zenodo.org/records/1188976" in message
+
+
+def test_an_unknown_corpus_is_told(tmp_path):
+    message = refusal(prepare_named, "TIMIT", tmp_path, tmp_path / "out")
+    assert "'TIMIT'; it must be one of RAVDESS, CREMA-D" in message
+
+
+def test_all_clips_go_to_one_manifest(tree, tmp_path):
+    prepare_all_clips("RAVDESS", tree, tmp_path / "statements.json")
+    clips = read_manifest(tmp_path / "statements.json", ("length", "wrd"))
+    assert len(clips) == 1_440
+    assert {clip.wrd for clip in clips} == set(RAVDESS.sentences.values())
+
+
+# -- CREMA-D, and other shapes of an entry
+
+
+CREMAD_NAMES = [
+    f"{actor}_{sentence}_{emotion}_XX"
+    for actor in range(1001, 1011)
+    for sentence in ("IEO", "TSI")
+    for emotion in CREMAD.emotions
+]
+TEN_ACTORS = replace(
+    CREMAD, counts={**dict.fromkeys(emotion_names("CREMA-D"), 20)}
+)
+
+
+def test_cremad_is_read_from_its_entry(tmp_path):
+    clips = read_named(
+        TEN_ACTORS, write_names(tmp_path / "c", CREMAD_NAMES, ".opus")
+    )
+    by_id = {u.utt_id: u for u in clips}
+    assert by_id["1001_IEO_ANG_XX"] == Utterance(
+        utt_id="1001_IEO_ANG_XX",
+        wav="1001_IEO_ANG_XX.opus",
+        emo="angry",
+        wrd="It's eleven o'clock",
+        spk_id="1001",
+        corpus="CREMA-D",
+        language="en",
+        gender="M",
+    )
+    assert (len(CREMAD.genders), len(CREMAD.sentences)) == (91, 12)
+    assert Counter(CREMAD.genders.values()) == {"M": 48, "F": 43}
+
+
+def test_speakers_are_dealt_where_no_folds_are_official(tmp_path):
+    clips = read_named(TEN_ACTORS, write_names(tmp_path / "c", CREMAD_NAMES))
+    found = [speakers(split_named(TEN_ACTORS, clips, k)) for k in range(1, 6)]
+    tested = [fold["test"] for fold in found]
+    assert [len(test) for test in tested] == [2] * 5
+    assert len(set.union(*tested)) == 10
+    assert all(len(fold["train"] & fold["test"]) == 0 for fold in found)
+
+
+def test_wrong_counts_are_told(tmp_path):
+    folder = write_names(tmp_path / "c", CREMAD_NAMES[1:])
+    lines = refusal(
+        read_named, replace(TEN_ACTORS, counts=CREMAD.counts), folder
+    ).splitlines()
+    assert lines[1] == "  neutral: 19 found, 1087 expected"
+    assert lines[-1] == "  speakers: 10 found, 91 expected"
+
+
+def test_folders_and_templates_can_be_part_of_an_entry(tmp_path):
+    """As in ESD, whose emotion is a folder, and TESS, said as one sentence."""
+    entry = replace(
+        TEN_ACTORS,
+        pattern=r"(?P<speaker>\d{4})/(?P<emotion>[A-Z]+)/\d+_(?P<sentence>\w+)",
+        speaker="speaker {speaker}",
+        sentences="Say the word {sentence}",
+        genders={},
+        counts={},
+    )
+    path = tmp_path / "x" / "1001" / "ANG" / "7_bite.wav"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (clip,) = read_named(entry, tmp_path)
+    assert (clip.emo, clip.wrd, clip.gender) == (
+        "angry",
+        "Say the word bite",
+        "",
+    )
+    assert (clip.utt_id, clip.spk_id) == ("7_bite", "speaker 1001")
+    assert clip.wav == "x/1001/ANG/7_bite.wav"
