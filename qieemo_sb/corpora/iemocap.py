@@ -29,7 +29,6 @@ from qieemo_sb.corpora.manifest import (
     Utterance,
     digest,
     existing_folder,
-    measure_splits,
     prepared,
     raise_all,
     read_json,
@@ -137,7 +136,7 @@ def prepare_iemocap(
         splits = protocols.leave_one_speaker_out(turns, fold)
     else:
         splits = protocols.random_split(turns, fold, seed)
-    write_splits(measure_splits(splits, root), output_folder, options)
+    write_splits(splits, output_folder, options, root)
 
 
 def fold_numbers(protocol: str = "loso") -> list[int]:

@@ -28,7 +28,6 @@ from qieemo_sb.corpora.manifest import (
     Splits,
     Utterance,
     existing_folder,
-    measure_splits,
     prepared,
     raise_all,
     read_manifest,
@@ -89,12 +88,13 @@ def prepare_pairs(
     if corpus == "manifests":
         splits = read_pairs(root)
     elif corpus == "librispeech":
-        splits = measure_splits(read_librispeech(root), root)
+        splits = read_librispeech(root)
     else:
         turns = read_iemocap(root, None, expected_counts)
         turns = [replace(turn, emo="") for turn in turns]
-        splits = measure_splits(leave_one_session_out(turns, fold), root)
-    write_splits(splits, output_folder, options)
+        splits = leave_one_session_out(turns, fold)
+    measured = corpus == "manifests"
+    write_splits(splits, output_folder, options, None if measured else root)
 
 
 def read_pairs(data_folder: str | Path) -> Splits:

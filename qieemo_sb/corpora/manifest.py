@@ -292,17 +292,15 @@ def write_manifest(utterances: Iterable[Utterance], path: str | Path) -> None:
 
 def _entry(utterance: Utterance) -> dict:
     """The manifest's entry of an utterance, without its utt_id."""
-    # SpeechBrain passes every string of a manifest through str.format: a
-    # brace in a transcript or a file name must be written twice.
-    entry = {
-        key: value.replace("{", "{{").replace("}", "}}")
-        if isinstance(value, str)
-        else value
-        for key, value in asdict(utterance).items()
-        if key != "utt_id" and value not in ("", None)
-    }
-    if not utterance.length:
-        del entry["length"]
+    entry = {}
+    for key, value in asdict(utterance).items():
+        # SpeechBrain passes every string of a manifest through str.format: a
+        # brace in a transcript or a file name must be written twice.
+        if isinstance(value, str):
+            value = value.replace("{", "{{").replace("}", "}}")
+        if value not in ("", None) and (key != "length" or value):
+            entry[key] = value
+    del entry["utt_id"]
     return {**entry, "wav": DATA_ROOT + entry["wav"]}
 
 
@@ -346,31 +344,26 @@ def _entry_problems(entry: object, required: tuple[str, ...]) -> list[str]:
     if not isinstance(entry, dict):
         return ["an object {...} is expected"]
     problems = [f"'{key}' is missing" for key in required if key not in entry]
-    for key in FIELDS:
-        if key not in entry:
-            continue
-        value, expected = entry[key], "a text is expected"
-        number = isinstance(value, (int, float)) and value is not True
-        fits = isinstance(value, str)
+    for key in (key for key in FIELDS if key in entry):
+        value, expected = entry[key], "a text"
         if key == "length":
-            expected = "a number of seconds is expected"
+            expected = "a number of seconds"
             fits = 0 <= _seconds(value) < math.inf
         elif key == "votes":
-            expected = "an object {emotion: listeners} is expected"
+            expected = "an object {emotion: listeners}"
             fits = isinstance(value, dict)
         elif key == "session":
-            fits = fits or number
-        elif key == "wav" or (key == "emo" and key in required):
-            fits = fits and value.strip() != ""
+            fits = isinstance(value, (str, int, float))
+        else:
+            needed = key == "wav" or (key == "emo" and key in required)
+            fits = isinstance(value, str) and (value.strip() or not needed)
         if not fits:
-            problems.append(f"'{key}' is {value!r}, {expected}")
+            problems.append(f"'{key}' is {value!r}, {expected} is expected")
     return problems
 
 
 def _seconds(value: object) -> float:
     """A length, which SpeechBrain's manifests also have as text; or NaN."""
-    if isinstance(value, bool):
-        return math.nan
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -378,17 +371,12 @@ def _seconds(value: object) -> float:
 
 
 def _utterance(utt_id: str, entry: dict) -> Utterance:
-    known = {
-        key: value.replace("{{", "{").replace("}}", "}")
-        if isinstance(value, str)
-        else value
-        for key, value in {
-            **entry,
-            "wav": entry.get("wav", "").removeprefix(DATA_ROOT),
-            "length": _seconds(entry.get("length", 0.0)),
-        }.items()
-        if key in FIELDS
-    }
+    known = {key: entry[key] for key in FIELDS if key in entry}
+    known["length"] = _seconds(entry.get("length", 0.0))
+    known["wav"] = entry.get("wav", "").removeprefix(DATA_ROOT)
+    for key, value in known.items():
+        if isinstance(value, str):
+            known[key] = value.replace("{{", "{").replace("}}", "}")
     return Utterance(utt_id, **known)
 
 
@@ -465,29 +453,11 @@ def check_splits(splits: Splits) -> None:
     raise_all("The split is not sound ({count} problems):", problems)
 
 
-def measure_splits(splits: Splits, data_folder: str | Path) -> Splits:
-    """`measure` all splits in one pass, so that one error lists all files.
-
-    Arguments
-    ---------
-    splits : dict
-        Utterances of train, valid and test.
-    data_folder : str or Path
-        The data root.
-
-    Returns
-    -------
-    dict
-        The same with lengths.
-    """
-    check_splits(splits)  # costs nothing, whereas decoding takes minutes
-    everything = [u for name in SPLITS for u in splits[name]]
-    measured = iter(measure(everything, data_folder))
-    return {name: [next(measured) for _ in splits[name]] for name in SPLITS}
-
-
 def write_splits(
-    splits: Splits, output_folder: str | Path, options: dict
+    splits: Splits,
+    output_folder: str | Path,
+    options: dict,
+    data_folder: str | Path | None = None,
 ) -> None:
     """Write train.json, valid.json, test.json and, last, prepare.json.
 
@@ -499,13 +469,22 @@ def write_splits(
         Made if need be.
     options : dict
         Whatever the splits depend on, JSON values; see `prepared`.
+    data_folder : str, Path or None
+        The data root, to measure all audio first; None: lengths are known.
 
     Raises
     ------
     CorpusError
-        See `check_splits`.
+        See `check_splits` and `measure`.
     """
-    check_splits(splits)
+    check_splits(splits)  # costs nothing, whereas decoding takes minutes
+    if data_folder:
+        # In one pass, so that one error lists all files.
+        everything = [u for name in SPLITS for u in splits[name]]
+        measured = iter(measure(everything, data_folder))
+        splits = {
+            name: [next(measured) for _ in splits[name]] for name in SPLITS
+        }
     folder = Path(output_folder)
     folder.mkdir(parents=True, exist_ok=True)
     # The old options go first and the new ones come last: an interruption in

@@ -21,7 +21,6 @@ from qieemo_sb.corpora.manifest import (
     Utterance,
     existing_folder,
     measure,
-    measure_splits,
     prepared,
     raise_all,
     write_manifest,
@@ -234,7 +233,7 @@ def prepare_named(
     splits = split_named(
         entry, read_named(entry, root), fold, seed, valid_fraction
     )
-    write_splits(measure_splits(splits, root), output_folder, options)
+    write_splits(splits, output_folder, options, root)
 
 
 def prepare_all_clips(

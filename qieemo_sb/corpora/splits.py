@@ -5,8 +5,8 @@ depends on the order of the list or on a global random state.
 """
 
 import random
-from collections import defaultdict
 from collections.abc import Iterable
+from itertools import zip_longest
 
 from qieemo_sb.corpora.manifest import SPLITS, Splits, Utterance
 from qieemo_sb.errors import CorpusError
@@ -78,9 +78,7 @@ def leave_one_speaker_out(utterances: list[Utterance], fold: int) -> Splits:
     test = _pick(speakers, fold, "speaker")
     sessions = {u.session for u in utterances if u.spk_id == test}
     splits = _divide(
-        utterances,
-        lambda u: u.spk_id == test,
-        lambda u: u.session in sessions,
+        utterances, lambda u: u.spk_id == test, lambda u: u.session in sessions
     )
     if not splits["valid"]:
         raise CorpusError(
@@ -116,12 +114,11 @@ def random_split(
     test = _pick(range(RANDOM_PARTS), fold, "part")
     valid = fold % RANDOM_PARTS
     rng = random.Random(seed)
-    part, position = {}, 0
+    dealt = []
     for group in _by_label(utterances).values():
         rng.shuffle(group)
-        for utterance in group:
-            part[utterance.utt_id] = position % RANDOM_PARTS
-            position += 1
+        dealt += group
+    part = {u.utt_id: i % RANDOM_PARTS for i, u in enumerate(dealt)}
     return _divide(
         utterances,
         lambda u: part[u.utt_id] == test,
@@ -165,10 +162,9 @@ def by_speakers(
     if absent := sorted(tested - {u.spk_id for u in utterances}):
         raise CorpusError(f"Not in the corpus: {', '.join(absent)}.")
     rng = random.Random(seed)
+    others = [u for u in utterances if u.spk_id not in tested]
     chosen = set()
-    for group in _by_label(
-        u for u in utterances if u.spk_id not in tested
-    ).values():
+    for group in _by_label(others).values():
         count = round(valid_fraction * len(group))
         chosen.update(u.utt_id for u in _deal(group, rng)[:count])
     return _divide(
@@ -235,10 +231,9 @@ def seeded_speaker_split(
     share = len(speakers) / sum(fractions)
     room = len(speakers) - 2  # the two parts that are not counted here
     num_valid = max(1, min(room, round(fractions[1] * share)))
-    room = len(speakers) - 1 - num_valid
-    num_test = max(1, min(room, round(fractions[2] * share)))
-    test = set(speakers[:num_test])
-    valid = set(speakers[num_test : num_test + num_valid])
+    num_test = max(1, min(room + 1 - num_valid, round(fractions[2] * share)))
+    test = speakers[:num_test]
+    valid = speakers[num_test : num_test + num_valid]
     return _divide(
         utterances, lambda u: u.spk_id in test, lambda u: u.spk_id in valid
     )
@@ -255,30 +250,23 @@ def _pick(names, fold: int, kind: str):
 
 def _divide(utterances, in_test, in_valid) -> Splits:
     splits = {name: [] for name in SPLITS}
-    for utterance in sorted(utterances, key=_utt_id):
+    for utterance in sorted(utterances, key=lambda u: u.utt_id):
         valid = "valid" if in_valid(utterance) else "train"
         splits["test" if in_test(utterance) else valid].append(utterance)
     return splits
 
 
-def _by_label(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
-    groups = defaultdict(list)
-    for utterance in sorted(utterances, key=_utt_id):
+def _by_label(utterances: list[Utterance]) -> dict[str, list[Utterance]]:
+    groups = {label: [] for label in sorted({u.emo for u in utterances})}
+    for utterance in sorted(utterances, key=lambda u: u.utt_id):
         groups[utterance.emo].append(utterance)
-    return dict(sorted(groups.items()))
+    return groups
 
 
 def _deal(group: list[Utterance], rng: random.Random) -> list[Utterance]:
     """Shuffle so that speakers take turns."""
-    group = rng.sample(group, len(group))
-    order = {}  # speakers by first appearance, hence at random
-    turn, taken = {}, defaultdict(int)
-    for utterance in group:
-        order.setdefault(utterance.spk_id, len(order))
-        turn[utterance.utt_id] = taken[utterance.spk_id]
-        taken[utterance.spk_id] += 1
-    return sorted(group, key=lambda u: (turn[u.utt_id], order[u.spk_id]))
-
-
-def _utt_id(utterance: Utterance) -> str:
-    return utterance.utt_id
+    turns = {}  # speaker → utterances, both in random order
+    for utterance in rng.sample(group, len(group)):
+        turns.setdefault(utterance.spk_id, []).append(utterance)
+    rounds = zip_longest(*turns.values())
+    return [utterance for turn in rounds for utterance in turn if utterance]

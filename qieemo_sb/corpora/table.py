@@ -27,7 +27,6 @@ from qieemo_sb.corpora.manifest import (
     Splits,
     Utterance,
     digest,
-    measure_splits,
     prepared,
     raise_all,
     read_manifest,
@@ -116,7 +115,7 @@ def prepare_table(
         splits = _read_csv(csv_file, options)
     else:
         splits = _read_manifests(manifests, options)
-    write_splits(measure_splits(splits, data_folder), output_folder, options)
+    write_splits(splits, output_folder, options, data_folder)
 
 
 def _read_manifests(files: list, options: dict) -> Splits:
