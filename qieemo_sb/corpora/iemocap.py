@@ -27,6 +27,7 @@ from pathlib import Path
 from qieemo_sb.corpora import splits as protocols
 from qieemo_sb.corpora.manifest import (
     Utterance,
+    check_choice,
     digest,
     existing_folder,
     prepared,
@@ -115,8 +116,8 @@ def prepare_iemocap(
         The tree is not the whole corpus, turns lack a transcript or a sound
         file, or an option has no such value.
     """
-    fold_numbers(protocol)  # raises where there is no such protocol
-    label_names(labels)
+    check_choice("protocol", protocol, NUM_FOLDS)
+    check_choice("labels", labels, LABEL_SETS)
     root = existing_folder(data_folder, NO_IEMOCAP)
     options = {
         "corpus": "IEMOCAP",
@@ -161,11 +162,7 @@ def fold_numbers(protocol: str = "loso") -> list[int]:
     >>> fold_numbers("loso")
     [1, 2, 3, 4, 5]
     """
-    if protocol not in NUM_FOLDS:
-        known = ", ".join(NUM_FOLDS)
-        raise CorpusError(
-            f"protocol is {protocol!r}; it must be one of {known}."
-        )
+    check_choice("protocol", protocol, NUM_FOLDS)
     return list(range(1, NUM_FOLDS[protocol] + 1))
 
 
@@ -191,8 +188,7 @@ def label_names(labels: int = 4) -> list[str]:
     >>> label_names(4)
     ['neu', 'hap', 'ang', 'sad']
     """
-    if labels not in list(LABEL_SETS):
-        raise CorpusError(f"labels is {labels!r}; it must be 4, 5 or 6.")
+    check_choice("labels", labels, LABEL_SETS)
     return list(dict.fromkeys(LABEL_SETS[labels].values()))
 
 
@@ -269,11 +265,11 @@ def _turns(session: Path) -> Iterator[Utterance]:
 
 
 def _transcribed(root: Path, turns: list[Utterance]) -> list[Utterance]:
-    words = {}
+    words: dict[str, str] = {}
     for session in _sessions(root):
         lines = _lines(session / "dialog" / "transcriptions")
         matches = map(TRANSCRIPT_LINE.match, lines)
-        words.update(match.groups() for match in matches if match)
+        words.update((match[1], match[2]) for match in matches if match)
     raise_all(
         f"{root}: {{count}} turns have no line in dialog/transcriptions:",
         sorted(turn.utt_id for turn in turns if turn.utt_id not in words),
@@ -308,7 +304,7 @@ def check_counts(
     expected = EXPECTED_COUNTS
     if expected_counts:
         expected = _read_counts(expected_counts)
-    found = Counter()
+    found: Counter = Counter()
     for turn in turns:
         for row in (0, turn.session):
             found[row, turn.emo] += 1
@@ -351,7 +347,7 @@ def _read_counts(path: str | Path) -> dict[tuple[int, str], int]:
             f"{path}: turns by session and label are expected: "
             '{"turns": {"1": {"neu": 12, ...}, ...}}.'
         ) from error
-    totals = Counter()
+    totals: Counter = Counter()
     for (session, _), number in cells.items():
         totals[session, "turns"] += number
         totals[0, "turns"] += number

@@ -27,6 +27,7 @@ from qieemo_sb.corpora.manifest import (
     SPLITS,
     Splits,
     Utterance,
+    check_choice,
     existing_folder,
     prepared,
     raise_all,
@@ -74,9 +75,7 @@ def prepare_pairs(
     CorpusError
         There is no such corpus, or it cannot be used.
     """
-    if corpus not in CORPORA:
-        known = ", ".join(CORPORA)
-        raise CorpusError(f"corpus is {corpus!r}; it must be one of {known}.")
+    check_choice("corpus", corpus, CORPORA)
     root = existing_folder(data_folder, NO_PAIRS)
     options = {
         "corpus": corpus,
@@ -153,7 +152,8 @@ def read_librispeech(data_folder: str | Path) -> Splits:
         audio or audio no transcript; names each.
     """
     root = Path(os.path.abspath(data_folder))
-    splits, problems = {name: [] for name in SPLITS}, []
+    splits: Splits = {name: [] for name in SPLITS}
+    problems = []
     for split, kind in PARTS.items():
         parts = [path for path in sorted(root.glob(kind)) if path.is_dir()]
         if not parts:

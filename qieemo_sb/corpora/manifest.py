@@ -23,6 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from qieemo_sb.errors import CorpusError
 
@@ -99,6 +100,14 @@ def raise_all(heading: str, problems: Iterable[str]) -> None:
 def repeated(items: Iterable) -> list:
     """Items that occur more than once, sorted, each of them once."""
     return sorted(item for item, n in Counter(items).items() if n > 1)
+
+
+def check_choice(name: str, value: object, choices: Iterable) -> None:
+    """Raise a CorpusError that lists ``choices`` unless one is given."""
+    choices = list(choices)
+    if value not in choices:
+        known = ", ".join(map(str, choices))
+        raise CorpusError(f"{name} is {value!r}; it must be one of {known}.")
 
 
 def existing_folder(folder: str | Path | None, hint: str) -> Path:
@@ -356,13 +365,14 @@ def _entry_problems(entry: object, required: tuple[str, ...]) -> list[str]:
             fits = isinstance(value, (str, int, float))
         else:
             needed = key == "wav" or (key == "emo" and key in required)
-            fits = isinstance(value, str) and (value.strip() or not needed)
+            fits = isinstance(value, str)
+            fits = fits and bool(value.strip() or not needed)
         if not fits:
             problems.append(f"'{key}' is {value!r}, {expected} is expected")
     return problems
 
 
-def _seconds(value: object) -> float:
+def _seconds(value: Any) -> float:
     """A length, which SpeechBrain's manifests also have as text; or NaN."""
     try:
         return float(value)
@@ -439,7 +449,7 @@ def check_splits(splits: Splits) -> None:
     for name in ("valid", "test"):
         unseen = sorted({u.emo for u in splits[name]} - known)
         problems += [f"{name} has label {x}, train does not" for x in unseen]
-    places = defaultdict(dict)
+    places: dict[str, dict] = defaultdict(dict)
     for name in SPLITS:
         for utterance in splits[name]:
             places[utterance.utt_id][name] = True

@@ -9,7 +9,7 @@ know it.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -19,6 +19,7 @@ import soundfile
 from qieemo_sb.corpora.manifest import (
     Splits,
     Utterance,
+    check_choice,
     existing_folder,
     measure,
     prepared,
@@ -63,7 +64,7 @@ class NamedCorpus:
     genders : mapping of str to str
         Code of the group ``gender``, or ``speaker`` where there is no such
         group, → F or M.
-    folds : mapping of int to tuple of str, or int
+    folds : mapping of int to sequence of str, or int
         Official folds, number → names of the test speakers, or the number of
         folds to which speakers are dealt at random.
     stems : frozenset of str
@@ -82,7 +83,7 @@ class NamedCorpus:
     speaker: str = "{speaker}"
     sentences: Mapping[str, str] | str = ""
     genders: Mapping[str, str] = field(default_factory=dict)
-    folds: Mapping[int, tuple[str, ...]] | int = 5
+    folds: Mapping[int, Sequence[str]] | int = 5
     stems: frozenset[str] = frozenset()
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -215,11 +216,7 @@ def prepare_named(
         such value.
     """
     entry = _entry(corpus)
-    if fold not in fold_numbers(corpus):
-        raise CorpusError(
-            f"There is no fold {fold!r}: the folds of {corpus} run from 1 to "
-            f"{len(fold_numbers(corpus))}."
-        )
+    check_choice("fold", fold, fold_numbers(corpus))
     root = existing_folder(data_folder, entry.source)
     options = {
         "corpus": corpus,
@@ -320,7 +317,8 @@ def read_named(corpus: NamedCorpus, data_folder: str | Path) -> list[Utterance]:
     """
     root = existing_folder(data_folder, corpus.source)
     name = re.compile(f"(?:.*/)?(?:{corpus.pattern})")
-    clips, problems = {}, []
+    clips: dict[str, Utterance] = {}
+    problems = []
     for path in sorted(root.rglob("*")):
         wav = path.relative_to(root)
         match = name.fullmatch(wav.with_suffix("").as_posix())
@@ -346,9 +344,7 @@ def read_named(corpus: NamedCorpus, data_folder: str | Path) -> list[Utterance]:
 
 
 def _entry(corpus: str) -> NamedCorpus:
-    if corpus not in CORPORA:
-        known = ", ".join(CORPORA)
-        raise CorpusError(f"corpus is {corpus!r}; it must be one of {known}.")
+    check_choice("corpus", corpus, CORPORA)
     return CORPORA[corpus]
 
 
@@ -376,11 +372,11 @@ def _utterance(corpus, wav, match) -> Utterance | None:
 
 def _missing(corpus, clips) -> list[str]:
     """Missing clips by speaker if their names are known; else wrong counts."""
-    missing = {}
+    missing: dict[str, list[str]] = {}
     for stem in sorted(corpus.stems - set(clips)):
-        groups = re.fullmatch(corpus.pattern, stem).groupdict()
-        speaker = corpus.speaker.format(**groups)
-        missing.setdefault(speaker, []).append(stem)
+        if match := re.fullmatch(corpus.pattern, stem):
+            speaker = corpus.speaker.format(**match.groupdict())
+            missing.setdefault(speaker, []).append(stem)
     heard = Counter(clip.spk_id for clip in clips.values())
     found = Counter(clip.emo for clip in clips.values())
     found["speakers"] = len(heard)

@@ -163,7 +163,7 @@ def by_speakers(
         raise CorpusError(f"Not in the corpus: {', '.join(absent)}.")
     rng = random.Random(seed)
     others = [u for u in utterances if u.spk_id not in tested]
-    chosen = set()
+    chosen: set[str] = set()
     for group in _by_label(others).values():
         count = round(valid_fraction * len(group))
         chosen.update(u.utt_id for u in _deal(group, rng)[:count])
@@ -194,7 +194,7 @@ def speaker_folds(
     genders = {u.spk_id: u.gender for u in utterances}
     speakers = sorted(genders)
     random.Random(seed).shuffle(speakers)
-    speakers.sort(key=genders.get)
+    speakers.sort(key=genders.__getitem__)
     return [sorted(speakers[i::num_folds]) for i in range(num_folds)]
 
 
@@ -249,7 +249,7 @@ def _pick(names, fold: int, kind: str):
 
 
 def _divide(utterances, in_test, in_valid) -> Splits:
-    splits = {name: [] for name in SPLITS}
+    splits: Splits = {name: [] for name in SPLITS}
     for utterance in sorted(utterances, key=lambda u: u.utt_id):
         valid = "valid" if in_valid(utterance) else "train"
         splits["test" if in_test(utterance) else valid].append(utterance)
@@ -257,7 +257,9 @@ def _divide(utterances, in_test, in_valid) -> Splits:
 
 
 def _by_label(utterances: list[Utterance]) -> dict[str, list[Utterance]]:
-    groups = {label: [] for label in sorted({u.emo for u in utterances})}
+    groups: dict[str, list] = {
+        label: [] for label in sorted({u.emo for u in utterances})
+    }
     for utterance in sorted(utterances, key=lambda u: u.utt_id):
         groups[utterance.emo].append(utterance)
     return groups
@@ -265,7 +267,7 @@ def _by_label(utterances: list[Utterance]) -> dict[str, list[Utterance]]:
 
 def _deal(group: list[Utterance], rng: random.Random) -> list[Utterance]:
     """Shuffle so that speakers take turns."""
-    turns = {}  # speaker → utterances, both in random order
+    turns: dict[str, list] = {}  # speaker → utterances, both in random order
     for utterance in rng.sample(group, len(group)):
         turns.setdefault(utterance.spk_id, []).append(utterance)
     rounds = zip_longest(*turns.values())

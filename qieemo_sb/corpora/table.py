@@ -92,14 +92,14 @@ def prepare_table(
             f"data_folder is {str(data_folder)!r}, which is no folder. It "
             "must be the folder that audio paths are relative to."
         )
-    files = [csv_file] if csv_file else manifests
+    files = [str(x) for x in ([csv_file] if csv_file else manifests)]
     outputs = [
         Path(output_folder, f"{name}.json").absolute() for name in SPLITS
     ]
     raise_all(
         "These manifests would be overwritten; keep them outside of "
         f"{output_folder}:",
-        [str(file) for file in files if Path(file).absolute() in outputs],
+        [file for file in files if Path(file).absolute() in outputs],
     )
     options = {
         "corpus": "own",
@@ -114,12 +114,13 @@ def prepare_table(
     if csv_file:
         splits = _read_csv(csv_file, options)
     else:
-        splits = _read_manifests(manifests, options)
+        splits = _read_manifests(files, options)
     write_splits(splits, output_folder, options, data_folder)
 
 
 def _read_manifests(files: list, options: dict) -> Splits:
-    splits, problems = {name: [] for name in SPLITS}, []
+    splits: Splits = {name: [] for name in SPLITS}
+    problems = []
     for name, file in zip(SPLITS, files, strict=True):
         try:
             utterances = read_manifest(file, required=("wav", "emo"))
@@ -137,7 +138,8 @@ def _read_manifests(files: list, options: dict) -> Splits:
 
 
 def _read_csv(file: str | Path, options: dict) -> Splits:
-    utterances, parts, problems, first_line = [], [], [], {}
+    utterances, parts, problems = [], [], []
+    first_line: dict[str, int] = {}
     for line, cells in _csv_rows(file):
         if None in cells:  # where DictReader puts what is left over
             problems.append(
@@ -178,7 +180,7 @@ def _read_csv(file: str | Path, options: dict) -> Splits:
             f"{file}: {parts.count('')} of {len(parts)} lines have no split. "
             "Fill the column or leave it out."
         )
-    splits = {name: [] for name in SPLITS}
+    splits: Splits = {name: [] for name in SPLITS}
     for utterance, part in zip(utterances, parts, strict=True):
         splits[part].append(utterance)
     _warn_of_shared_speakers(splits)

@@ -216,7 +216,7 @@ def test_changed_expected_counts_prepare_again(prepare, iemocap):
     "options, problem",
     [
         ({"protocol": "LOSO"}, "must be one of loso, speaker, random"),
-        ({"labels": 3}, "must be 4, 5 or 6"),
+        ({"labels": 3}, "must be one of 4, 5, 6"),
         ({"fold": 6}, "no fold 6: .* from 1 to 5"),
         ({"protocol": "speaker", "fold": 11}, "no fold 11: .* from 1 to 10"),
         ({"protocol": "random", "fold": 0}, "no fold 0: .* from 1 to 10"),

@@ -178,7 +178,7 @@ def test_folds_that_exist_are_named(tmp_path, fold):
     message = refusal(
         prepare_named, "RAVDESS", tmp_path, tmp_path / "out", fold
     )
-    assert "run from 1 to 6" in message
+    assert "it must be one of 1, 2, 3, 4, 5, 6" in message
 
 
 @pytest.mark.parametrize("folder", ["", "no", "empty"])
