@@ -7,7 +7,6 @@ corpus: RAVDESS
 data_folder: null
 folds: [1, 2, 3, 4, 5, 6]
 fold: 1
-folds: !apply:qieemo_sb.corpora.named.fold_numbers [!ref <corpus>]
 adapt_speakers: False
 emotions: [calm, upset]
 output_folder: !ref results/x/fold_<fold>/<seed>

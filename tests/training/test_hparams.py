@@ -14,7 +14,7 @@ from qieemo_sb.training.hparams import (
     resolve,
 )
 
-DEMO = Path(__file__).parents[2] / "recipes/IEMOCAP/qieemo/hparams/demo.yaml"
+DEMO = Path(__file__).parents[2] / "recipes/Synthetic/qieemo/hparams/demo.yaml"
 
 
 @pytest.fixture
