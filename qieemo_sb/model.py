@@ -282,15 +282,15 @@ class Qieemo(_Model):
         windows, frames = self._windows(wavs, lengths, encoded)
         stitcher, statistics = Stitcher(frames), PooledStatistics()
         for window in windows:
-            streams = self._fuse(window)
-            statistics.update(window.rows, self._pool(streams, window.lengths))
+            streams = self.fuse(window)
+            statistics.update(window.rows, self.pool(streams, window.lengths))
             if frame_wise:
                 if self.block_statistics is not None:
                     streams["block_statistics"] = self.block_statistics.frames(
                         streams["block_statistics"]
                     )
                 stitcher.update(window, streams)
-        embedding = self._embedding(statistics)
+        embedding = self.embedding(statistics.result())
         streams = stitcher.result()
         moments = None
         if frame_wise and not self.training:
@@ -323,12 +323,12 @@ class Qieemo(_Model):
         """
         statistics = PooledStatistics()
         for window in self.encoder.stream(wavs, self.blocks):
-            streams = self._fuse(window)
-            statistics.update(window.rows, self._pool(streams, window.lengths))
-        return self._embedding(statistics)
+            streams = self.fuse(window)
+            statistics.update(window.rows, self.pool(streams, window.lengths))
+        return self.embedding(statistics.result())
 
-    def _fuse(self, window):
-        """Frames to pool, by the name of their pooling, and the PPG."""
+    def fuse(self, window: Window) -> dict[str, Any]:
+        """Frames to pool, by the name of their pooling, and the "ppg"."""
         hidden, lengths = window.hidden_states, window.lengths
         streams, ppg, emotional = {}, None, None
         if self.ppg_head is not None:
@@ -345,28 +345,31 @@ class Qieemo(_Model):
         return streams
 
     @property
-    def _poolings(self):
+    def poolings(self) -> dict[str, StatisticsPooling]:
+        """The poolings that the model has, by name."""
         names = ("pooling", "block_statistics")
         poolings = {name: getattr(self, name) for name in names}
         return {name: p for name, p in poolings.items() if p is not None}
 
-    def _pool(self, streams, lengths):
-        """Statistics of windows, one for each pooling."""
+    def pool(
+        self, streams: dict[str, Any], lengths: torch.Tensor
+    ) -> list[Statistics]:
+        """Statistics of windows for each pooling, from the result of fuse."""
         return [
             pooling.update(streams[name], lengths)
-            for name, pooling in self._poolings.items()
+            for name, pooling in self.poolings.items()
         ]
 
-    def _embedding(self, statistics):
-        """Statistics of all windows → [B, E]."""
-        pairs = zip(self._poolings.values(), statistics.result(), strict=True)
+    def embedding(self, statistics: list[Statistics]) -> torch.Tensor:
+        """Statistics of whole utterances for each pooling → [B, E]."""
+        pairs = zip(self.poolings.values(), statistics, strict=True)
         return torch.cat([pooling.result(x) for pooling, x in pairs], dim=-1)
 
     def _classify_frames(self, streams, lengths):
         """Frames [B, T, H] → emotions [B, T, C] of the second around each."""
         around = [
             pooling.around(streams[name], lengths, MOMENT)
-            for name, pooling in self._poolings.items()
+            for name, pooling in self.poolings.items()
         ]
         return torch.cat(
             [
@@ -391,7 +394,7 @@ class Qieemo(_Model):
             "d_model": self.mixer.d_model if self.mixer else 0,
             "n_tokens": self.ppg_head.n_tokens if self.ppg_head else 0,
         }
-        size = sum(p.embedding_width for p in self._poolings.values())
+        size = sum(p.embedding_width for p in self.poolings.values())
         for name in ("mixer", "ppg_head", "block_statistics"):
             _check_size(name, getattr(self, name), d_model=d_model)
         for name in ("mmf", "cma"):

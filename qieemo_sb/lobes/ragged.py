@@ -70,7 +70,7 @@ def packed_attention(
         out = scaled_dot_product_attention(q, k, v, scale=scale)
         return out.transpose(1, 2).flatten(2).flatten(0, 1)  # [N * T, D]
 
-    if len(set(lengths)) == 1:
+    if min(lengths) == max(lengths):
         return attend(queries, keys, values, len(lengths))
     split = (x.split(lengths) for x in (queries, keys, values))
     return torch.cat(

@@ -214,7 +214,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def check_files(folder: Path, checksums: dict[str, str]) -> None:
+def check_files(
+    folder: Path, checksums: dict[str, str], source: str = CONFIG
+) -> None:
     """Raise ModelFolderError for a file that is missing or was changed."""
     for name, expected in checksums.items():
         path = folder / name
@@ -222,7 +224,7 @@ def check_files(folder: Path, checksums: dict[str, str]) -> None:
             raise ModelFolderError(f"{path} is missing.")
         if sha256(path) != expected:
             raise ModelFolderError(
-                f"{path} is damaged: its checksum is not that of {CONFIG}. "
+                f"{path} is damaged: its checksum is not that of {source}. "
                 "Copy or download the folder again."
             )
 
