@@ -42,7 +42,9 @@ REQUIRED = [
 DEMO = ["espeakng-loader>=0.2.4"]  # libespeak-ng: speaks the demo's corpus
 
 ONNX = [
-    "onnx>=1.17",  # writes an export; to run one, onnxruntime is enough
+    # To write an export, with torch 2.9 or later; onnxruntime alone runs it.
+    "onnx>=1.17",
+    "onnxscript>=0.5",
     "onnxruntime>=1.20",
 ]
 TABLES = ["pandas>=2.0", "tabulate>=0.9"]  # cross_validate.py, ablate.py

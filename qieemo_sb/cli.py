@@ -107,7 +107,7 @@ def _export(model, folder, int8):
 
 def _fail(error):
     """Say why a model cannot be used: ModelFolderError and the like."""
-    if getattr(error, "name", None) == "onnx":
+    if str(getattr(error, "name", "")).startswith("onnx"):
         error = "onnx is needed: pip install 'qieemo-sb[onnx]'"
     print(error, file=sys.stderr)
     return 1

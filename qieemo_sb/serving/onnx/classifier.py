@@ -12,17 +12,29 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qieemo_sb.audio import check_batch, read_audio
+from qieemo_sb.audio import check_batch, read_windows
 from qieemo_sb.errors import AudioError, ModelFolderError
-from qieemo_sb.serving.folder import LABELS, read_labels
-from qieemo_sb.serving.onnx import GRAPH, GRAPH_FORMAT
+from qieemo_sb.frames import sample_windows
+from qieemo_sb.serving.folder import (
+    LABELS,
+    check_files,
+    read_json,
+    read_labels,
+)
+from qieemo_sb.serving.onnx import (
+    EMPTY,
+    EXPORT,
+    GRAPH,
+    GRAPH_FORMAT,
+    GRAPH_WEIGHTS,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
 
 
 class OnnxOutput(NamedTuple):
-    """What an exported Qieemo says of an utterance.
+    """Model output for an utterance.
 
     Arguments
     ---------
@@ -40,7 +52,7 @@ class OnnxOutput(NamedTuple):
 
 
 class OnnxClassifier:
-    """Answers from a folder that ``qieemo export`` made.
+    """Emotions by an export of ``qieemo export``.
 
     ``classify_file``, ``classify_batch`` and ``encode_batch`` are those of
     EncoderClassifier, in numpy.
@@ -63,6 +75,17 @@ class OnnxClassifier:
     ):
         self.session = session
         self.labels = labels
+        self._names = [output.name for output in session.get_outputs()]
+        # Statistics of no windows: those that the first window follows.
+        self._empty = {
+            value.name: np.full(
+                value.shape,
+                EMPTY if value.name.endswith("log_weight") else 0.0,
+                np.float32,
+            )
+            for value in session.get_inputs()
+            if value.name != "wav"
+        }
 
     @classmethod
     def from_folder(
@@ -73,7 +96,7 @@ class OnnxClassifier:
         Arguments
         ---------
         folder : str or Path
-            What ``qieemo export`` made.
+            Of ``qieemo export``.
         threads : int or None
             Of the computation; None: one a physical core.
 
@@ -84,25 +107,31 @@ class OnnxClassifier:
         Raises
         ------
         ModelFolderError
-            The folder is not whole, or of another version of this package.
+            The folder is incomplete, damaged, or of another release.
         ImportError
             onnxruntime is not installed.
         """
-        path = Path(folder) / GRAPH
-        if not path.is_file():
+        folder = Path(folder)
+        if not (folder / GRAPH).is_file():
             raise ModelFolderError(f"{folder} is no ONNX export: no {GRAPH}.")
-        session = _session(path, threads)
-        form = session.get_modelmeta().custom_metadata_map.get("format")
-        if form != GRAPH_FORMAT:
+        path = folder / EXPORT
+        about = read_json(path) if path.is_file() else None
+        if not isinstance(about, dict) or about.get("format") != GRAPH_FORMAT:
             raise ModelFolderError(
-                f"{path} has format {form} where {GRAPH_FORMAT} is needed: "
-                "export the model again."
+                f"{folder} is an export of another release, which this one "
+                "cannot read: export the model again."
             )
+        checksums = dict(about.get("sha256", {}))
+        # onnxruntime sees if weights are missing; to read all of them here
+        # would take as long as everything else.
+        checksums.pop(GRAPH_WEIGHTS, None)
+        check_files(folder, checksums, source=EXPORT)
+        session = load_graph(folder / GRAPH, threads)
         n_classes = session.get_outputs()[0].shape[-1]
-        return cls(session, read_labels(path.with_name(LABELS), n_classes))
+        return cls(session, read_labels(folder / LABELS, n_classes))
 
     def analyse(self, wav: np.ndarray) -> OnnxOutput:
-        """Everything that the model says of an utterance.
+        """All outputs of the model for an utterance.
 
         Arguments
         ---------
@@ -118,12 +147,7 @@ class OnnxClassifier:
         ValueError
             Too short, samples that are no sound, or more than one utterance.
         """
-        if np.ndim(wav) != 1:
-            raise ValueError(
-                f"An utterance is [S], not of shape {np.shape(wav)}: give "
-                "classify_batch several."
-            )
-        return self._analyse(_utterances(wav, None))[0]
+        return self._analyse_batch([wav], None)[0]
 
     def encode_batch(
         self,
@@ -131,7 +155,7 @@ class OnnxClassifier:
         wav_lens: np.ndarray | None = None,
     ) -> np.ndarray:
         """Pooled vectors [B, E]; arguments as in ``classify_batch``."""
-        outputs = self._analyse(_utterances(wavs, wav_lens))
+        outputs = self._analyse_batch(wavs, wav_lens)
         return np.concatenate([output.embedding for output in outputs])
 
     def classify_batch(
@@ -164,16 +188,15 @@ class OnnxClassifier:
         ValueError
             Too short, or samples that are no sound; names the utterance.
         """
-        outputs = self._analyse(_utterances(wavs, wav_lens))
-        log_probs = np.concatenate([output.log_probs for output in outputs])
-        index = log_probs.argmax(axis=-1)
-        score = log_probs.max(axis=-1)
-        return log_probs, score, index, [self.labels[i] for i in index]
+        outputs = self._analyse_batch(wavs, wav_lens)
+        return self._choose(np.concatenate([x.log_probs for x in outputs]))
 
     def classify_file(
         self, path: str | Path
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
         """Emotion of an audio file of any rate, channels and length.
+
+        Two hours take no more memory than a minute.
 
         Arguments
         ---------
@@ -190,24 +213,46 @@ class OnnxClassifier:
         AudioError
             Missing, empty, corrupt, too short, or no sound; names the file.
         """
-        return self.classify_batch(read_audio(path))
+        for outputs in self._run(read_windows(path)):
+            log_probs = outputs["log_probs"]
+        return self._choose(log_probs)
 
-    def _analyse(self, utterances):
-        """Run the graph on each utterance [S]."""
-        for wav in utterances:
-            check_batch(wav[None])
-        names = [output.name for output in self.session.get_outputs()]
-        results = (
-            self.session.run(names, {"wav": wav[None]}) for wav in utterances
-        )
-        return [
-            OnnxOutput(**{"ppg": None, **dict(zip(names, r, strict=True))})
-            for r in results
-        ]
+    def _choose(self, log_probs):
+        """Log-probabilities [B, C] → the result of ``classify_batch``."""
+        index = log_probs.argmax(axis=-1)
+        score = log_probs.max(axis=-1)
+        return log_probs, score, index, [self.labels[i] for i in index]
+
+    def _analyse_batch(self, wavs, wav_lens):
+        """Outputs for each utterance of a batch."""
+        results = []
+        for wav in _utterances(wavs, wav_lens):
+            spans = sample_windows(len(wav))
+            windows = list(self._run(wav[start:end] for start, end in spans))
+            ppg = [outputs["ppg"] for outputs in windows if "ppg" in outputs]
+            results.append(
+                OnnxOutput(
+                    log_probs=windows[-1]["log_probs"],
+                    embedding=windows[-1]["embedding"],
+                    ppg=np.concatenate(ppg, axis=1) if ppg else None,
+                )
+            )
+        return results
+
+    def _run(self, windows):
+        """Outputs by name after each of an utterance's windows [S]."""
+        statistics = self._empty
+        for wav in windows:
+            values = self.session.run(None, {"wav": wav[None], **statistics})
+            outputs = dict(zip(self._names, values, strict=True))
+            statistics = {name: outputs[f"next_{name}"] for name in statistics}
+            yield outputs
 
 
-def _session(path, threads):
-    """Load a graph into onnxruntime."""
+def load_graph(
+    path: Path, threads: int | None = None
+) -> onnxruntime.InferenceSession:
+    """Load a graph into onnxruntime; arguments as of ``from_folder``."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -226,21 +271,24 @@ def _session(path, threads):
             path, options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # of a dozen classes without a common base
-        raise ModelFolderError(
-            f"{path} is damaged, or a file beside it is missing: {error}"
-        ) from error
+        raise ModelFolderError(f"{path} is damaged: {error}") from error
 
 
 def _utterances(wavs, wav_lens):
-    """A batch → its utterances, [S] each."""
+    """A batch → its utterances, [S] each, checked."""
     single = len(wavs) == 0 or np.ndim(wavs[0]) == 0
-    rows = [wavs] if single else wavs
-    rows = [_utterance(row) for row in rows]
-    if wav_lens is None:
-        return rows
-    lengths = np.asarray(wav_lens, np.float64)
-    ends = np.rint(lengths * len(rows[0])).astype(int)
-    return [row[:end] for row, end in zip(rows, ends, strict=True)]
+    rows = [_utterance(row) for row in ([wavs] if single else wavs)]
+    sizes = [len(row) for row in rows]
+    if wav_lens is not None:
+        relative = np.asarray(wav_lens, np.float64)
+        sizes = np.rint(relative * sizes[0]).astype(int).tolist()
+    padded = rows[0][None]
+    if len(rows) > 1:
+        padded = np.zeros((len(rows), max(map(len, rows))), np.float32)
+        for target, row in zip(padded, rows, strict=True):
+            target[: len(row)] = row
+    check_batch(padded, sizes)
+    return [row[:size] for row, size in zip(rows, sizes, strict=True)]
 
 
 def _utterance(row):
@@ -252,5 +300,5 @@ def _utterance(row):
             "to 1 (those of int16 divided by 32768)."
         )
     if row.ndim != 1:
-        raise ValueError(f"A row of a batch is [S], not of shape {row.shape}.")
+        raise ValueError(f"An utterance is [S], not of shape {row.shape}.")
     return row.astype(np.float32, copy=False)

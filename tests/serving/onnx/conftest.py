@@ -1,12 +1,14 @@
-"""Models whose parts all have a say, and graphs in use."""
+"""A small model all of whose parts matter, and its export."""
 
-import onnxruntime
+import shutil
+
 import pytest
 import torch
-from onnx import TensorProto, helper
 
-from qieemo_sb.serving.onnx.graph import MICROSOFT
-from qieemo_sb.serving.onnx.model import IR_VERSION, OPSET
+from qieemo_sb.serving.folder import save_model
+from qieemo_sb.serving.onnx.export import export_onnx
+
+LABELS = ["ang", "hap", "neu", "sad"]
 
 
 @pytest.fixture(scope="session")
@@ -28,28 +30,24 @@ def stir():
 
 
 @pytest.fixture(scope="session")
-def compute():
-    """Run a graph from "x" to a value of it."""
+def model(make_model, stir):
+    return stir(make_model())
 
-    def run(graph, result, x):
-        outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-        inputs = [
-            helper.make_tensor_value_info(
-                "x", TensorProto.FLOAT, [None] * x.ndim
-            )
-        ]
-        graph.rename(result, "y")
-        made = helper.make_model(
-            helper.make_graph(
-                graph.nodes, "test", inputs, outputs, graph.constants
-            ),
-            opset_imports=[
-                helper.make_opsetid("", OPSET),
-                helper.make_opsetid(MICROSOFT, 1),
-            ],
-            ir_version=IR_VERSION,
-        )
-        session = onnxruntime.InferenceSession(made.SerializeToString())
-        return session.run(["y"], {"x": x})[0]
 
-    return run
+@pytest.fixture(scope="session")
+def source(model, tmp_path_factory):
+    """The model's folder."""
+    folder = tmp_path_factory.mktemp("onnx") / "model"
+    return save_model(folder, model, "# A card\n", LABELS)
+
+
+@pytest.fixture(scope="session")
+def exported(source, tmp_path_factory):
+    """Its export, which no test may change."""
+    return export_onnx(source, tmp_path_factory.mktemp("onnx") / "export")
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    """A copy of the export."""
+    return shutil.copytree(exported, tmp_path / "export")
