@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from qieemo_sb.audio import check_batch
 from qieemo_sb.encoders import ENCODERS
@@ -70,11 +71,11 @@ class QieemoOutput:
         [B] frames. Results past them mean nothing.
     """
 
-    log_probs: torch.Tensor
-    embedding: torch.Tensor
-    ppg: torch.Tensor | None
-    frame_log_probs: torch.Tensor | None
-    lengths: torch.Tensor
+    log_probs: Tensor
+    embedding: Tensor
+    ppg: Tensor | None
+    frame_log_probs: Tensor | None
+    lengths: Tensor
 
 
 @dataclasses.dataclass
@@ -89,11 +90,11 @@ class PPGOutput:
         [B] frames. Results past them mean nothing.
     """
 
-    ppg: torch.Tensor
-    lengths: torch.Tensor
+    ppg: Tensor
+    lengths: Tensor
 
 
-class _Model(torch.nn.Module):
+class _Model(nn.Module):
     """An encoder and lobes on its windows."""
 
     encoder: SpeechEncoder
@@ -110,19 +111,19 @@ class _Model(torch.nn.Module):
         return parts
 
     @property
-    def lobes(self) -> torch.nn.ModuleDict:
+    def lobes(self) -> nn.ModuleDict:
         """The parts that are trained beside the encoder, by name."""
         others = ("encoder", "speaker_model")
-        return torch.nn.ModuleDict(
+        return nn.ModuleDict(
             {k: v for k, v in self.named_children() if k not in others}
         )
 
     def _windows(
         self,
-        wavs: torch.Tensor | None,
-        lengths: torch.Tensor | None,
+        wavs: Tensor | None,
+        lengths: Tensor | None,
         encoded: EncoderOutput | None,
-    ) -> tuple[Iterator[Window], torch.Tensor]:
+    ) -> tuple[Iterator[Window], Tensor]:
         """Windows of waveforms or of hidden states, and frames [B] of each."""
         if encoded is not None:
             return encoded.windows(), encoded.lengths
@@ -151,8 +152,8 @@ class PPGModel(_Model):
 
     def forward(
         self,
-        wavs: torch.Tensor | None = None,
-        lengths: torch.Tensor | None = None,
+        wavs: Tensor | None = None,
+        lengths: Tensor | None = None,
         encoded: EncoderOutput | None = None,
     ) -> PPGOutput:
         """Token log-probabilities; arguments as of ``Qieemo.forward``."""
@@ -250,8 +251,8 @@ class Qieemo(_Model):
 
     def forward(
         self,
-        wavs: torch.Tensor | None = None,
-        lengths: torch.Tensor | None = None,
+        wavs: Tensor | None = None,
+        lengths: Tensor | None = None,
         encoded: EncoderOutput | None = None,
         frame_wise: bool = True,
     ) -> QieemoOutput:
@@ -303,7 +304,7 @@ class Qieemo(_Model):
             lengths=frames,
         )
 
-    def embed(self, wavs: Iterable[torch.Tensor]) -> torch.Tensor:
+    def embed(self, wavs: Iterable[Tensor]) -> Tensor:
         """Pooled vector of one utterance that comes window by window.
 
         Arguments

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from qieemo_sb.audio import check_batch
@@ -38,8 +39,8 @@ class Window:
 
     rows: list[int]
     starts: list[int]
-    hidden_states: dict[int, torch.Tensor]
-    lengths: torch.Tensor
+    hidden_states: dict[int, Tensor]
+    lengths: Tensor
 
 
 @dataclasses.dataclass
@@ -56,8 +57,8 @@ class EncoderOutput:
         [B] int64, frames of each utterance.
     """
 
-    hidden_states: dict[int, torch.Tensor]
-    lengths: torch.Tensor
+    hidden_states: dict[int, Tensor]
+    lengths: Tensor
 
     def windows(self) -> Iterator[Window]:
         """Cut into windows where an encoder cuts waveforms."""
@@ -85,11 +86,11 @@ class Stitcher:
         [B] frames of the utterances.
     """
 
-    def __init__(self, lengths: torch.Tensor):
+    def __init__(self, lengths: Tensor):
         self.lengths = lengths
-        self._stitched: dict[Any, torch.Tensor] = {}
+        self._stitched: dict[Any, Tensor] = {}
 
-    def update(self, window: Window, results: dict[Any, torch.Tensor]) -> None:
+    def update(self, window: Window, results: dict[Any, Tensor]) -> None:
         """Add results {key: [N, T, *]} of a window."""
         if window.rows == list(range(len(self.lengths))):
             if torch.equal(window.lengths, self.lengths):  # no one has another
@@ -111,7 +112,7 @@ class Stitcher:
             for value, row, start, size in places:
                 self._stitched[key][row, start : start + size] = value[:size]
 
-    def result(self) -> dict[Any, torch.Tensor]:
+    def result(self) -> dict[Any, Tensor]:
         """Return {key: [B, T, *]}, zero past the lengths."""
         return self._stitched
 
@@ -146,7 +147,7 @@ class SpeechEncoder(Part):
         """True if no part of the encoder trains."""
         return self.trainable_above is None
 
-    def frozen_parts(self) -> list[torch.nn.Module]:
+    def frozen_parts(self) -> list[nn.Module]:
         """Parts that ``trainable_above`` keeps from training."""
         raise NotImplementedError
 
@@ -171,11 +172,8 @@ class SpeechEncoder(Part):
         return self
 
     def encode(
-        self,
-        wavs: torch.Tensor,
-        samples: torch.Tensor,
-        blocks: Iterable[int],
-    ) -> dict[int, torch.Tensor]:
+        self, wavs: Tensor, samples: Tensor, blocks: Iterable[int]
+    ) -> dict[int, Tensor]:
         """Hidden states of windows of at most 30 s.
 
         Arguments
@@ -200,8 +198,8 @@ class SpeechEncoder(Part):
 
     def forward(
         self,
-        wavs: torch.Tensor,
-        lengths: torch.Tensor | None = None,
+        wavs: Tensor,
+        lengths: Tensor | None = None,
         blocks: Iterable[int] | None = None,
     ) -> EncoderOutput:
         """Encode a batch of any length, each utterance as if it were alone.
@@ -237,7 +235,7 @@ class SpeechEncoder(Part):
         return EncoderOutput(stitcher.result(), frames)
 
     def windows(
-        self, wavs: torch.Tensor, sizes: list[int], blocks: Iterable[int]
+        self, wavs: Tensor, sizes: list[int], blocks: Iterable[int]
     ) -> Iterator[Window]:
         """Encode a batch window by window, as many at once as utterances.
 
@@ -274,7 +272,7 @@ class SpeechEncoder(Part):
             )
 
     def stream(
-        self, wavs: Iterable[torch.Tensor], blocks: Iterable[int]
+        self, wavs: Iterable[Tensor], blocks: Iterable[int]
     ) -> Iterator[Window]:
         """Encode one utterance that comes in windows.
 

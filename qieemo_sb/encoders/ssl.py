@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from qieemo_sb.encoders.base import SpeechEncoder
@@ -137,7 +138,7 @@ class SSLEncoder(SpeechEncoder):
         """True if the norm stands after the blocks, False if before them."""
         return self.dims.get("do_stable_layer_norm", False)
 
-    def frozen_parts(self) -> list[torch.nn.Module]:
+    def frozen_parts(self) -> list[nn.Module]:
         """Convolutions, and what ``trainable_above`` keeps from training."""
         before = [self.projection, self.positions, self.dropout]
         if self.frozen:
@@ -150,11 +151,8 @@ class SSLEncoder(SpeechEncoder):
         return [self.convolutions, *parts]
 
     def encode(
-        self,
-        wavs: torch.Tensor,
-        samples: torch.Tensor,
-        blocks: Iterable[int],
-    ) -> dict[int, torch.Tensor]:
+        self, wavs: Tensor, samples: Tensor, blocks: Iterable[int]
+    ) -> dict[int, Tensor]:
         """Hidden states of windows; see ``SpeechEncoder.encode``."""
         blocks = sorted(set(blocks))
         rows = [

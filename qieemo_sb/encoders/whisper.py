@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
@@ -78,7 +79,7 @@ INIT_STD = 0.02  # of fresh weights, as transformers makes them
 LONGEST_WAVE = 10_000  # of the positions, in frames over 2 pi
 
 
-class Attention(torch.nn.Module):
+class Attention(nn.Module):
     """Projections of a self-attention.
 
     Arguments
@@ -93,21 +94,21 @@ class Attention(torch.nn.Module):
         super().__init__()
         self.num_heads = n_heads
         self.scaling = (d_model // n_heads) ** -0.5
-        self.k_proj = torch.nn.Linear(d_model, d_model, bias=False)
-        self.v_proj = torch.nn.Linear(d_model, d_model)
-        self.q_proj = torch.nn.Linear(d_model, d_model)
-        self.out_proj = torch.nn.Linear(d_model, d_model)
+        self.k_proj = nn.Linear(d_model, d_model, bias=False)
+        self.v_proj = nn.Linear(d_model, d_model)
+        self.q_proj = nn.Linear(d_model, d_model)
+        self.out_proj = nn.Linear(d_model, d_model)
 
 
-class LinearGELU(torch.nn.Linear):
+class LinearGELU(nn.Linear):
     """A linear layer with an exact GELU behind it."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] → [..., out_features]."""
         return F.gelu(super().forward(x))
 
 
-class Block(torch.nn.Module):
+class Block(nn.Module):
     """Self-attention and feed-forward network, each with its norm.
 
     Arguments
@@ -123,13 +124,13 @@ class Block(torch.nn.Module):
     def __init__(self, d_model: int, n_heads: int, ffn_dim: int):
         super().__init__()
         self.self_attn = Attention(d_model, n_heads)
-        self.self_attn_layer_norm = torch.nn.LayerNorm(d_model)
+        self.self_attn_layer_norm = nn.LayerNorm(d_model)
         self.fc1 = LinearGELU(d_model, ffn_dim)
-        self.fc2 = torch.nn.Linear(ffn_dim, d_model)
-        self.final_layer_norm = torch.nn.LayerNorm(d_model)
+        self.fc2 = nn.Linear(ffn_dim, d_model)
+        self.final_layer_norm = nn.LayerNorm(d_model)
 
 
-class WhisperParts(torch.nn.Module):
+class WhisperParts(nn.Module):
     """Every weight of a Whisper encoder, fresh.
 
     Arguments
@@ -155,19 +156,19 @@ class WhisperParts(torch.nn.Module):
         ffn_dim: int,
     ):
         super().__init__()
-        conv = torch.nn.Conv1d
+        conv = nn.Conv1d
         self.conv1 = conv(n_mels, d_model, kernel_size=3, padding=1)
         self.conv2 = conv(d_model, d_model, kernel_size=3, stride=2, padding=1)
-        self.embed_positions = torch.nn.Embedding(WINDOW_FRAMES, d_model)
-        self.layers = torch.nn.ModuleList(
+        self.embed_positions = nn.Embedding(WINDOW_FRAMES, d_model)
+        self.layers = nn.ModuleList(
             Block(d_model, n_heads, ffn_dim) for _ in range(n_blocks)
         )
-        self.layer_norm = torch.nn.LayerNorm(d_model)
+        self.layer_norm = nn.LayerNorm(d_model)
         self.apply(_initialise)
         self.embed_positions.weight.data = sinusoids(WINDOW_FRAMES, d_model)
 
 
-def sinusoids(length: int, width: int) -> torch.Tensor:
+def sinusoids(length: int, width: int) -> Tensor:
     """Whisper's positions.
 
     Arguments
@@ -195,7 +196,7 @@ def sinusoids(length: int, width: int) -> torch.Tensor:
 
 def _initialise(module):
     """Draw a module's weights in transformers' order: a seed gives the same."""
-    kinds = torch.nn.Linear, torch.nn.Conv1d, torch.nn.Embedding
+    kinds = nn.Linear, nn.Conv1d, nn.Embedding
     if isinstance(module, kinds):
         module.weight.data.normal_(std=INIT_STD)
         if getattr(module, "bias", None) is not None:
@@ -209,7 +210,7 @@ DYNAMIC_RANGE = 8.0  # log10 units kept below the utterance's maximum
 MIN_ROWS = 32
 
 
-class LogMel(torch.nn.Module):
+class LogMel(nn.Module):
     """Whisper's log-mel spectrogram, each utterance by itself.
 
     Equal to transformers' ``WhisperFeatureExtractor`` on the utterance's own
@@ -234,9 +235,7 @@ class LogMel(torch.nn.Module):
             "window", torch.hann_window(N_FFT), persistent=False
         )
 
-    def forward(
-        self, wavs: torch.Tensor, samples: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, wavs: Tensor, samples: Tensor) -> Tensor:
         """Log-mel of a batch.
 
         Arguments
@@ -352,11 +351,8 @@ class WhisperEncoder(SpeechEncoder):
         self.freeze()
 
     def encode(
-        self,
-        wavs: torch.Tensor,
-        samples: torch.Tensor,
-        blocks: Iterable[int],
-    ) -> dict[int, torch.Tensor]:
+        self, wavs: Tensor, samples: Tensor, blocks: Iterable[int]
+    ) -> dict[int, Tensor]:
         """Hidden states of windows; see ``SpeechEncoder.encode``."""
         blocks = set(blocks)
         last = max(blocks)
@@ -404,7 +400,7 @@ class WhisperEncoder(SpeechEncoder):
             for part in (_before_attention, _after_attention)
         )
 
-    def frozen_parts(self) -> list[torch.nn.Module]:
+    def frozen_parts(self) -> list[nn.Module]:
         """Positions, and what ``trainable_above`` keeps from training."""
         if self.frozen:
             parts = [self.conv1, self.conv2, self.blocks, self.norm]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
 
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.normalization import EPSILON, Moments, RunningMoments
@@ -44,15 +45,15 @@ class WeightedSum(Part):
         check_distinct(blocks)
         self.blocks = list(blocks)
         self.d_model = d_model
-        self.logits = torch.nn.Parameter(torch.zeros(len(self.blocks)))
+        self.logits = nn.Parameter(torch.zeros(len(self.blocks)))
 
-    def weights(self) -> torch.Tensor:
+    def weights(self) -> Tensor:
         """[K] weights of the blocks; they add up to one."""
         return self.logits.softmax(dim=0)
 
     def forward(
-        self, hidden_states: dict[int, torch.Tensor], lengths: torch.Tensor
-    ) -> torch.Tensor:
+        self, hidden_states: dict[int, Tensor], lengths: Tensor
+    ) -> Tensor:
         """Mix blocks.
 
         Arguments
@@ -104,18 +105,18 @@ class BlockMixer(Part):
         self.blocks = list(blocks)
         self.d_model = d_model
         if len(self.blocks) > 1:
-            self.logits = torch.nn.Parameter(torch.zeros(len(self.blocks)))
+            self.logits = nn.Parameter(torch.zeros(len(self.blocks)))
         self.standard = RunningMoments(len(self.blocks), d_model, memory=MEMORY)
 
-    def weights(self) -> torch.Tensor:
+    def weights(self) -> Tensor:
         """[K] weights of the blocks; they add up to one."""
         if len(self.blocks) == 1:
             return torch.ones(1)
         return self.logits.softmax(dim=0)
 
     def forward(
-        self, hidden_states: dict[int, torch.Tensor], lengths: torch.Tensor
-    ) -> torch.Tensor:
+        self, hidden_states: dict[int, Tensor], lengths: Tensor
+    ) -> Tensor:
         """Mix blocks; see ``WeightedSum.forward``."""
         blocks = [hidden_states[k] for k in self.blocks]
         if self.training:

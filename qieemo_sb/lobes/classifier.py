@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import torch
+from torch import Tensor, nn
 
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.normalization import Dropout, Moments, RunningMoments
@@ -37,10 +37,7 @@ class Classifier(Part):
     """
 
     def __init__(
-        self,
-        width: int | Sequence[int],
-        n_classes: int,
-        dropout: float = 0.3,
+        self, width: int | Sequence[int], n_classes: int, dropout: float = 0.3
     ):
         width = width if isinstance(width, int) else sum(width)
         super().__init__(width=width, n_classes=n_classes, dropout=dropout)
@@ -48,15 +45,15 @@ class Classifier(Part):
         self.n_classes = n_classes
         self.standard = RunningMoments(self.width, memory=MEMORY)
         self.dropout = Dropout(dropout)
-        self.linear = torch.nn.Linear(self.width, n_classes)
+        self.linear = nn.Linear(self.width, n_classes)
         # The numbers may be thousands, and as many random weights a bias to
         # grow out of: training from zero stays near the smallest that fit.
-        torch.nn.init.zeros_(self.linear.weight)
-        torch.nn.init.zeros_(self.linear.bias)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
 
     def forward(
-        self, embedding: torch.Tensor, speaker: Moments | None = None
-    ) -> torch.Tensor:
+        self, embedding: Tensor, speaker: Moments | None = None
+    ) -> Tensor:
         """Classify.
 
         Arguments
@@ -76,8 +73,8 @@ class Classifier(Part):
         return self.logits(embedding, speaker).float().log_softmax(dim=-1)
 
     def logits(
-        self, embedding: torch.Tensor, speaker: Moments | None = None
-    ) -> torch.Tensor:
+        self, embedding: Tensor, speaker: Moments | None = None
+    ) -> Tensor:
         """What ``forward`` makes log-probabilities of, [..., C]."""
         if speaker is None:
             speaker = self.standard.moments

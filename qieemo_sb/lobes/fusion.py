@@ -6,6 +6,7 @@ A new fusion is a subclass of ``Fusion`` and a line of ``FUSIONS``.
 """
 
 import torch
+from torch import Tensor, nn
 
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.normalization import Dropout
@@ -34,11 +35,8 @@ class Fusion(Part):
         self.width = config["width"]
 
     def forward(
-        self,
-        ppg: torch.Tensor | None,
-        emotional: torch.Tensor | None,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+        self, ppg: Tensor | None, emotional: Tensor | None, lengths: Tensor
+    ) -> Tensor:
         """Fuse frames.
 
         Arguments
@@ -82,15 +80,12 @@ class Concatenation(Fusion):
             n_tokens=n_tokens, d_model=d_model, width=width, dropout=dropout
         )
         self.dropout = Dropout(dropout)
-        self.linear = torch.nn.Linear(n_tokens + d_model, width)
-        self.norm = torch.nn.LayerNorm(width)
+        self.linear = nn.Linear(n_tokens + d_model, width)
+        self.norm = nn.LayerNorm(width)
 
     def forward(
-        self,
-        ppg: torch.Tensor | None,
-        emotional: torch.Tensor | None,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+        self, ppg: Tensor | None, emotional: Tensor | None, lengths: Tensor
+    ) -> Tensor:
         """Fuse frames; see ``Fusion.forward``."""
         streams = [] if ppg is None else [ppg.exp()]
         streams += [] if emotional is None else [emotional]
@@ -115,14 +110,11 @@ class Projection(Fusion):
 
     def __init__(self, d_model: int, width: int):
         super().__init__(d_model=d_model, width=width)
-        self.linear = torch.nn.Linear(d_model, width)
+        self.linear = nn.Linear(d_model, width)
 
     def forward(
-        self,
-        ppg: torch.Tensor | None,
-        emotional: torch.Tensor,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+        self, ppg: Tensor | None, emotional: Tensor, lengths: Tensor
+    ) -> Tensor:
         """Fuse frames; see ``Fusion.forward``."""
         return self.linear(emotional)
 
@@ -161,20 +153,17 @@ class MMF(Fusion):
             n_tokens=n_tokens, d_model=d_model, width=width, dropout=dropout
         )
         self.dropout = Dropout(dropout)
-        self.from_ppg = torch.nn.Linear(n_tokens, width)
-        self.from_emotional = torch.nn.Linear(d_model, width)
-        self.ppg_norm = torch.nn.LayerNorm(width)
-        self.emotional_norm = torch.nn.LayerNorm(width)
-        self.gate = torch.nn.Linear(2 * width, width)
-        self.out = torch.nn.Linear(width, width)
-        self.norm = torch.nn.LayerNorm(width)
+        self.from_ppg = nn.Linear(n_tokens, width)
+        self.from_emotional = nn.Linear(d_model, width)
+        self.ppg_norm = nn.LayerNorm(width)
+        self.emotional_norm = nn.LayerNorm(width)
+        self.gate = nn.Linear(2 * width, width)
+        self.out = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
 
     def forward(
-        self,
-        ppg: torch.Tensor,
-        emotional: torch.Tensor,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+        self, ppg: Tensor, emotional: Tensor, lengths: Tensor
+    ) -> Tensor:
         """Fuse frames; see ``Fusion.forward``."""
         p = self.ppg_norm(self.from_ppg(ppg.exp()))
         e = self.emotional_norm(self.from_emotional(self.dropout(emotional)))
@@ -185,7 +174,7 @@ class MMF(Fusion):
         return self.norm(e + self.dropout(mixed))
 
 
-class CrossAttention(torch.nn.Module):
+class CrossAttention(nn.Module):
     """Multi-head attention from fused frames to one stream.
 
     Arguments
@@ -201,14 +190,14 @@ class CrossAttention(torch.nn.Module):
     def __init__(self, width: int, stream_width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.queries = torch.nn.Linear(width, width)
-        self.keys = torch.nn.Linear(stream_width, width, bias=False)
-        self.values = torch.nn.Linear(stream_width, width)
-        self.out = torch.nn.Linear(width, width)
+        self.queries = nn.Linear(width, width)
+        self.keys = nn.Linear(stream_width, width, bias=False)
+        self.values = nn.Linear(stream_width, width)
+        self.out = nn.Linear(width, width)
 
     def forward(
-        self, fused: torch.Tensor, stream: torch.Tensor, sizes: list[int]
-    ) -> torch.Tensor:
+        self, fused: Tensor, stream: Tensor, sizes: list[int]
+    ) -> Tensor:
         """Packed frames [ΣT, H], [ΣT, D] of ``sizes`` each → [ΣT, H]."""
         attended = packed_attention(
             self.queries(fused),
@@ -280,26 +269,22 @@ class CMA(Fusion):
         if width % heads:
             raise ValueError(f"CMA: width {width} is no multiple of {heads}.")
         self.dropout = Dropout(dropout)
-        self.attention_norm = torch.nn.LayerNorm(width)
-        self.emotional_norm = torch.nn.LayerNorm(d_model)
+        self.attention_norm = nn.LayerNorm(width)
+        self.emotional_norm = nn.LayerNorm(d_model)
         self.to_ppg = CrossAttention(width, n_tokens, heads)
         self.to_emotional = CrossAttention(width, d_model, heads)
-        self.ffn = torch.nn.Sequential(
-            torch.nn.LayerNorm(width),
-            torch.nn.Linear(width, ffn),
-            torch.nn.GELU(),
+        self.ffn = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, ffn),
+            nn.GELU(),
             Dropout(dropout),
-            torch.nn.Linear(ffn, width),
+            nn.Linear(ffn, width),
         )
-        self.norm = torch.nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width)
 
     def forward(
-        self,
-        fused: torch.Tensor,
-        ppg: torch.Tensor,
-        emotional: torch.Tensor,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+        self, fused: Tensor, ppg: Tensor, emotional: Tensor, lengths: Tensor
+    ) -> Tensor:
         """Attend across the frames of each utterance.
 
         Arguments
@@ -352,11 +337,8 @@ class CMAFirst(Fusion):
         self.mmf = MMF(n_tokens, width, width, dropout)
 
     def forward(
-        self,
-        ppg: torch.Tensor,
-        emotional: torch.Tensor,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+        self, ppg: Tensor, emotional: Tensor, lengths: Tensor
+    ) -> Tensor:
         """Fuse frames; see ``Fusion.forward``."""
         joined = self.join(ppg, emotional, lengths)
         attended = self.cma(joined, ppg, emotional, lengths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 EPSILON = 1e-5
 
@@ -27,12 +28,12 @@ class Moments(NamedTuple):
     (tensor([2., 5.]), tensor([1., 0.]))
     """
 
-    count: torch.Tensor
-    mean: torch.Tensor
-    variance: torch.Tensor
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
 
     @classmethod
-    def of(cls, x: torch.Tensor) -> Moments:
+    def of(cls, x: Tensor) -> Moments:
         """Count, mean and variance of vectors [N, *shape], in float32."""
         x = x.float()
         mean = x.mean(dim=0)
@@ -49,7 +50,7 @@ class Moments(NamedTuple):
         variance = variance + share * (1 - share) * shift.square()
         return Moments(count, self.mean + share * shift, variance)
 
-    def standardise(self, x: torch.Tensor) -> torch.Tensor:
+    def standardise(self, x: Tensor) -> Tensor:
         """Vectors [..., *shape] → the same, by mean and deviation."""
         return (x - self.mean) * (self.variance + EPSILON).rsqrt()
 
@@ -59,7 +60,7 @@ class Moments(NamedTuple):
 torch.serialization.add_safe_globals([Moments])
 
 
-class RunningMoments(torch.nn.Module):
+class RunningMoments(nn.Module):
     """Running mean and variance of each channel.
 
     Unlike a batch norm's, they are the same in training and in use: vectors
@@ -93,12 +94,12 @@ class RunningMoments(torch.nn.Module):
         """What has been heard, the buffers themselves."""
         return Moments(self.count, self.mean, self.variance)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Standardise vectors [..., *shape], whatever the mode."""
         return self.moments.standardise(x)
 
     @torch.no_grad()
-    def update(self, x: torch.Tensor) -> None:
+    def update(self, x: Tensor) -> None:
         """Merge vectors [N, *shape] into the statistics."""
         self.merge(Moments.of(x))
 
@@ -114,7 +115,7 @@ class RunningMoments(torch.nn.Module):
 LEVELS = 256  # of a byte
 
 
-class Dropout(torch.nn.Dropout):
+class Dropout(nn.Dropout):
     """``torch.nn.Dropout``, on processors several times as fast.
 
     There torch draws a float for every number, which takes as long as a
@@ -132,7 +133,7 @@ class Dropout(torch.nn.Dropout):
     tensor([0., 2.])
     """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Zero some numbers of ``x`` [...] in training, scale the others."""
         level = round(LEVELS * self.p)
         drawn = self.training and 0 < level < LEVELS

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
 from qieemo_sb.frames import WINDOW_FRAMES, frame_mask
@@ -31,9 +32,9 @@ class Statistics(NamedTuple):
         [N, 1] logarithm of the weight of all frames together.
     """
 
-    mean: torch.Tensor
-    variance: torch.Tensor
-    log_weight: torch.Tensor
+    mean: Tensor
+    variance: Tensor
+    log_weight: Tensor
 
     def merge(self, other: Statistics) -> Statistics:
         """Statistics of two stretches as if they had been one, N = 1 each."""
@@ -69,9 +70,7 @@ class StatisticsPooling(Part):
         self.width = width
         self.embedding_width = 2 * width
 
-    def forward(
-        self, frames: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Pool whole utterances.
 
         Arguments
@@ -86,7 +85,7 @@ class StatisticsPooling(Part):
         """
         return self.result(self.update(frames, lengths))
 
-    def update(self, frames: torch.Tensor, lengths: torch.Tensor) -> Statistics:
+    def update(self, frames: Tensor, lengths: Tensor) -> Statistics:
         """Statistics of windows.
 
         Arguments
@@ -111,13 +110,13 @@ class StatisticsPooling(Part):
             ]
         return Statistics(*map(torch.stack, zip(*rows, strict=True)))
 
-    def result(self, statistics: Statistics) -> torch.Tensor:
+    def result(self, statistics: Statistics) -> Tensor:
         """Statistics → vectors [N, 2 H]: means, then standard deviations."""
         return self._vector(statistics.mean, statistics.variance)
 
     def around(
-        self, frames: torch.Tensor, lengths: torch.Tensor, span: int
-    ) -> Iterator[torch.Tensor]:
+        self, frames: Tensor, lengths: Tensor, span: int
+    ) -> Iterator[Tensor]:
         """Pool ``span`` frames around every frame, with the same weights.
 
         The result of ``forward`` for that stretch of speech alone, at every
@@ -157,7 +156,7 @@ class StatisticsPooling(Part):
                 pooled = self._vector(mean, variance)
             yield pooled[:, start - first : end - first]
 
-    def scores(self, frames: torch.Tensor) -> torch.Tensor:
+    def scores(self, frames: Tensor) -> Tensor:
         """Logarithms of the weights of frames [N, T, H], [N, T, 1]."""
         return frames.new_zeros(*frames.shape[:-1], 1)
 
@@ -206,13 +205,11 @@ class AttentiveStatisticsPooling(StatisticsPooling):
 
     def __init__(self, width: int, hidden: int = 64):
         super().__init__(width, hidden=hidden)
-        self.attention = torch.nn.Sequential(
-            torch.nn.Linear(width, hidden),
-            torch.nn.Tanh(),
-            torch.nn.Linear(hidden, 1),
+        self.attention = nn.Sequential(
+            nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 1)
         )
 
-    def scores(self, frames: torch.Tensor) -> torch.Tensor:
+    def scores(self, frames: Tensor) -> Tensor:
         """Logarithms of the weights of frames [N, T, H], [N, T, 1]."""
         return self.attention(frames)
 
@@ -270,7 +267,7 @@ class BlockStatistics(StatisticsPooling):
         self.blocks = list(blocks)
 
     def update(
-        self, hidden_states: dict[int, torch.Tensor], lengths: torch.Tensor
+        self, hidden_states: dict[int, Tensor], lengths: Tensor
     ) -> Statistics:
         """Statistics of windows; see ``StatisticsPooling.update``.
 
@@ -285,7 +282,7 @@ class BlockStatistics(StatisticsPooling):
             torch.cat(means, -1), torch.cat(variances, -1), weights[0]
         )
 
-    def frames(self, hidden_states: dict[int, torch.Tensor]) -> torch.Tensor:
+    def frames(self, hidden_states: dict[int, Tensor]) -> Tensor:
         """Blocks → [N, T, D] each → [N, T, K D], side by side."""
         return torch.cat([hidden_states[k] for k in self.blocks], dim=-1)
 
@@ -298,7 +295,7 @@ POOLINGS = {
 }
 
 
-def moving_mean(x: torch.Tensor, span: int) -> torch.Tensor:
+def moving_mean(x: Tensor, span: int) -> Tensor:
     """Mean of ``span`` frames (odd) around every frame of x [B, T, *].
 
     Beyond the ends stand zeros.

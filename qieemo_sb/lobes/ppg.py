@@ -1,6 +1,7 @@
 """The phonetic posteriorgram: what is said, frame by frame."""
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from qieemo_sb.lobes import Part
@@ -11,7 +12,7 @@ from qieemo_sb.lobes.tokens import frames_needed
 LAYERS = 2
 
 
-class Neighbours(torch.nn.Module):
+class Neighbours(nn.Module):
     """LayerNorm → GELU → convolution over the frames around each frame.
 
     Past an utterance's ends it sees zeros. Written as one matrix product a
@@ -29,10 +30,10 @@ class Neighbours(torch.nn.Module):
     def __init__(self, width: int, context: int):
         super().__init__()
         self.context = context
-        self.norm = torch.nn.LayerNorm(width)
-        self.linear = torch.nn.Linear(context * width, width)
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(context * width, width)
 
-    def forward(self, x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    def forward(self, x: Tensor, sizes: list[int]) -> Tensor:
         """Packed frames [ΣT, W] of ``sizes`` each → [ΣT, W]."""
         x = F.gelu(self.norm(x))
         if self.context == 1:
@@ -97,16 +98,14 @@ class PPGHead(Part):
         self.n_tokens = n_tokens
         self.frozen = False
         self.dropout = Dropout(dropout)
-        self.norm = torch.nn.LayerNorm(d_model)
-        self.inward = torch.nn.Linear(d_model, hidden)
-        self.layers = torch.nn.ModuleList(
+        self.norm = nn.LayerNorm(d_model)
+        self.inward = nn.Linear(d_model, hidden)
+        self.layers = nn.ModuleList(
             Neighbours(hidden, context) for _ in range(LAYERS)
         )
-        self.outward = torch.nn.Linear(hidden, n_tokens)
+        self.outward = nn.Linear(hidden, n_tokens)
 
-    def forward(
-        self, last_block: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, last_block: Tensor, lengths: Tensor) -> Tensor:
         """Token log-probabilities of every frame.
 
         Arguments
@@ -163,12 +162,10 @@ class PretrainedPPGHead(Part):
         super().__init__(d_model=d_model, n_tokens=n_tokens)
         self.n_tokens = n_tokens
         self.frozen = True
-        self.linear = torch.nn.Linear(d_model, n_tokens)
+        self.linear = nn.Linear(d_model, n_tokens)
         self.requires_grad_(False)
 
-    def forward(
-        self, last_block: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, last_block: Tensor, lengths: Tensor) -> Tensor:
         """Token log-probabilities of every frame.
 
         Arguments
@@ -189,7 +186,7 @@ class PretrainedPPGHead(Part):
 PPG_HEADS = {"PPGHead": PPGHead, "PretrainedPPGHead": PretrainedPPGHead}
 
 
-def greedy(ppg: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+def greedy(ppg: Tensor, lengths: Tensor) -> list[list[int]]:
     """Best path of CTC: each frame's best token, repeats and blanks off.
 
     Arguments
@@ -218,9 +215,7 @@ def greedy(ppg: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
     return best
 
 
-def align(
-    ppg: torch.Tensor, tokens: list[int]
-) -> list[tuple[int, int, int, float]]:
+def align(ppg: Tensor, tokens: list[int]) -> list[tuple[int, int, int, float]]:
     """Where each token of a transcript is said, by CTC's best path.
 
     Arguments

@@ -8,10 +8,11 @@ reach some hundreds blow up to 1e-3.
 """
 
 import torch
+from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 
-def pack(x: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+def pack(x: Tensor, lengths: list[int]) -> Tensor:
     """[B, T, D] of ``lengths`` frames each → the real frames [ΣT, D]."""
     if min(lengths) == x.shape[1]:
         return x.flatten(0, 1)
@@ -19,9 +20,7 @@ def pack(x: torch.Tensor, lengths: list[int]) -> torch.Tensor:
     return torch.cat([row[:size] for row, size in rows])
 
 
-def unpack(
-    packed: torch.Tensor, lengths: list[int], frames: int
-) -> torch.Tensor:
+def unpack(packed: Tensor, lengths: list[int], frames: int) -> Tensor:
     """[ΣT, D] → [B, frames, D], zero past the lengths."""
     if min(lengths) == frames:
         return packed.view(len(lengths), frames, -1)
@@ -30,13 +29,13 @@ def unpack(
 
 
 def packed_attention(
-    queries: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
     lengths: list[int],
     heads: int,
     scale: float | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     """Multi-head attention inside each utterance of a packed batch.
 
     Arguments

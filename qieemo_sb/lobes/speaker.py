@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.classifier import Classifier
@@ -69,8 +70,8 @@ class SpeakerModel(Part):
     def fitted(
         cls,
         classifier: Classifier,
-        embedding: torch.Tensor,
-        targets: torch.Tensor,
+        embedding: Tensor,
+        targets: Tensor,
         speakers: Sequence[str],
     ) -> "SpeakerModel | None":
         """Measure voices and emotions of training clips, by least squares.
@@ -117,7 +118,7 @@ class SpeakerModel(Part):
         return model.to(embedding.device)
 
     @torch.no_grad()
-    def voice(self, vectors: torch.Tensor, logits: torch.Tensor) -> Moments:
+    def voice(self, vectors: Tensor, logits: Tensor) -> Moments:
         """Moments of a speaker's vectors if emotions came as in training.
 
         Arguments
@@ -138,7 +139,7 @@ class SpeakerModel(Part):
         variance = own.variance + shares.sum(dim=1).mean() * spread
         return Moments(own.count, own.mean, variance)
 
-    def emotion_shares(self, logits: torch.Tensor) -> torch.Tensor:
+    def emotion_shares(self, logits: Tensor) -> Tensor:
         """How much of each emotion is to be taken off each clip.
 
         Arguments
@@ -246,9 +247,7 @@ def adapted(prior: Moments, own: Moments) -> Moments:
 
 @torch.no_grad()
 def speaker_moments(
-    vectors: torch.Tensor,
-    classifier: Classifier,
-    model: SpeakerModel | None = None,
+    vectors: Tensor, classifier: Classifier, model: SpeakerModel | None = None
 ) -> Moments:
     """What a speaker's vectors are standardised by, of unlabelled clips.
 
