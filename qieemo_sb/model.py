@@ -1,7 +1,7 @@
 """Qieemo: encoder → PPG and emotional features → fusion → pooling → emotion.
 
-``PPGModel`` is its first half, which stage 1 trains. Both know their
-``config``: plain values that ``build_model`` makes the same model of.
+``PPGModel`` is its first half, which stage 1 trains. ``build_model`` builds
+either of them from its ``config``, a dict of plain values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qieemo_sb.encoders.base import (
     Stitcher,
     Window,
 )
-from qieemo_sb.errors import ModelFolderError
+from qieemo_sb.errors import ModelFolderError, QieemoError
 from qieemo_sb.frames import num_frames
 from qieemo_sb.lobes.blocks import BLOCKS, BlockMixer
 from qieemo_sb.lobes.classifier import CLASSIFIERS, Classifier
@@ -37,7 +37,7 @@ from qieemo_sb.lobes.speaker import SPEAKER_MODELS, SpeakerModel
 
 MOMENT = 51  # frames of a frame-wise emotion, about 1 s around the frame
 
-# The parts of a model, and the rivals for each, by the names of their classes.
+# The parts of a model, and the classes that each can be.
 PARTS = {
     "encoder": ENCODERS,
     "mixer": BLOCKS,
@@ -63,10 +63,10 @@ class QieemoOutput:
         [B, E] pooled vector.
     ppg : torch.Tensor or None
         [B, T, V] token log-probabilities of each frame; None without a PPG
-        and where no frame-wise results were asked for.
+        head and without ``frame_wise``.
     frame_log_probs : torch.Tensor or None
         [B, T, C] emotion log-probabilities of the second of speech around
-        each frame; None in training and where they were not asked for.
+        each frame; None in training and without ``frame_wise``.
     lengths : torch.Tensor
         [B] frames. Results past them mean nothing.
     """
@@ -95,14 +95,14 @@ class PPGOutput:
 
 
 class _Model(nn.Module):
-    """An encoder and lobes on its windows."""
+    """Base of the models: an encoder, and lobes on its windows."""
 
     encoder: SpeechEncoder
     blocks: list[int]
 
     @property
     def config(self) -> dict[str, Any]:
-        """Plain values that ``build_model`` makes a model of this shape of."""
+        """Plain values from which ``build_model`` builds this shape."""
         parts: dict[str, Any] = {"model": type(self).__name__}
         for name in PARTS:  # in this order, as random weights are drawn
             part = getattr(self, name, None)
@@ -124,7 +124,7 @@ class _Model(nn.Module):
         lengths: Tensor | None,
         encoded: EncoderOutput | None,
     ) -> tuple[Iterator[Window], Tensor]:
-        """Windows of waveforms or of hidden states, and frames [B] of each."""
+        """Windows of waveforms or of encoder outputs, and frames [B]."""
         if encoded is not None:
             return encoded.windows(), encoded.lengths
         sizes = check_batch(wavs, lengths)
@@ -133,7 +133,7 @@ class _Model(nn.Module):
 
 
 class PPGModel(_Model):
-    """Encoder → PPG: what stage 1 trains. It transcribes.
+    """Encoder → PPG: the model of stage 1, which transcribes.
 
     Arguments
     ---------
@@ -188,12 +188,12 @@ class Qieemo(_Model):
     block_statistics : BlockStatistics or None
         Statistics of blocks beside the pooled frames; None: none.
     speaker_model : SpeakerModel or None
-        Tells voice from emotion when the classifier is adapted to a speaker;
-        measured after training, by ``SpeakerModel.fitted``.
+        Separates voice and emotion when the classifier is adapted to a
+        speaker; measured after training by ``SpeakerModel.fitted``.
 
     Raises
     ------
-    ValueError
+    QieemoError
         Parts that do not fit together; the message names them.
 
     Example
@@ -266,7 +266,7 @@ class Qieemo(_Model):
             [B] samples of each utterance; None: every row is full.
         encoded : EncoderOutput or None
             Instead of waveforms, the output of ``self.encoder`` in
-            ``self.blocks``: a frozen encoder need not run twice.
+            ``self.blocks``, e.g. from a cache.
         frame_wise : bool
             Return ``ppg`` and ``frame_log_probs``. Without them, memory does
             not grow with the length of the audio.
@@ -305,7 +305,7 @@ class Qieemo(_Model):
         )
 
     def embed(self, wavs: Iterable[Tensor]) -> Tensor:
-        """Pooled vector of one utterance that comes window by window.
+        """Pooled vector of one utterance, given window by window.
 
         Arguments
         ---------
@@ -315,7 +315,7 @@ class Qieemo(_Model):
         Returns
         -------
         torch.Tensor
-            [1, E], the embedding of ``forward`` for the whole.
+            [1, E], the embedding of ``forward`` for the whole utterance.
 
         Raises
         ------
@@ -329,7 +329,7 @@ class Qieemo(_Model):
         return self._embedding(statistics)
 
     def _fuse(self, window):
-        """Frames to pool, by the name of their pooling, and the PPG."""
+        """PPG of a window, and frames to pool by the name of the pooling."""
         hidden, lengths = window.hidden_states, window.lengths
         streams, ppg, emotional = {}, None, None
         if self.ppg_head is not None:
@@ -352,7 +352,7 @@ class Qieemo(_Model):
         return {name: p for name, p in poolings.items() if p is not None}
 
     def _pool(self, streams, lengths):
-        """Statistics of windows, one for each pooling."""
+        """Statistics of windows for each pooling."""
         return [
             pooling.update(streams[name], lengths)
             for name, pooling in self._poolings.items()
@@ -378,13 +378,13 @@ class Qieemo(_Model):
         )
 
     def _check_parts(self):
-        """Raise ValueError for parts that do not fit together."""
+        """Raise QieemoError for parts that do not fit together."""
         if self.mixer is None and self.ppg_head is None:
-            raise ValueError("Qieemo needs a mixer, a ppg_head, or both.")
-        needy = self.cma or (self.mmf.needs_both_streams and self.mmf)
-        if needy and None in (self.mixer, self.ppg_head):
-            raise ValueError(
-                f"{type(needy).__name__} fuses two streams: give both a mixer "
+            raise QieemoError("Qieemo needs a mixer, a ppg_head, or both.")
+        fusion = self.cma or (self.mmf.needs_both_streams and self.mmf)
+        if fusion and None in (self.mixer, self.ppg_head):
+            raise QieemoError(
+                f"{type(fusion).__name__} fuses two streams: give both a mixer "
                 "and a ppg_head, or set mmf and cma to null."
             )
         d_model, width = self.encoder.d_model, self.pooling.width
@@ -407,15 +407,15 @@ class Qieemo(_Model):
 
 
 class PooledStatistics:
-    """Statistics of utterances whose windows come one after the other."""
+    """Running statistics of utterances, for each of a model's poolings."""
 
     def __init__(self):
         self._rows: dict[int, list[Statistics]] = {}
 
     def update(self, rows: list[int], statistics: list[Statistics]) -> None:
-        """Add windows: the utterance of each, and [N, H] of each pooling."""
-        # Merged at once: small results between large ones would keep the
-        # allocator from using the same memory again.
+        """Add N windows of utterances ``rows``: [N, H] of each pooling."""
+        # Merged at once: small tensors kept between large ones would keep the
+        # allocator from reusing memory.
         for i, row in enumerate(rows):
             new = [Statistics(*(x[i : i + 1] for x in s)) for s in statistics]
             if row in self._rows:
@@ -424,7 +424,7 @@ class PooledStatistics:
             self._rows[row] = new
 
     def result(self) -> list[Statistics]:
-        """Return [B, H] of each pooling."""
+        """Statistics [B, H] of each pooling."""
         rows = [self._rows[row] for row in sorted(self._rows)]
         return [
             Statistics(*map(torch.cat, zip(*each, strict=True)))
@@ -448,7 +448,7 @@ def build_model(config: dict[str, Any]) -> Qieemo | PPGModel:
     Raises
     ------
     ModelFolderError
-        There is no such model, part or class, or the arguments do not fit.
+        There is no such model, part or class, or arguments do not fit.
 
     Example
     -------
@@ -465,38 +465,38 @@ def build_model(config: dict[str, Any]) -> Qieemo | PPGModel:
     """
     models = {"Qieemo": Qieemo, "PPGModel": PPGModel}
     config = dict(config)
-    kind = _choice(models, config.pop("model", None), "model")
+    model = _lookup(models, config.pop("model", None), "model")
     parts = {}
     for name, arguments in config.items():
         arguments = dict(arguments)
-        rivals = _choice(PARTS, name, "part")
-        part = _choice(rivals, arguments.pop("class", None), name)
-        parts[name] = _call(part, arguments, name)
-    return _call(kind, parts, "model")
+        classes = _lookup(PARTS, name, "part")
+        part = _lookup(classes, arguments.pop("class", None), name)
+        parts[name] = _build(name, part, arguments)
+    return _build("model", model, parts)
 
 
-def _choice(rivals, name, what):
-    """The value of a key; ModelFolderError names those that there are."""
-    if not isinstance(name, str) or name not in rivals:
+def _lookup(choices, key, kind):
+    """The value of a key; ModelFolderError lists the keys that there are."""
+    if not isinstance(key, str) or key not in choices:
         raise ModelFolderError(
-            f"There is no {what} {name!r}: known are {', '.join(rivals)}."
+            f"There is no {kind} {key!r}: known are {', '.join(choices)}."
         )
-    return rivals[name]
+    return choices[key]
 
 
-def _call(kind, arguments, name):
-    """Build a part; ModelFolderError for arguments that do not fit."""
+def _build(name, constructor, arguments):
+    """Build a part; ModelFolderError if its arguments do not fit."""
     try:
-        return kind(**arguments)
+        return constructor(**arguments)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ModelFolderError(f"{name} cannot be built: {error}") from error
 
 
 def _check_size(name, part, **expected):
-    """Raise ValueError if a part was made for another size."""
+    """Raise QieemoError if a part was built for another size."""
     for argument, size in expected.items():
         found = size if part is None else part.config.get(argument, size)
         if found != size:
-            raise ValueError(
+            raise QieemoError(
                 f"Qieemo: {name} has {argument} {found} where {size} is needed."
             )

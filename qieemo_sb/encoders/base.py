@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from qieemo_sb.audio import check_batch
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import (
     FRAME_HOP,
     WINDOW_FRAMES,
@@ -30,7 +31,7 @@ class Window:
     rows : list of int
         The utterance of each window.
     starts : list of int
-        Its first frame in that utterance.
+        First frame of each window in its utterance.
     hidden_states : dict of int to torch.Tensor
         Block → [N, T, D].
     lengths : torch.Tensor
@@ -93,7 +94,7 @@ class Stitcher:
     def update(self, window: Window, results: dict[Any, Tensor]) -> None:
         """Add results {key: [N, T, *]} of a window."""
         if window.rows == list(range(len(self.lengths))):
-            if torch.equal(window.lengths, self.lengths):  # no one has another
+            if torch.equal(window.lengths, self.lengths):  # the only window
                 self._stitched = results
                 return
         for key, values in results.items():
@@ -120,10 +121,9 @@ class Stitcher:
 class SpeechEncoder(Part):
     """Base of the encoders: lengths, windows, checks, freezing.
 
-    A child sets ``d_model`` and ``n_blocks``, writes ``encode``, which maps
-    windows of at most 30 s to hidden states, and ``frozen_parts``, and ends
-    its constructor with ``freeze``. Its ``config`` is its shape: weights
-    travel in the model folder.
+    A subclass sets ``d_model`` and ``n_blocks``, defines ``encode`` and
+    ``frozen_parts``, and ends its constructor with ``freeze``. Its ``config``
+    is its shape; the weights are in the model folder.
 
     Arguments
     ---------
@@ -156,7 +156,7 @@ class SpeechEncoder(Part):
 
         Raises
         ------
-        ValueError
+        QieemoError
             ``trainable_above`` names a block that does not exist.
         """
         if not self.frozen:
@@ -165,7 +165,7 @@ class SpeechEncoder(Part):
             part.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> SpeechEncoder:
-        """Set the mode of the parts that train; others stay in eval mode."""
+        """Set the mode of trainable parts; frozen ones stay in eval mode."""
         super().train(mode)
         for part in self.frozen_parts():
             part.eval()
@@ -193,8 +193,8 @@ class SpeechEncoder(Part):
         raise NotImplementedError
 
     def compile_blocks(self, **options) -> None:
-        """Have ``torch.compile``, with its ``options``, compile the blocks."""
-        raise ValueError(f"{type(self).__name__} cannot be compiled.")
+        """Compile the blocks with ``torch.compile`` and its ``options``."""
+        raise QieemoError(f"{type(self).__name__} cannot be compiled.")
 
     def forward(
         self,
@@ -202,7 +202,7 @@ class SpeechEncoder(Part):
         lengths: Tensor | None = None,
         blocks: Iterable[int] | None = None,
     ) -> EncoderOutput:
-        """Encode a batch of any length, each utterance as if it were alone.
+        """Encode a batch; each utterance gets the result it has alone.
 
         Arguments
         ---------
@@ -220,7 +220,7 @@ class SpeechEncoder(Part):
 
         Raises
         ------
-        ValueError
+        QieemoError
             There is no such block.
         AudioError
             See ``check_batch``.
@@ -239,7 +239,7 @@ class SpeechEncoder(Part):
     ) -> Iterator[Window]:
         """Encode a batch window by window, as many at once as utterances.
 
-        Memory stays that of a batch of 30 s windows, however long the audio.
+        Memory does not grow with the length of the audio.
 
         Arguments
         ---------
@@ -274,7 +274,7 @@ class SpeechEncoder(Part):
     def stream(
         self, wavs: Iterable[Tensor], blocks: Iterable[int]
     ) -> Iterator[Window]:
-        """Encode one utterance that comes in windows.
+        """Encode one utterance window by window.
 
         Arguments
         ---------
@@ -295,10 +295,10 @@ class SpeechEncoder(Part):
                 start += int(window.lengths)
 
     def check_blocks(self, blocks: Iterable[int]) -> None:
-        """Raise ValueError for a block that this encoder does not have."""
+        """Raise QieemoError for a block that this encoder does not have."""
         wrong = [k for k in blocks if not 0 <= k <= self.n_blocks]
         if wrong:
-            raise ValueError(
+            raise QieemoError(
                 f"There is no block {wrong}: {type(self).__name__} has blocks "
                 f"1 to {self.n_blocks} (0 is the input of block 1)."
             )

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.normalization import EPSILON, Moments, RunningMoments
 from qieemo_sb.lobes.ragged import pack
 
-MEMORY = 50_000  # frames that the running statistics look back on: 1000 s
+MEMORY = 50_000  # frames over which the running statistics forget: 1000 s
 
 
 class WeightedSum(Part):
@@ -17,8 +18,8 @@ class WeightedSum(Part):
 
     .. math:: x_t = \sum_{k \in K} \mathrm{softmax}(w)_k \, h^{(k)}_t
 
-    as in SUPERB (arXiv 2105.01051). Nothing is standardised: a block of
-    larger numbers weighs more. One block alone is that block.
+    as in SUPERB (arXiv 2105.01051). Nothing is standardised: a block with
+    larger numbers counts more.
 
     Arguments
     ---------
@@ -29,7 +30,7 @@ class WeightedSum(Part):
 
     Raises
     ------
-    ValueError
+    QieemoError
         No block, or one given twice.
 
     Example
@@ -61,8 +62,8 @@ class WeightedSum(Part):
         hidden_states : dict of int to torch.Tensor
             Block → [B, T, D].
         lengths : torch.Tensor
-            [B] frames. A ``BlockMixer`` in training adds those frames to its
-            statistics.
+            [B] frames. In training a ``BlockMixer`` updates its statistics
+            with them.
 
         Returns
         -------
@@ -81,10 +82,10 @@ class BlockMixer(Part):
     .. math:: x_t = \sum_{k \in K} \mathrm{softmax}(w)_k \,
               (h^{(k)}_t - \mu^{(k)}) / \sigma^{(k)}
 
-    Mean and standard deviation of each channel over the frames of the training
-    data are gathered in training. A few channels of a Whisper block are a
-    hundred times larger than the rest: a norm of each frame over its channels
-    would leave little else audible.
+    Mean and standard deviation of each channel are measured over the frames of
+    the training data. A few channels of a Whisper block are a hundred times
+    larger than the rest, and would dominate a norm over the channels of each
+    frame.
 
     Arguments
     ---------
@@ -144,6 +145,6 @@ BLOCKS = {"BlockMixer": BlockMixer, "WeightedSum": WeightedSum}
 
 
 def check_distinct(blocks: Sequence[int]) -> None:
-    """Raise ValueError for no blocks, or for one given twice."""
+    """Raise QieemoError for no blocks, or for one given twice."""
     if not blocks or len(set(blocks)) != len(blocks):
-        raise ValueError(f"Distinct blocks are needed, not {list(blocks)}.")
+        raise QieemoError(f"Distinct blocks are needed, not {list(blocks)}.")

@@ -1,13 +1,14 @@
 """Fusion of the PPG and the emotional features: MMF, CMA and their rivals.
 
 All of them map two aligned streams to frames [B, T, H]. The abstract of arXiv
-2503.22687 names MMF and CMA and gives no formula: theirs here are our reading.
+2503.22687 names MMF and CMA without formulas: those here are our reading.
 A new fusion is a subclass of ``Fusion`` and a line of ``FUSIONS``.
 """
 
 import torch
 from torch import Tensor, nn
 
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.normalization import Dropout
 from qieemo_sb.lobes.ragged import pack, packed_attention, unpack
@@ -58,10 +59,10 @@ class Fusion(Part):
 
 
 class Concatenation(Fusion):
-    r"""Plain join, frame by frame, which MMF has to beat: ``LN(W [π_t; x_t])``.
+    """Concatenation of each frame, the baseline of MMF: ``LN(W [π_t; x_t])``.
 
-    Also serves one stream alone. Arguments as of ``Fusion``; dropout on the
-    joined input.
+    Works with one stream alone, too. Arguments as of ``Fusion``; dropout on
+    the input.
 
     Example
     -------
@@ -96,8 +97,8 @@ class Concatenation(Fusion):
 class Projection(Fusion):
     """One linear layer on the emotional features; the PPG is not used.
 
-    SUPERB's projector (arXiv 2105.01051). With average pooling behind it the
-    whole is linear in the features. Arguments as of ``Fusion``.
+    SUPERB's projector (arXiv 2105.01051): with average pooling after it, the
+    embedding is linear in the features. Arguments as of ``Fusion``.
 
     Example
     -------
@@ -222,7 +223,7 @@ class CMA(Fusion):
 
     MHA is multi-head attention (arXiv 1706.03762) whose queries come from the
     fused frames and whose keys and values come from one stream. Unlike its
-    rivals it takes the frames that another fusion gave as well.
+    rivals it also takes the output of another fusion.
 
     Arguments
     ---------
@@ -237,7 +238,7 @@ class CMA(Fusion):
 
     Raises
     ------
-    ValueError
+    QieemoError
         H is no multiple of ``heads``.
 
     Example
@@ -267,7 +268,7 @@ class CMA(Fusion):
             dropout=dropout,
         )
         if width % heads:
-            raise ValueError(f"CMA: width {width} is no multiple of {heads}.")
+            raise QieemoError(f"CMA: width {width} is no multiple of {heads}.")
         self.dropout = Dropout(dropout)
         self.attention_norm = nn.LayerNorm(width)
         self.emotional_norm = nn.LayerNorm(d_model)
@@ -313,10 +314,10 @@ class CMA(Fusion):
 
 
 class CMAFirst(Fusion):
-    """Plain join → CMA → MMF of the PPG and CMA's output.
+    """Concatenation → CMA → MMF of the PPG and CMA's output.
 
-    The other order of the same two modules. Stands in MMF's place; the
-    model's own ``cma`` is then null. Arguments as of ``Fusion``.
+    The other order of the same two modules: it replaces ``mmf``, and ``cma``
+    is null. Arguments as of ``Fusion``.
 
     Example
     -------

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 EPSILON = 1e-5
+LEVELS = 256  # of a byte
 
 
 class Moments(NamedTuple):
@@ -16,7 +17,7 @@ class Moments(NamedTuple):
     Arguments
     ---------
     count : torch.Tensor
-        How many vectors: a scalar, or of a shape that broadcasts with the
+        Number of vectors: a scalar, or of a shape that broadcasts with the
         next two.
     mean, variance : torch.Tensor
         [..., *shape].
@@ -51,27 +52,27 @@ class Moments(NamedTuple):
         return Moments(count, self.mean + share * shift, variance)
 
     def standardise(self, x: Tensor) -> Tensor:
-        """Vectors [..., *shape] → the same, by mean and deviation."""
+        """Bring vectors [..., *shape] to mean zero and variance one."""
         return (x - self.mean) * (self.variance + EPSILON).rsqrt()
 
 
-# What is known of a speaker may be kept: torch.load takes it with its default
-# of weights_only, which builds nothing that is not named so.
+# A speaker's moments may be saved: torch.load with weights_only, its default,
+# builds only classes that are registered.
 torch.serialization.add_safe_globals([Moments])
 
 
 class RunningMoments(nn.Module):
     """Running mean and variance of each channel.
 
-    Unlike a batch norm's, they are the same in training and in use: vectors
-    are standardised by all that was heard lately, not by their batch alone.
+    Unlike in a batch norm, they are the same in training and evaluation:
+    vectors are standardised by all recent ones, not by their batch alone.
 
     Arguments
     ---------
     *shape : int
-        Of what is standardised, without its first axes.
+        Shape of one vector.
     memory : int
-        How many vectors the statistics look back on.
+        Number of vectors over which old ones fade out.
 
     Example
     -------
@@ -84,18 +85,18 @@ class RunningMoments(nn.Module):
     def __init__(self, *shape: int, memory: int):
         super().__init__()
         self.memory = memory
-        # In float, as all of a bundle's weights are: exact up to 2 ** 24.
+        # A float, as all weights of a model folder: exact up to 2 ** 24.
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("variance", torch.ones(shape))
 
     @property
     def moments(self) -> Moments:
-        """What has been heard, the buffers themselves."""
+        """The statistics so far: the buffers, not copies."""
         return Moments(self.count, self.mean, self.variance)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardise vectors [..., *shape], whatever the mode."""
+        """Standardise vectors [..., *shape], in either mode."""
         return self.moments.standardise(x)
 
     @torch.no_grad()
@@ -104,23 +105,20 @@ class RunningMoments(nn.Module):
         self.merge(Moments.of(x))
 
     @torch.no_grad()
-    def merge(self, heard: Moments) -> None:
-        """Merge moments of ``shape`` into the statistics."""
-        merged = self.moments.merge(heard)
+    def merge(self, other: Moments) -> None:
+        """Merge moments of other vectors into the statistics."""
+        merged = self.moments.merge(other)
         self.count.copy_(merged.count.clamp(max=self.memory))
         self.mean.copy_(merged.mean)
         self.variance.copy_(merged.variance)
 
 
-LEVELS = 256  # of a byte
-
-
 class Dropout(nn.Dropout):
-    """``torch.nn.Dropout``, on processors several times as fast.
+    """``torch.nn.Dropout``, several times as fast on the CPU.
 
-    There torch draws a float for every number, which takes as long as a
-    small lobe's products. A byte does as well, but that ``p`` is rounded to
-    steps of 1/256; what is kept is scaled by what is kept on average.
+    There torch draws a float for every number, which takes as long as the
+    products of a small lobe. This one draws a byte: ``p`` is rounded to steps
+    of 1/256, and the numbers kept are scaled by the rounded share.
 
     Arguments
     ---------
@@ -134,7 +132,7 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zero some numbers of ``x`` [...] in training, scale the others."""
+        """Zero some numbers of x [...] in training and scale the others."""
         level = round(LEVELS * self.p)
         drawn = self.training and 0 < level < LEVELS
         if not drawn or x.device.type != "cpu":

@@ -1,8 +1,8 @@
 """Masked statistics pooling, plain or attentive: frames → one vector.
 
-A pooling takes an utterance window by window: ``update`` gives the statistics
-of windows, ``merge`` those of two stretches as if they had been one,
-``result`` the pooled vector.
+A pooling can take an utterance window by window: ``update`` gives the
+statistics of windows, ``Statistics.merge`` those of two stretches as if they
+had been one, ``result`` the pooled vector.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import WINDOW_FRAMES, frame_mask
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.blocks import check_distinct
@@ -138,11 +139,11 @@ class StatisticsPooling(Part):
 
         Raises
         ------
-        ValueError
+        QieemoError
             ``span`` is even.
         """
         if span % 2 == 0:
-            raise ValueError(f"A span of {span} frames has no middle one.")
+            raise QieemoError(f"A span of {span} frames has no middle one.")
         half = span // 2
         with torch.autocast(frames.device.type, enabled=False):
             weights = self._relative_weights(frames, lengths)
@@ -168,7 +169,7 @@ class StatisticsPooling(Part):
         ]
         mask = frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
         scores = torch.cat(scores, dim=1).masked_fill(~mask, -torch.inf)
-        # The best score of the utterance cancels in the ratios of _moving.
+        # Subtracting the highest score changes no ratio in _moving.
         weights = (scores - scores.amax(dim=1, keepdim=True)).exp()
         return weights.clamp(min=VARIANCE_FLOOR) * mask
 
@@ -236,9 +237,8 @@ class BlockStatistics(StatisticsPooling):
     """Mean and standard deviation of each channel of some blocks.
 
     A fusion trained on few speakers generalises less well to others than
-    these plain numbers: given both, the classifier takes the best of each
-    (figures in the RAVDESS recipe's README). Takes the encoder's hidden
-    states, block → [N, T, D], in the place of frames.
+    these statistics; a classifier with both is best (figures in the RAVDESS
+    recipe's README). Takes hidden states, block → [N, T, D], as frames.
 
     Arguments
     ---------
@@ -249,7 +249,7 @@ class BlockStatistics(StatisticsPooling):
 
     Raises
     ------
-    ValueError
+    QieemoError
         No block, or one given twice.
 
     Example
@@ -271,7 +271,7 @@ class BlockStatistics(StatisticsPooling):
     ) -> Statistics:
         """Statistics of windows; see ``StatisticsPooling.update``.
 
-        Block by block: side by side they would be a large copy.
+        Block by block: joining them first would be a large copy.
         """
         each = [
             super(BlockStatistics, self).update(hidden_states[k], lengths)
@@ -298,7 +298,7 @@ POOLINGS = {
 def moving_mean(x: Tensor, span: int) -> Tensor:
     """Mean of ``span`` frames (odd) around every frame of x [B, T, *].
 
-    Beyond the ends stand zeros.
+    Zeros are put beyond the ends.
     """
     mean = avg_pool1d(x.transpose(1, 2), span, stride=1, padding=span // 2)
     return mean.transpose(1, 2)
@@ -306,8 +306,8 @@ def moving_mean(x: Tensor, span: int) -> Tensor:
 
 def _weighted(frames, scores):
     """Statistics [H], [H], [1] of frames [T, H] with log-weights [T, 1]."""
-    # Products with a row of weights: sums along the first axis are slower, and
-    # leave large intermediate results in memory.
+    # A matrix product, because a sum along the first axis is slower and leaves
+    # large intermediate results in memory.
     weights = scores.softmax(dim=0).T
     mean = weights @ frames
     variance = weights @ (frames - mean).square()
@@ -316,7 +316,7 @@ def _weighted(frames, scores):
 
 def _moving(frames, weights, span):
     """Mean, variance [B, T, H] of ``span`` weighted frames around each."""
-    # A difference of squares loses what lies far from zero: centre first.
+    # A difference of squares is inaccurate far from zero: centre first.
     heavy = weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
     centre = (weights * frames).sum(dim=1, keepdim=True) / heavy
     frames = frames - centre

@@ -1,10 +1,9 @@
-"""Batches without padding: all utterances' frames in one row of frames.
+"""Packed batches: the frames of all utterances one after the other.
 
-Linear layers and norms then see real frames only, and attention runs inside
-each utterance by itself. Nothing is spent on padding, and a clip gets
-the same numbers alone and in company. With a masked attention over a padded
-batch it would not: that rounds differently, which blocks whose activations
-reach some hundreds blow up to 1e-3.
+Linear layers and norms see real frames only, and attention runs within each
+utterance. No time goes to padding, and a clip gets the same numbers alone and
+in a batch. With masked attention over a padded batch it would not: that rounds
+differently, by up to 1e-3 where activations reach some hundreds.
 """
 
 import torch
@@ -13,7 +12,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 
 def pack(x: Tensor, lengths: list[int]) -> Tensor:
-    """[B, T, D] of ``lengths`` frames each → the real frames [ΣT, D]."""
+    """Padded frames [B, T, D] of B ``lengths`` → packed frames [ΣT, D]."""
     if min(lengths) == x.shape[1]:
         return x.flatten(0, 1)
     rows = zip(x, lengths, strict=True)
@@ -21,7 +20,7 @@ def pack(x: Tensor, lengths: list[int]) -> Tensor:
 
 
 def unpack(packed: Tensor, lengths: list[int], frames: int) -> Tensor:
-    """[ΣT, D] → [B, frames, D], zero past the lengths."""
+    """Packed frames [ΣT, D] → [B, frames, D], zero past the lengths."""
     if min(lengths) == frames:
         return packed.view(len(lengths), frames, -1)
     rows = packed.split(lengths)
@@ -36,7 +35,7 @@ def packed_attention(
     heads: int,
     scale: float | None = None,
 ) -> Tensor:
-    """Multi-head attention inside each utterance of a packed batch.
+    """Multi-head attention within each utterance of a packed batch.
 
     Arguments
     ---------
