@@ -468,9 +468,11 @@ def build_model(config: dict[str, Any]) -> Qieemo | PPGModel:
     model = _lookup(models, config.pop("model", None), "model")
     parts = {}
     for name, arguments in config.items():
-        arguments = dict(arguments)
         classes = _lookup(PARTS, name, "part")
+        arguments = dict(arguments) if isinstance(arguments, dict) else {}
         part = _lookup(classes, arguments.pop("class", None), name)
+        if "source" in arguments:  # a model folder must not download another
+            raise ModelFolderError(f"{name} must have dims, not a source.")
         parts[name] = _build(name, part, arguments)
     return _build("model", model, parts)
 
