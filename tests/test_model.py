@@ -359,7 +359,10 @@ def test_config_builds_the_same_ppg_model(ppg_model, sound, pad):
             {"encoder": {"class": "SSLEncoder", "dims": {}}},
             "encoder cannot be built: .*family",
         ),
-        ({"mixer": {"class": "BlockMixer", "blocks": [1], "d_model": 16}}, "'mixer'"),
+        (
+            {"mixer": {"class": "BlockMixer", "blocks": [1], "d_model": 16}},
+            "'mixer'",
+        ),
     ],
 )
 def test_configs_that_are_refused(ppg_model, change, message):

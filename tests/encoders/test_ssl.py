@@ -11,6 +11,7 @@ from transformers import Wav2Vec2FeatureExtractor, WhisperConfig
 from qieemo_sb.encoders.ssl import SSLEncoder
 from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import num_frames
+from qieemo_sb.training.cache import EncoderCache
 
 SECONDS = 16_000
 RAW = {"hubert-large", "wavlm-base", "data2vec"}  # input is not normalised
@@ -547,3 +548,29 @@ def test_spec_augment_is_for_training_only(sound, pad):
     augmented = encoder.train()(wavs, lengths).hidden_states[3]
     assert seen == [(1, 24, 16), (1, 15, 16)]
     assert distance(augmented, plain) > 1e-3
+
+
+# In the cache
+
+
+@pytest.mark.parametrize("samples", [16_000, 500_000])
+def test_cached_frames_are_exactly_the_encoders(
+    sound, write_wav, encoder, tmp_path, samples
+):
+    signal = sound(samples)
+    wav, ssl = write_wav(signal), encoder("wavlm-base")
+    cache = EncoderCache(tmp_path / "cache", ssl, [1, 3])
+    assert cache.fill([wav], progress=False) == 1
+    hidden = ssl(signal[None], blocks=[1, 3]).hidden_states
+    frames = cache.load(wav)
+    assert frames.shape == (num_frames(samples), 2, 16)
+    assert torch.equal(frames[:, 0], hidden[1][0])
+    assert torch.equal(frames[:, 1], hidden[3][0])
+
+
+def test_cache_depends_on_the_normalisation_of_the_input(tmp_path):
+    encoder = make("wavlm-base")
+    before = EncoderCache(tmp_path, encoder, [1]).folder
+    assert EncoderCache(tmp_path, make("wavlm-base"), [1]).folder == before
+    encoder.dims["normalise"] = False
+    assert EncoderCache(tmp_path, encoder, [1]).folder != before
