@@ -289,10 +289,10 @@ def check_batch(
                 f"kHz) are needed, and at most {wavs.shape[1]} are there. "
                 "Leave it out."
             )
-    rows = []
-    if not _is_finite(wavs):  # perhaps only past an utterance's end
-        spoken = [wav[:size] for wav, size in zip(wavs, sizes, strict=True)]
-        rows = [i for i, wav in enumerate(spoken) if not _is_finite(wav)]
+    if _is_finite(wavs):
+        return sizes
+    # Perhaps that is only past an utterance's end.
+    rows = [i for i, size in enumerate(sizes) if not _is_finite(wavs[i, :size])]
     if rows:
         raise AudioError(
             f"Utterances {rows} of the batch have samples that are NaN, "

@@ -369,13 +369,8 @@ class Qieemo(_Model):
             pooling.around(streams[name], lengths, MOMENT)
             for name, pooling in self._poolings.items()
         ]
-        return torch.cat(
-            [
-                self.classifier(torch.cat(parts, dim=-1))
-                for parts in zip(*around, strict=True)
-            ],
-            dim=1,
-        )
+        vectors = (torch.cat(x, dim=-1) for x in zip(*around, strict=True))
+        return torch.cat([self.classifier(x) for x in vectors], dim=1)
 
     def _check_parts(self):
         """Raise QieemoError for parts that do not fit together."""

@@ -29,26 +29,13 @@ CLOCK = {  # 25 ms every 20 ms, as all published ones
 }
 # The shape of a model, by the names of transformers' configurations.
 SHAPE = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "layer_norm_eps",
-    "do_stable_layer_norm",
-    "conv_dim",
-    "conv_bias",
-    "feat_extract_norm",
-    "feat_extract_activation",
-    "feat_proj_layer_norm",
-    "num_conv_pos_embeddings",
-    "num_conv_pos_embedding_groups",
-    "conv_pos_kernel_size",
-    "conv_pos_batch_norm",
-    "adapter_attn_dim",
-    "num_buckets",
-    "max_bucket_distance",
-)
+    "hidden_size num_hidden_layers num_attention_heads intermediate_size "
+    "hidden_act layer_norm_eps do_stable_layer_norm conv_dim conv_bias "
+    "feat_extract_norm feat_extract_activation feat_proj_layer_norm "
+    "num_conv_pos_embeddings num_conv_pos_embedding_groups "
+    "conv_pos_kernel_size conv_pos_batch_norm adapter_attn_dim num_buckets "
+    "max_bucket_distance"
+).split()
 # Not used here, so a checkpoint need not have their weights: masking is left
 # to the trainer, and an adapter above the blocks has other frames.
 OFF = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "add_adapter": False}

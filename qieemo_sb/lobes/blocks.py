@@ -76,7 +76,7 @@ class WeightedSum(Part):
         )
 
 
-class BlockMixer(Part):
+class BlockMixer(WeightedSum):
     r"""Weighted sum of blocks, each channel standardised.
 
     .. math:: x_t = \sum_{k \in K} \mathrm{softmax}(w)_k \,
@@ -101,19 +101,14 @@ class BlockMixer(Part):
     """
 
     def __init__(self, blocks: Sequence[int], d_model: int):
-        super().__init__(blocks=list(blocks), d_model=d_model)
-        check_distinct(blocks)
-        self.blocks = list(blocks)
-        self.d_model = d_model
-        if len(self.blocks) > 1:
-            self.logits = nn.Parameter(torch.zeros(len(self.blocks)))
+        super().__init__(blocks, d_model)
+        if len(self.blocks) == 1:
+            self.logits = None
         self.standard = RunningMoments(len(self.blocks), d_model, memory=MEMORY)
 
     def weights(self) -> Tensor:
         """[K] weights of the blocks; they add up to one."""
-        if len(self.blocks) == 1:
-            return torch.ones(1)
-        return self.logits.softmax(dim=0)
+        return torch.ones(1) if self.logits is None else super().weights()
 
     def forward(
         self, hidden_states: dict[int, Tensor], lengths: Tensor
@@ -124,10 +119,9 @@ class BlockMixer(Part):
             self._update(blocks, lengths.tolist())
         weights = self.weights().to(blocks[0].device).unsqueeze(1)
         scales = weights * (self.standard.variance + EPSILON).rsqrt()
-        mixed = self.standard.mean.new_zeros(())
-        for x, mean, scale in zip(
-            blocks, self.standard.mean, scales, strict=True
-        ):
+        means = self.standard.mean
+        mixed = means.new_zeros(())
+        for x, mean, scale in zip(blocks, means, scales, strict=True):
             mixed = torch.addcmul(mixed, x - mean, scale)
         return mixed
 
@@ -135,10 +129,9 @@ class BlockMixer(Part):
     def _update(self, blocks, sizes):
         """Add the frames of blocks [B, T, D] to the statistics."""
         each = [Moments.of(pack(x, sizes)) for x in blocks]
-        count, means, variances = zip(*each, strict=True)
-        self.standard.merge(
-            Moments(count[0], torch.stack(means), torch.stack(variances))
-        )
+        (count, *_), means, variances = zip(*each, strict=True)
+        means, variances = torch.stack(means), torch.stack(variances)
+        self.standard.merge(Moments(count, means, variances))
 
 
 BLOCKS = {"BlockMixer": BlockMixer, "WeightedSum": WeightedSum}
