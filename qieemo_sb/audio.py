@@ -146,9 +146,9 @@ def read_batches(
     >>> [[i for i, _ in batch] for batch in read_batches(paths, 4.0)]
     [[1, 2], [0]]
     """
-    seconds = [audio_seconds(path) for path in paths]
+    known = [audio_seconds(path) for path in paths]
     # Unreadable files come last: the others need not wait for their errors.
-    seconds = [math.inf if s is None else s for s in seconds]
+    seconds = [math.inf if s is None else s for s in known]
     groups: list[list[int]] = []
     for i in sorted(range(len(paths)), key=lambda i: (seconds[i], i)):
         if groups and seconds[i] * (len(groups[-1]) + 1) <= max_seconds:

@@ -127,6 +127,8 @@ class _Model(nn.Module):
         """Windows of waveforms or of encoder outputs, and frames [B]."""
         if encoded is not None:
             return encoded.windows(), encoded.lengths
+        if wavs is None:
+            raise QieemoError("Give waveforms, or encoder outputs.")
         sizes = check_batch(wavs, lengths)
         frames = num_frames(torch.tensor(sizes, device=wavs.device))
         return self.encoder.windows(wavs, sizes, self.blocks), frames

@@ -120,6 +120,11 @@ def test_every_way_to_give_a_long_clip(model, sound, pad):
         assert close(alone.ppg[:, :frames], first.ppg)
 
 
+def test_input_that_is_missing(variants):
+    with pytest.raises(QieemoError, match="waveforms, or encoder outputs"):
+        variants["whole"]()
+
+
 def test_short_batch_from_encoder_outputs(model, sound, pad):
     batch = pad([sound(16_000), sound(8_160)])
     expected = model(*batch)

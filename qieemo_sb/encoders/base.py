@@ -159,7 +159,7 @@ class SpeechEncoder(Part):
         QieemoError
             ``trainable_above`` names a block that does not exist.
         """
-        if not self.frozen:
+        if self.trainable_above is not None:
             self.check_blocks([self.trainable_above])
         for part in self.frozen_parts():
             part.requires_grad_(False).eval()

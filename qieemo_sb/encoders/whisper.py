@@ -92,7 +92,7 @@ class WhisperEncoder(SpeechEncoder):
         if (source is None) == (dims is None):
             raise QieemoError("Give WhisperEncoder either source or dims.")
         weights = None
-        if source is not None:
+        if dims is None:
             dims, weights = _pretrained(source)
         super().__init__(trainable_above, dims=dict(dims))
         self.dims = self.config["dims"]
@@ -102,7 +102,7 @@ class WhisperEncoder(SpeechEncoder):
             self.load_state_dict(weights)
         # A trainer may set it: maps the log-mel [N, M, n_mels] in training.
         self.spec_augment = None
-        self.block_parts = (_before_attention, _after_attention)
+        self.block_parts: tuple = (_before_attention, _after_attention)
         self.freeze()
 
     def encode(
@@ -111,7 +111,8 @@ class WhisperEncoder(SpeechEncoder):
         """Hidden states of windows; see ``SpeechEncoder.encode``."""
         blocks = sorted(set(blocks))
         last, sizes = blocks[-1], num_frames(samples).tolist()
-        trained_above = math.inf if self.frozen else self.trainable_above
+        above = self.trainable_above
+        trained_above = math.inf if above is None else above
         gradients = torch.is_grad_enabled()
         with torch.set_grad_enabled(gradients and trained_above == 0):
             x = self._embed(wavs, samples)  # [ΣT, D]

@@ -103,7 +103,7 @@ class BlockMixer(WeightedSum):
     def __init__(self, blocks: Sequence[int], d_model: int):
         super().__init__(blocks, d_model)
         if len(self.blocks) == 1:
-            self.logits = None
+            self.logits = None  # type: ignore[assignment]
         self.standard = RunningMoments(len(self.blocks), d_model, memory=MEMORY)
 
     def weights(self) -> Tensor:

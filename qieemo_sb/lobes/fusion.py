@@ -36,16 +36,16 @@ class Fusion(Part):
         self.width = config["width"]
 
     def forward(
-        self, ppg: Tensor | None, emotional: Tensor | None, lengths: Tensor
+        self, ppg: Tensor, emotional: Tensor, lengths: Tensor
     ) -> Tensor:
         """Fuse frames.
 
         Arguments
         ---------
-        ppg : torch.Tensor or None
+        ppg : torch.Tensor
             [B, T, V] log-probabilities.
-        emotional : torch.Tensor or None
-            [B, T, D].
+        emotional : torch.Tensor
+            [B, T, D]. Either may be None unless ``needs_both_streams``.
         lengths : torch.Tensor
             [B] frames, at least one each. Frames past them mean nothing and
             must not change the frames before them.
@@ -283,7 +283,7 @@ class CMA(Fusion):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(
+    def forward(  # type: ignore[override]  # one argument more
         self, fused: Tensor, ppg: Tensor, emotional: Tensor, lengths: Tensor
     ) -> Tensor:
         """Attend across the frames of each utterance.

@@ -29,7 +29,7 @@ class Moments(NamedTuple):
     (tensor([2., 5.]), tensor([1., 0.]))
     """
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # tuple has a method count
     mean: Tensor
     variance: Tensor
 
@@ -81,6 +81,10 @@ class RunningMoments(nn.Module):
     >>> standard.mean, standard.variance
     (tensor([2., 5.]), tensor([1., 0.]))
     """
+
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
 
     def __init__(self, *shape: int, memory: int):
         super().__init__()

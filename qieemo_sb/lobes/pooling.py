@@ -266,7 +266,7 @@ class BlockStatistics(StatisticsPooling):
         self.config = {"blocks": list(blocks), "d_model": d_model}
         self.blocks = list(blocks)
 
-    def update(
+    def update(  # type: ignore[override]  # blocks for frames
         self, hidden_states: dict[int, Tensor], lengths: Tensor
     ) -> Statistics:
         """Statistics of windows; see ``StatisticsPooling.update``.

@@ -58,6 +58,13 @@ class SpeakerModel(Part):
     torch.Size([3])
     """
 
+    usual: Tensor  # [C] mixture of emotions in the training data
+    content: Tensor  # [C, E] effects of emotions on vectors
+    emotions: Tensor  # [C, C] effects of emotions on logits
+    centre: Tensor  # [C] mean voice
+    within: Tensor  # [C, C] covariance of the noise
+    between: Tensor  # [C, C] covariance of voices
+
     def __init__(self, width: int, n_classes: int):
         super().__init__(width=width, n_classes=n_classes)
         self.width = width

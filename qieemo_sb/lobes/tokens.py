@@ -90,7 +90,7 @@ class Tokenizer:
     def __eq__(self, other):
         return isinstance(other, Tokenizer) and self.facts == other.facts
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -226,7 +226,7 @@ class Pieces(Tokenizer):
         self.n_tokens = n_tokens
         self.algorithm = algorithm
         self._model = b""
-        self._processor = None
+        self._processor: Any = None
 
     @property
     def facts(self) -> dict[str, Any]:
