@@ -33,7 +33,7 @@ ZERO_CROSSINGS = 6  # of the resampler's sinc, on each side
 ROLL_OFF = 0.99  # the resampler's cut-off, of the lower Nyquist frequency
 CHUNK = 2**13  # windows of the filter that are copied at once
 MAX_TAPS = 2_000_000  # of the resampler's filter; 44.1 kHz takes 70 000
-BLOCK = 2**20  # samples decoded at once: a header may tell any length
+BLOCK = 2**20  # samples decoded at once, as headers may be wrong
 LOUDEST = 1e15  # of a sample: beyond, the power of a spectrum is infinite
 UNKNOWN = 2**63 - 1  # frames in the header of a file that went through a pipe
 UNREADABLE = (RuntimeError, TypeError)  # of soundfile; the second for *.raw
@@ -108,7 +108,7 @@ def read_windows(path: str | Path) -> Iterator[np.ndarray]:
 
 
 def audio_seconds(path: str | Path) -> float | None:
-    """Length of an audio file [s] by its header; None if it does not tell."""
+    """Length of an audio file [s] by its header; None if that is not there."""
     try:
         about = soundfile.info(_name(path))
     except UNREADABLE:
@@ -146,9 +146,9 @@ def read_batches(
     >>> [[i for i, _ in batch] for batch in read_batches(paths, 4.0)]
     [[1, 2], [0]]
     """
-    seconds = [audio_seconds(path) for path in paths]
+    known = [audio_seconds(path) for path in paths]
     # Unreadable files come last: the others need not wait for their errors.
-    seconds = [math.inf if s is None else s for s in seconds]
+    seconds = [math.inf if s is None else s for s in known]
     groups: list[list[int]] = []
     for i in sorted(range(len(paths)), key=lambda i: (seconds[i], i)):
         if groups and seconds[i] * (len(groups[-1]) + 1) <= max_seconds:
@@ -258,9 +258,9 @@ def check_batch(
     Raises
     ------
     AudioError
-        Not [B, S], no utterance, integer samples, other than B lengths, or an
-        utterance that is shorter than 25 ms or has samples that are NaN,
-        infinite or beyond 1e15. The message names the row.
+        Not [B, S], no utterance, integer samples, other than B whole lengths,
+        or an utterance that is shorter than 25 ms or has samples that are
+        NaN, infinite or beyond 1e15. The message names the row.
     """
     if len(wavs.shape) != 2:
         raise AudioError(f"Waveforms must be [B, S], not {tuple(wavs.shape)}.")
@@ -271,11 +271,15 @@ def check_batch(
             f"Waveforms are {wavs.dtype}: give floating-point samples from -1 "
             "to 1 (those of int16 divided by 32768)."
         )
-    sizes = [wavs.shape[1]] * len(wavs) if lengths is None else list(lengths)
-    sizes = [int(size) for size in sizes]
-    if len(sizes) != len(wavs):
+    if lengths is None:
+        lengths = [wavs.shape[1]] * len(wavs)
+    # A tensor's tolist waits for a GPU once, not once a row.
+    sizes = lengths.tolist() if hasattr(lengths, "tolist") else list(lengths)
+    whole = all(isinstance(size, int | np.integer) for size in sizes)
+    if not whole or len(sizes) != len(wavs):
         raise AudioError(
-            f"There are {len(sizes)} lengths for {len(wavs)} utterances."
+            f"lengths must be {len(wavs)} whole numbers of samples, one for "
+            f"each utterance, not {sizes}."
         )
     for row, size in enumerate(sizes):
         if not MIN_SAMPLES <= size <= wavs.shape[1]:
@@ -285,10 +289,10 @@ def check_batch(
                 f"kHz) are needed, and at most {wavs.shape[1]} are there. "
                 "Leave it out."
             )
-    rows = []
-    if not _is_finite(wavs):  # or only past an utterance's end
-        pairs = enumerate(zip(wavs, sizes, strict=True))
-        rows = [row for row, (x, size) in pairs if not _is_finite(x[:size])]
+    if _is_finite(wavs):
+        return sizes
+    # Perhaps that is only past an utterance's end.
+    rows = [i for i, size in enumerate(sizes) if not _is_finite(wavs[i, :size])]
     if rows:
         raise AudioError(
             f"Utterances {rows} of the batch have samples that are NaN, "
@@ -296,111 +300,6 @@ def check_batch(
             "out."
         )
     return sizes
-
-
-class _Audio(soundfile.SoundFile):
-    """An audio file, open, read from front to back however long it says it is.
-
-    Where it can, soundfile seeks to where it is after each read, which MP3's
-    decoder does not hit to the sample, and a stream's does not know.
-    """
-
-    def __init__(self, path):
-        check_file(path)
-        self.path = path
-        try:
-            super().__init__(_name(path))
-        except UNREADABLE as error:
-            raise self._undecodable(error) from error
-
-    def seekable(self):
-        return False
-
-    def read_block(self, size=BLOCK):
-        """Next samples as mono [S] float32; none at the end."""
-        try:
-            block = self.read(size, "float32", always_2d=True)
-        except UNREADABLE as error:
-            raise self._undecodable(error) from error
-        with np.errstate(invalid="ignore", over="ignore"):  # checked later
-            return block.mean(axis=1)
-
-    def blocks(self):
-        """All samples, a block at a time."""
-        while len(block := self.read_block()):
-            yield block
-
-    def read_signal(self):
-        """The whole file at 16 kHz, checked, [S] float32."""
-        blocks = list(self.blocks())
-        if not blocks:
-            raise _error(self.path, "has no samples", "record or copy it again")
-        signal = resample(np.concatenate(blocks), self.samplerate)
-        check_signal(self.path, signal)
-        return signal
-
-    def size_if_long(self):
-        """Samples at 16 kHz of a file of more than a window, else None."""
-        frames, rate = self.frames, near_rate(self.samplerate)
-        if frames * SAMPLE_RATE <= WINDOW_SAMPLES * rate:
-            return None
-        if frames == UNKNOWN or not _has_frame(self.path, frames - 1):
-            with _Audio(self.path) as file:  # the header tells too much
-                frames = file.count()
-        size = -(-frames * SAMPLE_RATE // rate)
-        return size if size > WINDOW_SAMPLES else None
-
-    def count(self):
-        """Samples, by decoding all of them."""
-        return sum(map(len, self.blocks()))
-
-    def windows(self, spans):
-        """Windows (start, end) at 16 kHz, decoded and checked one by one."""
-        rate = near_rate(self.samplerate)
-        held, held_from = np.empty(0, np.float32), 0
-        for start, end in spans:
-            first, last, skip = _stretch(start, end, rate)
-            held, held_from = held[first - held_from :], first
-            more = self.read_block(last - first - len(held))
-            held = np.concatenate([held, more])
-            signal = resample(held, rate)[skip : skip + end - start]
-            if len(signal) < end - start:
-                raise self._undecodable("it ends early")
-            check_signal(self.path, signal)
-            yield signal
-
-    def _undecodable(self, cause):
-        reason = str(getattr(cause, "error_string", cause)).rstrip(".")
-        return _error(
-            self.path,
-            f"cannot be decoded ({reason})",
-            "copy it again or convert it to WAV or FLAC",
-        )
-
-
-def _has_frame(path, place):
-    """True if a file can be read at a place that its header promises."""
-    try:
-        with soundfile.SoundFile(_name(path)) as file:
-            file.seek(place)
-            return len(file.read(1)) == 1
-    except UNREADABLE:
-        return False
-
-
-def _stretch(start, end, rate):
-    """Samples of a file that resample to a window at 16 kHz.
-
-    First and last one, with what the resampler's filter covers around the
-    window, and the samples at 16 kHz that come before the window.
-    """
-    # In such units both rates count whole samples, and the filter repeats.
-    divisor = math.gcd(rate, SAMPLE_RATE)
-    unit, unit_16k = rate // divisor, SAMPLE_RATE // divisor
-    around = -(-rate // 10 // unit)  # 0.1 s; the filter is some ms long
-    first = max(0, start // unit_16k - around)
-    last = -(-end // unit_16k) + around
-    return first * unit, last * unit, start - first * unit_16k
 
 
 def near_rate(rate: int) -> int:
@@ -424,9 +323,9 @@ def near_rate(rate: int) -> int:
 
 
 def resample(signal: np.ndarray, rate: int) -> np.ndarray:
-    """Bring a signal to 16 kHz by windowed-sinc interpolation.
+    """Bring a signal to 16 kHz by sinc interpolation.
 
-    A Hann window over six zero crossings on each side.
+    The sinc has a Hann window of six zero crossings on each side.
 
     Arguments
     ---------
@@ -465,9 +364,113 @@ def resample(signal: np.ndarray, rate: int) -> np.ndarray:
     return np.concatenate(pieces).reshape(-1)[:size]
 
 
+class _Audio(soundfile.SoundFile):
+    """An open audio file that is read from front to back.
+
+    It is not seekable: after each read soundfile would seek to the place where
+    it already is, which an MP3 decoder misses by some samples, and which is
+    unknown in a stream.
+    """
+
+    def __init__(self, path):
+        check_file(path)
+        self.path = path
+        try:
+            super().__init__(_name(path))
+        except UNREADABLE as error:
+            raise self._undecodable(error) from error
+
+    def seekable(self):
+        return False
+
+    def read_block(self, size=BLOCK):
+        """Next samples as mono [S] float32; none at the end."""
+        try:
+            block = self.read(size, "float32", always_2d=True)
+        except UNREADABLE as error:
+            raise self._undecodable(error) from error
+        with np.errstate(invalid="ignore", over="ignore"):  # checked later
+            return block.mean(axis=1)
+
+    def blocks(self):
+        """All samples as mono, block by block."""
+        while len(block := self.read_block()):
+            yield block
+
+    def read_signal(self):
+        """The whole file at 16 kHz, checked, [S] float32."""
+        samples = bytearray()  # it grows in place: audio is not held twice
+        for block in self.blocks():
+            samples += block.data
+        if not samples:
+            raise _error(self.path, "has no samples", "record or copy it again")
+        signal = resample(np.frombuffer(samples, np.float32), self.samplerate)
+        check_signal(self.path, signal)
+        return signal
+
+    def size_if_long(self):
+        """Samples at 16 kHz of a file of more than a window, else None."""
+        frames, rate = self.frames, near_rate(self.samplerate)
+        if frames * SAMPLE_RATE <= WINDOW_SAMPLES * rate:
+            return None
+        if frames == UNKNOWN or not _has_frame(self.path, frames - 1):
+            with _Audio(self.path) as file:  # the header is wrong: decode all
+                frames = sum(map(len, file.blocks()))
+        size = -(-frames * SAMPLE_RATE // rate)
+        return size if size > WINDOW_SAMPLES else None
+
+    def windows(self, spans):
+        """Windows (start, end) at 16 kHz, decoded and checked one by one."""
+        rate = near_rate(self.samplerate)
+        held, held_from = np.empty(0, np.float32), 0
+        for start, end in spans:
+            first, last, skip = _stretch(start, end, rate)
+            held, held_from = held[first - held_from :], first
+            more = self.read_block(last - first - len(held))
+            held = np.concatenate([held, more])
+            signal = resample(held, rate)[skip : skip + end - start]
+            if len(signal) < end - start:
+                raise self._undecodable("it ends early")
+            check_signal(self.path, signal)
+            yield signal
+
+    def _undecodable(self, cause):
+        reason = str(getattr(cause, "error_string", cause)).rstrip(".")
+        return _error(
+            self.path,
+            f"cannot be decoded ({reason})",
+            "copy it again or convert it to WAV or FLAC",
+        )
+
+
+def _has_frame(path, place):
+    """True if a file can be read at a place that its header promises."""
+    try:
+        with soundfile.SoundFile(_name(path)) as file:
+            file.seek(place)
+            return len(file.read(1)) == 1
+    except UNREADABLE:
+        return False
+
+
+def _stretch(start, end, rate):
+    """Samples (first, last) of a file that a window at 16 kHz is made of.
+
+    They include the reach of the resampler's filter on both sides; the third
+    number is how many samples at 16 kHz come out before the window.
+    """
+    # In units of these both rates count whole samples, and the filter repeats.
+    divisor = math.gcd(rate, SAMPLE_RATE)
+    unit, unit_16k = rate // divisor, SAMPLE_RATE // divisor
+    around = -(-rate // 10 // unit)  # 0.1 s; the filter is some ms long
+    first = max(0, start // unit_16k - around)
+    last = -(-end // unit_16k) + around
+    return first * unit, last * unit, start - first * unit_16k
+
+
 @functools.lru_cache(maxsize=16)  # of some megabytes each
 def _filters(old, new):
-    """Taps [new, K] of each of the ``new`` samples that ``old`` become."""
+    """Filter taps [new, K] that make ``new`` samples of ``old``."""
     cut_off = ROLL_OFF * min(old, new)
     width = math.ceil(ZERO_CROSSINGS * old / cut_off)
     taps = np.arange(-width, width + old) / old
@@ -493,10 +496,10 @@ def _signal_or_error(path):
 
 
 def _seconds_or_error(path):
-    outcome = _signal_or_error(path)
-    if isinstance(outcome, AudioError):
-        return outcome
-    return len(outcome) / SAMPLE_RATE
+    try:
+        return len(read_audio(path)) / SAMPLE_RATE
+    except AudioError as error:
+        return error
 
 
 def _name(path):

@@ -1,11 +1,11 @@
-"""Every error that this library raises on purpose has one base."""
+"""Errors that this library raises on purpose, under one base."""
 
 import os
 from pathlib import Path
 
 
 class QieemoError(ValueError):
-    """Base of all errors below: says what is wrong, where, and what to do."""
+    """Base of all errors; a message names the place, the fault, the remedy."""
 
 
 class AudioError(QieemoError):
@@ -35,7 +35,7 @@ class TokenError(QieemoError):
 
 
 class CacheError(QieemoError):
-    """The encoder's outputs cannot be kept on disk."""
+    """A cache of encoder outputs that cannot be used."""
 
 
 class ModelFolderError(QieemoError):
@@ -43,4 +43,4 @@ class ModelFolderError(QieemoError):
 
 
 class EvaluationError(QieemoError):
-    """A table that cannot be made as it was asked for."""
+    """A table or a figure that cannot be made with these options."""

@@ -1,8 +1,7 @@
-"""The clock: arithmetic between samples, mel frames and encoder frames.
+"""The clock: samples, mel frames of 10 ms and encoder frames of 20 ms.
 
-16 000 samples a second, one mel frame a 10 ms hop, one encoder frame a
-20 ms hop. Every other module calls these functions instead of dividing by
-itself. Counting imports no torch.
+Every other module calls these functions instead of dividing by itself. Torch
+is not imported, so that counting needs none.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ def absolute_lengths(relative: torch.Tensor, size: int) -> torch.Tensor:
     Raises
     ------
     AudioError
-        A length is no fraction; the message names the row.
+        A length is no fraction, or they are not [B].
 
     Example
     -------
@@ -94,6 +93,9 @@ def absolute_lengths(relative: torch.Tensor, size: int) -> torch.Tensor:
     >>> absolute_lengths(torch.tensor([1.0, 0.5]), 7)
     tensor([7, 4])
     """
+    if relative.dim() != 1:
+        shape = list(relative.shape)
+        raise AudioError(f"wav_lens must be [B], not of shape {shape}.")
     for row, length in enumerate(relative.tolist()):
         if not 0 <= length <= 1 + ROUNDING:
             raise AudioError(
@@ -105,7 +107,7 @@ def absolute_lengths(relative: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def frame_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
-    """True where a frame belongs to its utterance.
+    """Mask of real frames: True before each length.
 
     Arguments
     ---------
@@ -126,9 +128,8 @@ def frame_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
     tensor([[ True, False],
             [ True,  True]])
     """
-    import torch
-
-    return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
+    positions = lengths.new_ones(size).cumsum(0)  # 1 … T
+    return positions <= lengths.unsqueeze(1)
 
 
 def frame_windows(frames: int) -> list[tuple[int, int]]:

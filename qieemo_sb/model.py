@@ -1,7 +1,7 @@
 """Qieemo: encoder → PPG and emotional features → fusion → pooling → emotion.
 
-``PPGModel`` is its first half, which stage 1 trains. Both know their
-``config``: plain values that ``build_model`` makes the same model of.
+``PPGModel`` is its first half, which stage 1 trains. ``build_model`` builds
+either of them from its ``config``, a dict of plain values.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from qieemo_sb.audio import check_batch
 from qieemo_sb.encoders import ENCODERS
@@ -20,7 +21,7 @@ from qieemo_sb.encoders.base import (
     Stitcher,
     Window,
 )
-from qieemo_sb.errors import ModelFolderError
+from qieemo_sb.errors import ModelFolderError, QieemoError
 from qieemo_sb.frames import num_frames
 from qieemo_sb.lobes.blocks import BLOCKS, BlockMixer
 from qieemo_sb.lobes.classifier import CLASSIFIERS, Classifier
@@ -36,7 +37,7 @@ from qieemo_sb.lobes.speaker import SPEAKER_MODELS, SpeakerModel
 
 MOMENT = 51  # frames of a frame-wise emotion, about 1 s around the frame
 
-# The parts of a model, and the rivals for each, by the names of their classes.
+# The parts of a model, and the classes that each can be.
 PARTS = {
     "encoder": ENCODERS,
     "mixer": BLOCKS,
@@ -62,19 +63,19 @@ class QieemoOutput:
         [B, E] pooled vector.
     ppg : torch.Tensor or None
         [B, T, V] token log-probabilities of each frame; None without a PPG
-        and where no frame-wise results were asked for.
+        head and without ``frame_wise``.
     frame_log_probs : torch.Tensor or None
         [B, T, C] emotion log-probabilities of the second of speech around
-        each frame; None in training and where they were not asked for.
+        each frame; None in training and without ``frame_wise``.
     lengths : torch.Tensor
         [B] frames. Results past them mean nothing.
     """
 
-    log_probs: torch.Tensor
-    embedding: torch.Tensor
-    ppg: torch.Tensor | None
-    frame_log_probs: torch.Tensor | None
-    lengths: torch.Tensor
+    log_probs: Tensor
+    embedding: Tensor
+    ppg: Tensor | None
+    frame_log_probs: Tensor | None
+    lengths: Tensor
 
 
 @dataclasses.dataclass
@@ -89,19 +90,19 @@ class PPGOutput:
         [B] frames. Results past them mean nothing.
     """
 
-    ppg: torch.Tensor
-    lengths: torch.Tensor
+    ppg: Tensor
+    lengths: Tensor
 
 
-class _Model(torch.nn.Module):
-    """An encoder and lobes on its windows."""
+class _Model(nn.Module):
+    """Base of the models: an encoder, and lobes on its windows."""
 
     encoder: SpeechEncoder
     blocks: list[int]
 
     @property
     def config(self) -> dict[str, Any]:
-        """Plain values that ``build_model`` makes a model of this shape of."""
+        """Plain values from which ``build_model`` builds this shape."""
         parts: dict[str, Any] = {"model": type(self).__name__}
         for name in PARTS:  # in this order, as random weights are drawn
             part = getattr(self, name, None)
@@ -110,29 +111,31 @@ class _Model(torch.nn.Module):
         return parts
 
     @property
-    def lobes(self) -> torch.nn.ModuleDict:
+    def lobes(self) -> nn.ModuleDict:
         """The parts that are trained beside the encoder, by name."""
         others = ("encoder", "speaker_model")
-        return torch.nn.ModuleDict(
+        return nn.ModuleDict(
             {k: v for k, v in self.named_children() if k not in others}
         )
 
     def _windows(
         self,
-        wavs: torch.Tensor | None,
-        lengths: torch.Tensor | None,
+        wavs: Tensor | None,
+        lengths: Tensor | None,
         encoded: EncoderOutput | None,
-    ) -> tuple[Iterator[Window], torch.Tensor]:
-        """Windows of waveforms or of hidden states, and frames [B] of each."""
+    ) -> tuple[Iterator[Window], Tensor]:
+        """Windows of waveforms or of encoder outputs, and frames [B]."""
         if encoded is not None:
             return encoded.windows(), encoded.lengths
+        if wavs is None:
+            raise QieemoError("Give waveforms, or encoder outputs.")
         sizes = check_batch(wavs, lengths)
         frames = num_frames(torch.tensor(sizes, device=wavs.device))
         return self.encoder.windows(wavs, sizes, self.blocks), frames
 
 
 class PPGModel(_Model):
-    """Encoder → PPG: what stage 1 trains. It transcribes.
+    """Encoder → PPG: the model of stage 1, which transcribes.
 
     Arguments
     ---------
@@ -151,8 +154,8 @@ class PPGModel(_Model):
 
     def forward(
         self,
-        wavs: torch.Tensor | None = None,
-        lengths: torch.Tensor | None = None,
+        wavs: Tensor | None = None,
+        lengths: Tensor | None = None,
         encoded: EncoderOutput | None = None,
     ) -> PPGOutput:
         """Token log-probabilities; arguments as of ``Qieemo.forward``."""
@@ -187,12 +190,12 @@ class Qieemo(_Model):
     block_statistics : BlockStatistics or None
         Statistics of blocks beside the pooled frames; None: none.
     speaker_model : SpeakerModel or None
-        Tells voice from emotion when the classifier is adapted to a speaker;
-        measured after training, by ``SpeakerModel.fitted``.
+        Separates voice and emotion when the classifier is adapted to a
+        speaker; measured after training by ``SpeakerModel.fitted``.
 
     Raises
     ------
-    ValueError
+    QieemoError
         Parts that do not fit together; the message names them.
 
     Example
@@ -250,8 +253,8 @@ class Qieemo(_Model):
 
     def forward(
         self,
-        wavs: torch.Tensor | None = None,
-        lengths: torch.Tensor | None = None,
+        wavs: Tensor | None = None,
+        lengths: Tensor | None = None,
         encoded: EncoderOutput | None = None,
         frame_wise: bool = True,
     ) -> QieemoOutput:
@@ -265,7 +268,7 @@ class Qieemo(_Model):
             [B] samples of each utterance; None: every row is full.
         encoded : EncoderOutput or None
             Instead of waveforms, the output of ``self.encoder`` in
-            ``self.blocks``: a frozen encoder need not run twice.
+            ``self.blocks``, e.g. from a cache.
         frame_wise : bool
             Return ``ppg`` and ``frame_log_probs``. Without them, memory does
             not grow with the length of the audio.
@@ -303,8 +306,8 @@ class Qieemo(_Model):
             lengths=frames,
         )
 
-    def embed(self, wavs: Iterable[torch.Tensor]) -> torch.Tensor:
-        """Pooled vector of one utterance that comes window by window.
+    def embed(self, wavs: Iterable[Tensor]) -> Tensor:
+        """Pooled vector of one utterance, given window by window.
 
         Arguments
         ---------
@@ -314,7 +317,7 @@ class Qieemo(_Model):
         Returns
         -------
         torch.Tensor
-            [1, E], the embedding of ``forward`` for the whole.
+            [1, E], the embedding of ``forward`` for the whole utterance.
 
         Raises
         ------
@@ -371,22 +374,17 @@ class Qieemo(_Model):
             pooling.around(streams[name], lengths, MOMENT)
             for name, pooling in self.poolings.items()
         ]
-        return torch.cat(
-            [
-                self.classifier(torch.cat(parts, dim=-1))
-                for parts in zip(*around, strict=True)
-            ],
-            dim=1,
-        )
+        vectors = (torch.cat(x, dim=-1) for x in zip(*around, strict=True))
+        return torch.cat([self.classifier(x) for x in vectors], dim=1)
 
     def _check_parts(self):
-        """Raise ValueError for parts that do not fit together."""
+        """Raise QieemoError for parts that do not fit together."""
         if self.mixer is None and self.ppg_head is None:
-            raise ValueError("Qieemo needs a mixer, a ppg_head, or both.")
-        needy = self.cma or (self.mmf.needs_both_streams and self.mmf)
-        if needy and None in (self.mixer, self.ppg_head):
-            raise ValueError(
-                f"{type(needy).__name__} fuses two streams: give both a mixer "
+            raise QieemoError("Qieemo needs a mixer, a ppg_head, or both.")
+        fusion = self.cma or (self.mmf.needs_both_streams and self.mmf)
+        if fusion and None in (self.mixer, self.ppg_head):
+            raise QieemoError(
+                f"{type(fusion).__name__} fuses two streams: give both a mixer "
                 "and a ppg_head, or set mmf and cma to null."
             )
         d_model, width = self.encoder.d_model, self.pooling.width
@@ -409,15 +407,15 @@ class Qieemo(_Model):
 
 
 class PooledStatistics:
-    """Statistics of utterances whose windows come one after the other."""
+    """Running statistics of utterances, for each of a model's poolings."""
 
     def __init__(self):
         self._rows: dict[int, list[Statistics]] = {}
 
     def update(self, rows: list[int], statistics: list[Statistics]) -> None:
-        """Add windows: the utterance of each, and [N, H] of each pooling."""
-        # Merged at once: small results between large ones would keep the
-        # allocator from using the same memory again.
+        """Add N windows of utterances ``rows``: [N, H] of each pooling."""
+        # Merged at once: small tensors kept between large ones would keep the
+        # allocator from reusing memory.
         for i, row in enumerate(rows):
             new = [Statistics(*(x[i : i + 1] for x in s)) for s in statistics]
             if row in self._rows:
@@ -426,7 +424,7 @@ class PooledStatistics:
             self._rows[row] = new
 
     def result(self) -> list[Statistics]:
-        """Return [B, H] of each pooling."""
+        """Statistics [B, H] of each pooling."""
         rows = [self._rows[row] for row in sorted(self._rows)]
         return [
             Statistics(*map(torch.cat, zip(*each, strict=True)))
@@ -450,7 +448,7 @@ def build_model(config: dict[str, Any]) -> Qieemo | PPGModel:
     Raises
     ------
     ModelFolderError
-        There is no such model, part or class, or the arguments do not fit.
+        There is no such model, part or class, or arguments do not fit.
 
     Example
     -------
@@ -467,38 +465,40 @@ def build_model(config: dict[str, Any]) -> Qieemo | PPGModel:
     """
     models = {"Qieemo": Qieemo, "PPGModel": PPGModel}
     config = dict(config)
-    kind = _choice(models, config.pop("model", None), "model")
+    model = _lookup(models, config.pop("model", None), "model")
     parts = {}
     for name, arguments in config.items():
-        arguments = dict(arguments)
-        rivals = _choice(PARTS, name, "part")
-        part = _choice(rivals, arguments.pop("class", None), name)
-        parts[name] = _call(part, arguments, name)
-    return _call(kind, parts, "model")
+        classes = _lookup(PARTS, name, "part")
+        arguments = dict(arguments) if isinstance(arguments, dict) else {}
+        part = _lookup(classes, arguments.pop("class", None), name)
+        if "source" in arguments:  # a model folder must not download another
+            raise ModelFolderError(f"{name} must have dims, not a source.")
+        parts[name] = _build(name, part, arguments)
+    return _build("model", model, parts)
 
 
-def _choice(rivals, name, what):
-    """The value of a key; ModelFolderError names those that there are."""
-    if not isinstance(name, str) or name not in rivals:
+def _lookup(choices, key, kind):
+    """The value of a key; ModelFolderError lists the keys that there are."""
+    if not isinstance(key, str) or key not in choices:
         raise ModelFolderError(
-            f"There is no {what} {name!r}: known are {', '.join(rivals)}."
+            f"There is no {kind} {key!r}: known are {', '.join(choices)}."
         )
-    return rivals[name]
+    return choices[key]
 
 
-def _call(kind, arguments, name):
-    """Build a part; ModelFolderError for arguments that do not fit."""
+def _build(name, constructor, arguments):
+    """Build a part; ModelFolderError if its arguments do not fit."""
     try:
-        return kind(**arguments)
+        return constructor(**arguments)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ModelFolderError(f"{name} cannot be built: {error}") from error
 
 
 def _check_size(name, part, **expected):
-    """Raise ValueError if a part was made for another size."""
+    """Raise QieemoError if a part was built for another size."""
     for argument, size in expected.items():
         found = size if part is None else part.config.get(argument, size)
         if found != size:
-            raise ValueError(
+            raise QieemoError(
                 f"Qieemo: {name} has {argument} {found} where {size} is needed."
             )

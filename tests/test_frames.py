@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from qieemo_sb.errors import AudioError
 from qieemo_sb.frames import (
     absolute_lengths,
     frame_mask,
@@ -26,11 +27,7 @@ from qieemo_sb.frames import (
 def test_frames_of_an_utterance(samples, mel, frames):
     assert num_mel_frames(samples) == mel
     assert num_frames(samples) == frames
-
-
-def test_frames_of_a_batch():
-    samples = torch.tensor([400, 480, 16_000])
-    assert num_frames(samples).tolist() == [1, 2, 50]
+    assert num_frames(torch.tensor([samples])).tolist() == [frames]
 
 
 @pytest.mark.parametrize("size", [2_001, 480_001, 7_999_999, 16_000_001])
@@ -40,11 +37,16 @@ def test_lengths_survive_a_float32_ratio(size):
     assert absolute_lengths(relative, size).tolist() == lengths.tolist()
 
 
-def test_lengths_stay_inside_the_batch():
-    assert absolute_lengths(torch.tensor([-0.5, 1.5]), 10).tolist() == [0, 10]
+def test_lengths_that_are_no_fractions_are_refused():
+    assert absolute_lengths(torch.tensor([1.0005]), 10).tolist() == [10]
+    for wrong in (-0.5, 1.5, 16_000.0, torch.nan):
+        with pytest.raises(AudioError, match="row 1"):
+            absolute_lengths(torch.tensor([1.0, wrong]), 10)
+    with pytest.raises(AudioError, match=r"must be \[B\], not .*\[1, 1\]"):
+        absolute_lengths(torch.tensor([[1.0]]), 10)
 
 
-def test_mask_is_true_on_own_frames():
+def test_mask_is_true_on_real_frames():
     mask = frame_mask(torch.tensor([0, 2, 3]), 3)
     assert mask.int().tolist() == [[0, 0, 0], [1, 1, 0], [1, 1, 1]]
 

@@ -1,50 +1,66 @@
-"""Qieemo: its parts together, and utterances that stay apart."""
+"""Models: parts that fit, and utterances that change nothing for another."""
 
 import pytest
 import torch
 
-from qieemo_sb.frames import sample_windows
+from qieemo_sb.encoders.base import EncoderOutput
+from qieemo_sb.errors import ModelFolderError, QieemoError
+from qieemo_sb.frames import num_frames, sample_windows
 from qieemo_sb.lobes.blocks import BlockMixer
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.fusion import CMA, MMF, CMAFirst, Concatenation
-from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling, AveragePooling
-from qieemo_sb.lobes.ppg import PPGHead
+from qieemo_sb.lobes.pooling import (
+    AttentiveStatisticsPooling,
+    AveragePooling,
+    BlockStatistics,
+)
+from qieemo_sb.lobes.ppg import PPGHead, PretrainedPPGHead
 from qieemo_sb.lobes.speaker import SpeakerModel
-from qieemo_sb.model import Qieemo
+from qieemo_sb.model import PPGModel, build_model
+
+LONG = 70 * 16_000  # three windows
 
 
 @pytest.fixture
-def model(make_model, variant):
-    return make_model(**variant)
+def model(variant_model):
+    return variant_model
+
+
+@pytest.fixture
+def ppg_model(make_encoder):
+    torch.manual_seed(0)
+    return PPGModel(make_encoder(), PPGHead(16, 29, hidden=8)).eval()
 
 
 def close(a, b, tolerance=1e-4):
     return a.shape == b.shape and (a - b).abs().max() < tolerance
 
 
-def test_shapes(model, sound, pad):
+# Outputs
+
+
+def test_shapes_and_distributions(model, sound, pad):
     out = model(*pad([sound(16_000), sound(8_160)]))
     assert out.lengths.tolist() == [50, 26]
     assert out.log_probs.shape == (2, 4)
     assert out.embedding.shape == (2, model.classifier.width)
     assert out.frame_log_probs.shape == (2, 50, 4)
+    assert close(out.log_probs.exp().sum(-1), torch.ones(2), 1e-5)
+    frames = out.frame_log_probs.exp().sum(-1)
+    assert close(frames, torch.ones(2, 50), 1e-5)
     if model.ppg_head is None:
         assert out.ppg is None
     else:
         assert out.ppg.shape == (2, 50, 29)
 
 
-def test_rows_are_distributions(model, sound, pad):
-    out = model(*pad([sound(16_000), sound(8_160)]))
-    assert close(out.log_probs.exp().sum(-1), torch.ones(2), 1e-5)
-    frames = out.frame_log_probs.exp().sum(-1)
-    assert close(frames, torch.ones(2, 50), 1e-5)
-
-
 @pytest.mark.parametrize("samples", [400, 9_999])
-def test_alone_and_in_company(model, sound, in_company, samples):
+def test_batch_mates_and_order_change_nothing(
+    model, sound, in_company, samples
+):
     signal = sound(samples, gain=0.01)
-    alone, company = model(signal[None]), model(*in_company(signal))
+    wavs, lengths = in_company(signal)
+    alone, company = model(signal[None]), model(wavs, lengths)
     frames = int(alone.lengths[0])
     assert company.lengths[0] == frames
     assert close(company.log_probs[:1], alone.log_probs)
@@ -52,41 +68,69 @@ def test_alone_and_in_company(model, sound, in_company, samples):
     assert close(company.frame_log_probs[:1, :frames], alone.frame_log_probs)
     if alone.ppg is not None:
         assert close(company.ppg[:1, :frames], alone.ppg)
+    assert len(company.log_probs.unique(dim=0)) == 8  # and all differ
+    order = [3, 1, 0, 7, 2, 6, 5, 4]
+    shuffled = model(wavs[order], lengths[order])
+    assert close(shuffled.log_probs, company.log_probs[order])
+    assert close(shuffled.frame_log_probs, company.frame_log_probs[order])
 
 
-def test_utterances_get_different_answers(model, sound, in_company):
-    log_probs = model(*in_company(sound(9_999))).log_probs
-    assert len(log_probs.unique(dim=0)) == 8
+def test_padding_changes_nothing(variants, sound):
+    model, signal = variants["whole"], sound(16_000)
+    padded = torch.nn.functional.pad(signal, (0, 700_000), value=torch.nan)
+    expected = model(signal[None])
+    found = model(padded[None], torch.tensor([16_000]))
+    assert torch.equal(found.log_probs, expected.log_probs)
+    assert torch.equal(found.frame_log_probs, expected.frame_log_probs)
 
 
-def test_order_of_the_batch(model, sound, pad):
-    signals = [sound(4_000 * i, seed=i) for i in range(1, 5)]
-    order = [2, 0, 3, 1]
-    out = model(*pad(signals))
-    shuffled = model(*pad([signals[i] for i in order]))
-    assert close(shuffled.log_probs, out.log_probs[order])
-    assert close(shuffled.frame_log_probs, out.frame_log_probs[order])
+def test_every_way_to_give_a_long_clip(model, sound, pad):
+    """Alone, in a batch, window by window, and from encoder outputs."""
+    signal, short = sound(LONG, 1), sound(8_160, 2)
+    alone = model(signal[None])
+    assert alone.lengths.tolist() == [3_500]
+    spans = sample_windows(LONG)
+    streamed = model.embed(signal[a:b] for a, b in spans)
+    assert len(spans) == 3
+    assert torch.equal(streamed, alone.embedding)
+
+    batch = pad([short, signal])
+    company = model(*batch)
+    assert close(company.embedding[1:], alone.embedding)
+    assert close(company.frame_log_probs[1:], alone.frame_log_probs)
+    expected = model(short[None])
+    assert close(company.embedding[:1], expected.embedding)
+    assert close(company.frame_log_probs[:1, :26], expected.frame_log_probs)
+
+    encoded = model.encoder(*batch, model.blocks)
+    cached = model(encoded=encoded)
+    assert close(cached.embedding, company.embedding)
+    assert close(cached.frame_log_probs[1], company.frame_log_probs[1])
+    kept = {k: h[1:] for k, h in encoded.hidden_states.items()}
+    cached = model(encoded=EncoderOutput(kept, encoded.lengths[1:]))
+    assert close(cached.embedding, alone.embedding)
+
+    # Windows are fused apart. A second's statistics reach half a second
+    # over their border.
+    first = model(signal[None, : spans[0][1]])
+    frames = num_frames(spans[0][1])
+    before = alone.frame_log_probs[:, : frames - 25]
+    assert close(before, first.frame_log_probs[:, :-25])
+    if alone.ppg is not None:
+        assert close(alone.ppg[:, :frames], first.ppg)
 
 
-def test_encoded_instead_of_waveforms(model, sound, pad):
-    wavs, wav_lens = pad([sound(16_000), sound(8_160)])
-    encoded = model.encoder(wavs, wav_lens, model.blocks)
-    heard, read = model(wavs, wav_lens), model(encoded=encoded)
-    assert close(read.log_probs, heard.log_probs)
-    assert close(read.frame_log_probs, heard.frame_log_probs)
+def test_input_that_is_missing(variants):
+    with pytest.raises(QieemoError, match="waveforms, or encoder outputs"):
+        variants["whole"]()
 
 
-def test_longer_than_30_s(model, sound, pad):
-    wavs, wav_lens = pad([sound(8_160, 1), sound(640_000, 2)])
-    heard = model(wavs, wav_lens)
-    read = model(encoded=model.encoder(wavs, wav_lens))
-    assert heard.lengths.tolist() == [26, 2_000]
-    for row, frames in enumerate((26, 2_000)):
-        assert close(read.log_probs[row], heard.log_probs[row])
-        own = read.frame_log_probs[row, :frames]
-        assert close(own, heard.frame_log_probs[row, :frames])
-    alone = model(wavs[:1, :8_160])
-    assert close(heard.log_probs[:1], alone.log_probs)
+def test_short_batch_from_encoder_outputs(model, sound, pad):
+    batch = pad([sound(16_000), sound(8_160)])
+    expected = model(*batch)
+    cached = model(encoded=model.encoder(*batch, model.blocks))
+    assert close(cached.log_probs, expected.log_probs)
+    assert close(cached.frame_log_probs, expected.frame_log_probs)
 
 
 def test_attention_stays_inside_its_window(make_model, sound):
@@ -94,25 +138,11 @@ def test_attention_stays_inside_its_window(make_model, sound):
     for name, parameter in model.cma.named_parameters():
         if name.endswith("weight") and parameter.dim() > 1:
             parameter.data *= 5
-    # Two halves that say different things, so that a look across would show.
+    # The halves differ, so that attention from one to the other would show.
     signal = torch.cat([sound(320_000, gain=1.0), torch.zeros(320_000)])
-    heard = model(signal[None])
-    read = model(encoded=model.encoder(signal[None]))
-    assert close(read.embedding, heard.embedding)
-    first = model(signal[None, :320_000])
-    before = heard.frame_log_probs[:, : 1_000 - 25]
-    assert close(before, first.frame_log_probs[:, :-25])
-
-
-def test_windows_of_a_long_utterance_are_fused_apart(model, sound):
-    signal = sound(640_000)
-    halves = [model(half[None]) for half in signal.split(320_000)]
-    whole = model(signal[None])
-    if whole.ppg is not None:
-        assert close(whole.ppg, torch.cat([h.ppg for h in halves], dim=1))
-    # A second's statistics reach half a second over a window's border.
+    whole, first = model(signal[None]), model(signal[None, :320_000])
     before = whole.frame_log_probs[:, : 1_000 - 25]
-    assert close(before, halves[0].frame_log_probs[:, :-25])
+    assert close(before, first.frame_log_probs[:, :-25])
 
 
 def test_pooled_over_all_windows(make_model, sound):
@@ -125,8 +155,8 @@ def test_pooled_over_all_windows(make_model, sound):
     assert close(model(signal[None]).embedding[:, :12], mean)
 
 
-def test_a_frame_knows_its_second_only(make_model, sound):
-    # Without attention across frames, and far enough from what changes.
+def test_a_frames_emotion_depends_on_its_second_only(make_model, sound):
+    # Without attention across frames, and far enough from the change.
     model = make_model(
         cma=None, ppg_head=None, mmf=None, mixer=BlockMixer([0], d_model=16)
     )
@@ -140,13 +170,19 @@ def test_a_frame_knows_its_second_only(make_model, sound):
     assert not close(a[100:], b[100:], 1e-4)
 
 
-def test_frames_are_not_classified_in_training(model, sound):
-    assert model.train()(sound(16_000)[None]).frame_log_probs is None
+def test_without_frame_wise_results(model, sound, pad):
+    batch = pad([sound(16_000), sound(500_000)])
+    expected, out = model(*batch), model(*batch, frame_wise=False)
+    assert out.ppg is None and out.frame_log_probs is None
+    assert torch.equal(out.log_probs, expected.log_probs)
+    assert torch.equal(out.embedding, expected.embedding)
+    assert out.lengths.tolist() == [50, 1_563]
 
 
 def test_every_parameter_of_the_lobes_learns(model, sound, pad):
     model.train()
     out = model(*pad([sound(16_000), sound(8_160)]))
+    assert out.frame_log_probs is None
     loss = out.log_probs[:, 0].sum()
     if out.ppg is not None:
         loss = loss + out.ppg[..., 0].sum()
@@ -157,7 +193,7 @@ def test_every_parameter_of_the_lobes_learns(model, sound, pad):
         assert (parameter.grad is not None) == learns, name
 
 
-def test_bf16_autocast_gives_float32_answers(model, sound):
+def test_bf16_autocast_gives_float32_results(model, sound):
     expected = model(sound(16_000)[None]).log_probs
     with torch.autocast("cpu", torch.bfloat16):
         out = model(sound(16_000)[None])
@@ -166,24 +202,17 @@ def test_bf16_autocast_gives_float32_answers(model, sound):
     assert close(out.log_probs, expected, 0.1)
 
 
-def test_without_frame_wise_results(model, sound, pad):
-    batch = pad([sound(16_000), sound(640_000)])
-    expected, out = model(*batch), model(*batch, frame_wise=False)
-    assert out.ppg is None and out.frame_log_probs is None
-    assert torch.equal(out.log_probs, expected.log_probs)
-    assert torch.equal(out.embedding, expected.embedding)
-    assert out.lengths.tolist() == [50, 2_000]
+def test_ppg_model_gives_the_ppg_of_the_whole_model(variants, sound, pad):
+    whole = variants["whole"]
+    model = PPGModel(whole.encoder, whole.ppg_head).eval()
+    batch = pad([sound(16_000), sound(500_000)])
+    out = model(*batch)
+    assert torch.equal(out.ppg, whole(*batch).ppg)
+    assert out.lengths.tolist() == [50, 1_563]
     encoded = model.encoder(*batch, model.blocks)
-    assert model(encoded=encoded, frame_wise=False).ppg is None
-
-
-def test_window_by_window(model, sound):
-    signal = sound(1_000_000)
-    spans = sample_windows(1_000_000)
-    assert len(spans) == 3
-    embedding = model.embed_windows(signal[a:b] for a, b in spans)
-    expected = model(signal[None], frame_wise=False).embedding
-    assert torch.equal(embedding, expected)
+    assert close(model(encoded=encoded).ppg, out.ppg)
+    assert model.blocks == [whole.encoder.n_blocks]
+    assert set(model.lobes) == {"ppg_head"}
 
 
 # Parts
@@ -198,7 +227,7 @@ def test_window_by_window(model, sound):
         ({"mixer": None, "mmf": None, "cma": None}, [3]),
     ],
 )
-def test_blocks_that_are_read(make_model, parts, blocks):
+def test_blocks_that_are_needed(make_model, parts, blocks):
     assert make_model(**parts).blocks == blocks
 
 
@@ -219,10 +248,12 @@ def test_lobes_are_all_but_the_encoder(model):
         ({"mmf": None, "cma": None, "ppg_head": None}, 0, 16),
     ],
 )
-def test_without_mmf_streams_are_joined(make_model, parts, n_tokens, d_model):
-    join = make_model(**parts).mmf
-    assert isinstance(join, Concatenation)
-    assert join.linear.in_features == n_tokens + d_model
+def test_without_mmf_streams_are_concatenated(
+    make_model, parts, n_tokens, d_model
+):
+    fusion = make_model(**parts).mmf
+    assert isinstance(fusion, Concatenation)
+    assert fusion.linear.in_features == n_tokens + d_model
 
 
 @pytest.mark.parametrize(
@@ -230,65 +261,115 @@ def test_without_mmf_streams_are_joined(make_model, parts, n_tokens, d_model):
     [
         ({"mixer": None, "ppg_head": None}, "needs a mixer, a ppg_head"),
         ({"mixer": None}, "give both a mixer and a ppg_head"),
-        ({"ppg_head": None, "cma": None}, "give both"),
-        ({"ppg_head": None, "mmf": None}, "give both"),
+        ({"ppg_head": None, "cma": None}, "MMF fuses two .* give both"),
+        ({"ppg_head": None, "mmf": None}, "CMA fuses two .* give both"),
         ({"mixer": BlockMixer([4], 16)}, r"no block \[4\]"),
         ({"mixer": BlockMixer([1], 8)}, "mixer has d_model 8 where 16"),
+        ({"ppg_head": PPGHead(8, 29)}, "ppg_head has d_model 8 where 16"),
+        ({"ppg_head": PretrainedPPGHead(8, 29)}, "ppg_head has d_model 8"),
         ({"mmf": MMF(29, 16, 10)}, "mmf has width 10 where 12"),
+        ({"mmf": MMF(30, 16, 12)}, "mmf has n_tokens 30 where 29"),
         ({"mmf": CMAFirst(29, 8, 12)}, "mmf has d_model 8 where 16"),
+        ({"cma": CMA(29, 16, 8)}, "cma has width 8 where 12"),
+        ({"cma": CMA(30, 16, 12)}, "cma has n_tokens 30 where 29"),
+        ({"cma": CMA(29, 8, 12)}, "cma has d_model 8 where 16"),
         ({"pooling": AveragePooling(12)}, "has width 24 where 12"),
-        ({"cma": CMA(29, 16, 8, heads=2)}, "cma has width 8 where 12"),
+        ({"pooling": AttentiveStatisticsPooling(8)}, "where 8|where 16"),
+        (
+            {"block_statistics": BlockStatistics([1], 8)},
+            "block_statistics has d_model 8 where 16",
+        ),
+        ({"classifier": Classifier(12, 4)}, "classifier has width 12 where 24"),
         ({"speaker_model": SpeakerModel(12, 4)}, "has width 12 where 24"),
         ({"speaker_model": SpeakerModel(24, 3)}, "has n_classes 3 where 4"),
-        ({"pooling": AttentiveStatisticsPooling(8)}, "has width 24 where 16"),
     ],
 )
 def test_parts_that_do_not_fit(make_model, parts, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(QieemoError, match=message):
         make_model(**parts)
+
+
+def test_ppg_head_of_another_size(make_encoder):
+    with pytest.raises(QieemoError, match="ppg_head has d_model 8 where 16"):
+        PPGModel(make_encoder(), PPGHead(8, 29))
+
+
+# Models as plain values
+
+
+def assert_plain(value):
+    if isinstance(value, dict):
+        assert all(isinstance(key, str) for key in value)
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            assert_plain(item)
+    else:
+        assert value is None or type(value) in (bool, int, float, str)
+
+
+def assert_rebuilds(model, batch):
+    config = model.config
+    assert_plain(config)
+    again = build_model(config).eval()
+    assert again.config == config
+    again.load_state_dict(model.state_dict())
+    expected, found = model(*batch), again(*batch)
+    for name, value in vars(expected).items():
+        if value is not None:
+            assert torch.equal(getattr(found, name), value), name
+
+
+def test_config_builds_the_same_model(model, sound, pad):
+    width, classes = model.classifier.width, model.classifier.n_classes
+    model.speaker_model = SpeakerModel(width, classes)
+    assert_rebuilds(model, pad([sound(16_000), sound(8_160)]))
+
+
+def test_config_builds_the_same_ppg_model(ppg_model, sound, pad):
+    assert_rebuilds(ppg_model, pad([sound(16_000), sound(8_160)]))
 
 
 @pytest.mark.parametrize(
-    "parts, message",
+    "change, message",
     [
-        ({"ppg_head": PPGHead(d_model=8, n_tokens=29)}, "ppg_head"),
-        ({"classifier": Classifier(width=12, n_classes=4)}, "classifier"),
-        ({"mmf": MMF(n_tokens=30, d_model=16, width=12)}, "mmf"),
-        ({"mmf": MMF(n_tokens=29, d_model=8, width=12)}, "mmf"),
-        ({"cma": CMA(n_tokens=30, d_model=16, width=12)}, "cma"),
-        ({"cma": CMA(n_tokens=29, d_model=8, width=12)}, "cma"),
+        ({"model": "Other"}, "no model 'Other': known are Qieemo, PPGModel"),
+        ({"model": None}, "no model None"),
+        ({"bridge": {}}, "no part 'bridge': known are encoder, mixer"),
+        ({"ppg_head": {}}, "no ppg_head None: known are PPGHead, Pre"),
+        ({"ppg_head": 3}, "no ppg_head None"),
+        (
+            {"encoder": {"class": "WhisperEncoder", "source": "some/model"}},
+            "encoder must have dims, not a source",
+        ),
+        ({"ppg_head": {"class": ["x"]}}, r"no ppg_head \['x'\]"),
+        ({"ppg_head": {"class": "MMF"}}, "no ppg_head 'MMF': known are PPGH"),
+        (
+            {"ppg_head": {"class": "PPGHead", "d_model": 16}},
+            "ppg_head cannot be built: .*n_tokens",
+        ),
+        (
+            {"ppg_head": {"class": "PPGHead", "d_model": 8, "n_tokens": 29}},
+            "model cannot be built: .*d_model 8 where 16",
+        ),
+        (
+            {"ppg_head": {"class": "PPGHead", "d_model": -1, "n_tokens": 29}},
+            "ppg_head cannot be built",
+        ),
+        (
+            {"encoder": {"class": "WhisperEncoder", "dims": {"d_model": 8}}},
+            "encoder cannot be built: .*n_mels",
+        ),
+        (
+            {"encoder": {"class": "SSLEncoder", "dims": {}}},
+            "encoder cannot be built: .*family",
+        ),
+        (
+            {"mixer": {"class": "BlockMixer", "blocks": [1], "d_model": 16}},
+            "'mixer'",
+        ),
     ],
 )
-def test_inner_widths_that_do_not_fit(make_model, parts, message):
-    with pytest.raises(ValueError, match=message):
-        make_model(**parts)
-
-
-# -- A model that only reads -------------------------------------------------
-
-
-def test_a_reader_gives_the_ppg_of_the_whole_model(make_model, sound):
-    whole = make_model()
-    reader = Qieemo(encoder=whole.encoder, ppg_head=whole.ppg_head).eval()
-    wavs = sound(16_000)[None]
-    read = reader(wavs)
-    assert torch.equal(read.ppg, whole(wavs).ppg)
-    assert read.log_probs is read.embedding is read.frame_log_probs is None
-    assert reader.blocks == [whole.encoder.n_blocks]
-
-
-@pytest.mark.parametrize("part", ["mixer", "mmf", "cma"])
-def test_a_reader_has_nothing_to_fuse(make_model, part):
-    whole = make_model()
-    with pytest.raises(ValueError, match="only reads"):
-        Qieemo(
-            encoder=whole.encoder,
-            ppg_head=whole.ppg_head,
-            **{part: getattr(whole, part)},
-        )
-
-
-@pytest.mark.parametrize("part", ["pooling", "classifier"])
-def test_pooling_and_classifier_come_together(make_model, part):
-    with pytest.raises(ValueError, match="or neither"):
-        make_model(**{part: None})
+def test_configs_that_are_refused(ppg_model, change, message):
+    with pytest.raises(ModelFolderError, match=message):
+        build_model({**ppg_model.config, **change})

@@ -6,6 +6,7 @@ A new backbone is a file with a subclass and a line of ``ENCODERS``.
 from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.encoders.ssl import SSLEncoder
 from qieemo_sb.encoders.whisper import WhisperEncoder
+from qieemo_sb.errors import QieemoError
 
 ENCODERS = {"WhisperEncoder": WhisperEncoder, "SSLEncoder": SSLEncoder}
 
@@ -33,7 +34,7 @@ def pretrained_encoder(
 
     Raises
     ------
-    ValueError
+    QieemoError
         The checkpoint holds none of these, or not all of it.
     """
     from transformers import AutoConfig
@@ -47,6 +48,6 @@ def pretrained_encoder(
                 gradient_checkpointing=gradient_checkpointing,
             )
     known = [name for e in ENCODERS.values() for name in e.families]
-    raise ValueError(
+    raise QieemoError(
         f"'{source}' is of the family '{family}'; known are {', '.join(known)}."
     )

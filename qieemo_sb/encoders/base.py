@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from qieemo_sb.audio import check_batch
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import (
     FRAME_HOP,
     WINDOW_FRAMES,
@@ -29,7 +31,7 @@ class Window:
     rows : list of int
         The utterance of each window.
     starts : list of int
-        Its first frame in that utterance.
+        First frame of each window in its utterance.
     hidden_states : dict of int to torch.Tensor
         Block → [N, T, D].
     lengths : torch.Tensor
@@ -38,8 +40,8 @@ class Window:
 
     rows: list[int]
     starts: list[int]
-    hidden_states: dict[int, torch.Tensor]
-    lengths: torch.Tensor
+    hidden_states: dict[int, Tensor]
+    lengths: Tensor
 
 
 @dataclasses.dataclass
@@ -56,8 +58,8 @@ class EncoderOutput:
         [B] int64, frames of each utterance.
     """
 
-    hidden_states: dict[int, torch.Tensor]
-    lengths: torch.Tensor
+    hidden_states: dict[int, Tensor]
+    lengths: Tensor
 
     def windows(self) -> Iterator[Window]:
         """Cut into windows where an encoder cuts waveforms."""
@@ -85,14 +87,14 @@ class Stitcher:
         [B] frames of the utterances.
     """
 
-    def __init__(self, lengths: torch.Tensor):
+    def __init__(self, lengths: Tensor):
         self.lengths = lengths
-        self._stitched: dict[Any, torch.Tensor] = {}
+        self._stitched: dict[Any, Tensor] = {}
 
-    def update(self, window: Window, results: dict[Any, torch.Tensor]) -> None:
+    def update(self, window: Window, results: dict[Any, Tensor]) -> None:
         """Add results {key: [N, T, *]} of a window."""
         if window.rows == list(range(len(self.lengths))):
-            if torch.equal(window.lengths, self.lengths):  # no one has another
+            if torch.equal(window.lengths, self.lengths):  # the only window
                 self._stitched = results
                 return
         for key, values in results.items():
@@ -111,7 +113,7 @@ class Stitcher:
             for value, row, start, size in places:
                 self._stitched[key][row, start : start + size] = value[:size]
 
-    def result(self) -> dict[Any, torch.Tensor]:
+    def result(self) -> dict[Any, Tensor]:
         """Return {key: [B, T, *]}, zero past the lengths."""
         return self._stitched
 
@@ -119,10 +121,9 @@ class Stitcher:
 class SpeechEncoder(Part):
     """Base of the encoders: lengths, windows, checks, freezing.
 
-    A child sets ``d_model`` and ``n_blocks``, writes ``encode``, which maps
-    windows of at most 30 s to hidden states, and ``frozen_parts``, and ends
-    its constructor with ``freeze``. Its ``config`` is its shape: weights
-    travel in the model folder.
+    A subclass sets ``d_model`` and ``n_blocks``, defines ``encode`` and
+    ``frozen_parts``, and ends its constructor with ``freeze``. Its ``config``
+    is its shape; the weights are in the model folder.
 
     Arguments
     ---------
@@ -146,7 +147,7 @@ class SpeechEncoder(Part):
         """True if no part of the encoder trains."""
         return self.trainable_above is None
 
-    def frozen_parts(self) -> list[torch.nn.Module]:
+    def frozen_parts(self) -> list[nn.Module]:
         """Parts that ``trainable_above`` keeps from training."""
         raise NotImplementedError
 
@@ -155,27 +156,24 @@ class SpeechEncoder(Part):
 
         Raises
         ------
-        ValueError
+        QieemoError
             ``trainable_above`` names a block that does not exist.
         """
-        if not self.frozen:
+        if self.trainable_above is not None:
             self.check_blocks([self.trainable_above])
         for part in self.frozen_parts():
             part.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> SpeechEncoder:
-        """Set the mode of the parts that train; others stay in eval mode."""
+        """Set the mode of trainable parts; frozen ones stay in eval mode."""
         super().train(mode)
         for part in self.frozen_parts():
             part.eval()
         return self
 
     def encode(
-        self,
-        wavs: torch.Tensor,
-        samples: torch.Tensor,
-        blocks: Iterable[int],
-    ) -> dict[int, torch.Tensor]:
+        self, wavs: Tensor, samples: Tensor, blocks: Iterable[int]
+    ) -> dict[int, Tensor]:
         """Hidden states of windows of at most 30 s.
 
         Arguments
@@ -195,16 +193,16 @@ class SpeechEncoder(Part):
         raise NotImplementedError
 
     def compile_blocks(self, **options) -> None:
-        """Have ``torch.compile``, with its ``options``, compile the blocks."""
-        raise ValueError(f"{type(self).__name__} cannot be compiled.")
+        """Compile the blocks with ``torch.compile`` and its ``options``."""
+        raise QieemoError(f"{type(self).__name__} cannot be compiled.")
 
     def forward(
         self,
-        wavs: torch.Tensor,
-        lengths: torch.Tensor | None = None,
+        wavs: Tensor,
+        lengths: Tensor | None = None,
         blocks: Iterable[int] | None = None,
     ) -> EncoderOutput:
-        """Encode a batch of any length, each utterance as if it were alone.
+        """Encode a batch; each utterance gets the result it has alone.
 
         Arguments
         ---------
@@ -222,7 +220,7 @@ class SpeechEncoder(Part):
 
         Raises
         ------
-        ValueError
+        QieemoError
             There is no such block.
         AudioError
             See ``check_batch``.
@@ -237,11 +235,11 @@ class SpeechEncoder(Part):
         return EncoderOutput(stitcher.result(), frames)
 
     def windows(
-        self, wavs: torch.Tensor, sizes: list[int], blocks: Iterable[int]
+        self, wavs: Tensor, sizes: list[int], blocks: Iterable[int]
     ) -> Iterator[Window]:
         """Encode a batch window by window, as many at once as utterances.
 
-        Memory stays that of a batch of 30 s windows, however long the audio.
+        Memory does not grow with the length of the audio.
 
         Arguments
         ---------
@@ -274,9 +272,9 @@ class SpeechEncoder(Part):
             )
 
     def stream(
-        self, wavs: Iterable[torch.Tensor], blocks: Iterable[int]
+        self, wavs: Iterable[Tensor], blocks: Iterable[int]
     ) -> Iterator[Window]:
-        """Encode one utterance that comes in windows.
+        """Encode one utterance window by window.
 
         Arguments
         ---------
@@ -297,10 +295,10 @@ class SpeechEncoder(Part):
                 start += int(window.lengths)
 
     def check_blocks(self, blocks: Iterable[int]) -> None:
-        """Raise ValueError for a block that this encoder does not have."""
+        """Raise QieemoError for a block that this encoder does not have."""
         wrong = [k for k in blocks if not 0 <= k <= self.n_blocks]
         if wrong:
-            raise ValueError(
+            raise QieemoError(
                 f"There is no block {wrong}: {type(self).__name__} has blocks "
                 f"1 to {self.n_blocks} (0 is the input of block 1)."
             )

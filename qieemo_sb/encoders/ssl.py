@@ -1,23 +1,24 @@
 """wav2vec 2.0, HuBERT, WavLM and data2vec: waveform in, blocks out.
 
-transformers' own layers run on one utterance at a time, never on padding,
-which a group norm over time, a convolution over positions and an attention
-bias would all hear. Packing utterances as Whisper's file does saves nothing
-here: most of the time goes to convolutions of the waveform.
+The layers of transformers run on one utterance at a time: padding would change
+a group norm over time, a convolution over positions and an attention bias.
+Packing, as for Whisper, would save nothing here: most of the time goes to
+convolutions of the waveform.
 
 The convolutions see 25 ms every 20 ms, so for some lengths they give one frame
-fewer than the clock of ``frames`` counts. The last frame then stands twice:
-every frame keeps the published model's numbers, and its 20 ms stay where
-Whisper's are.
+fewer than ``frames.num_frames``. The last frame is then repeated: every frame
+has the numbers of the published model and the place that Whisper's have.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from qieemo_sb.encoders.base import SpeechEncoder
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import SAMPLE_RATE, num_frames
 
 # transformers is imported where it is used: it takes longer than torch.
@@ -26,30 +27,17 @@ CLOCK = {  # 25 ms every 20 ms, as all published ones
     "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
     "conv_stride": [5, 2, 2, 2, 2, 2, 2],
 }
-# What gives a model its shape, by the names of transformers' configurations.
+# The shape of a model, by the names of transformers' configurations.
 SHAPE = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "layer_norm_eps",
-    "do_stable_layer_norm",
-    "conv_dim",
-    "conv_bias",
-    "feat_extract_norm",
-    "feat_extract_activation",
-    "feat_proj_layer_norm",
-    "num_conv_pos_embeddings",
-    "num_conv_pos_embedding_groups",
-    "conv_pos_kernel_size",
-    "conv_pos_batch_norm",
-    "adapter_attn_dim",
-    "num_buckets",
-    "max_bucket_distance",
-)
-# Not used here, so a checkpoint need not have them: masking is the trainer's
-# business, and an adapter above the blocks has another clock.
+    "hidden_size num_hidden_layers num_attention_heads intermediate_size "
+    "hidden_act layer_norm_eps do_stable_layer_norm conv_dim conv_bias "
+    "feat_extract_norm feat_extract_activation feat_proj_layer_norm "
+    "num_conv_pos_embeddings num_conv_pos_embedding_groups "
+    "conv_pos_kernel_size conv_pos_batch_norm adapter_attn_dim num_buckets "
+    "max_bucket_distance"
+).split()
+# Not used here, so a checkpoint need not have their weights: masking is left
+# to the trainer, and an adapter above the blocks has other frames.
 OFF = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "add_adapter": False}
 EPSILON = 1e-7  # of the variance of a waveform, as in transformers
 
@@ -63,22 +51,23 @@ class SSLEncoder(SpeechEncoder):
         A wav2vec 2.0, HuBERT, WavLM or data2vec-audio: a hub id or a local
         folder in Hugging Face format.
     dims : dict or None
-        Instead of ``source``, a shape without weights: ``family`` (one of
-        ``FAMILIES``), ``normalise`` (whether each utterance is brought to zero
-        mean and unit variance) and any of ``SHAPE``; what is left out is
-        transformers' default.
+        Instead of ``source``, a shape with fresh weights: ``family`` (one of
+        ``FAMILIES``), ``normalise`` (true: each utterance is brought to zero
+        mean and unit variance) and any of ``SHAPE``, with the defaults of
+        transformers.
     trainable_above : int or None
         None: frozen and in eval mode. 0: all trainable but the convolutions of
-        the waveform, which the papers' fine-tuning leaves alone too. k: blocks
-        k + 1 … and the final norm, if there is one.
+        the waveform, as in the papers' fine-tuning. k: blocks k + 1 … and the
+        final norm, if there is one.
     gradient_checkpointing : bool
         Recompute blocks in the backward pass: less memory, more time.
 
     Raises
     ------
-    ValueError
+    QieemoError
         Both or neither of ``source`` and ``dims`` are given, or the checkpoint
-        is another model, lacks weights, or does not say how its input is made.
+        is another model, lacks weights, or does not tell if its input is
+        normalised.
 
     Example
     -------
@@ -111,7 +100,7 @@ class SSLEncoder(SpeechEncoder):
     ):
         super().__init__(trainable_above)
         if (source is None) == (dims is None):
-            raise ValueError("SSLEncoder needs either source or dims.")
+            raise QieemoError("SSLEncoder needs either source or dims.")
         self.gradient_checkpointing = gradient_checkpointing
         if source is not None:
             model, normalise = _pretrained(source)
@@ -127,7 +116,7 @@ class SSLEncoder(SpeechEncoder):
         self.norm = model.encoder.layer_norm
         self.dropout = model.encoder.dropout
         self.blocks = model.encoder.layers
-        # Set by who trains: applied to each utterance's projected features
+        # A trainer may set it: maps each utterance's projected features
         # [1, T, D] in training, where wav2vec 2.0 masks.
         self.spec_augment = None
         self.freeze()
@@ -137,8 +126,8 @@ class SSLEncoder(SpeechEncoder):
         """True if the norm stands after the blocks, False if before them."""
         return self.dims.get("do_stable_layer_norm", False)
 
-    def frozen_parts(self) -> list[torch.nn.Module]:
-        """Convolutions, and what ``trainable_above`` keeps from training."""
+    def frozen_parts(self) -> list[nn.Module]:
+        """Convolutions, and the parts that ``trainable_above`` freezes."""
         before = [self.projection, self.positions, self.dropout]
         if self.frozen:
             parts = [*before, self.norm, self.blocks]
@@ -150,11 +139,8 @@ class SSLEncoder(SpeechEncoder):
         return [self.convolutions, *parts]
 
     def encode(
-        self,
-        wavs: torch.Tensor,
-        samples: torch.Tensor,
-        blocks: Iterable[int],
-    ) -> dict[int, torch.Tensor]:
+        self, wavs: Tensor, samples: Tensor, blocks: Iterable[int]
+    ) -> dict[int, Tensor]:
         """Hidden states of windows; see ``SpeechEncoder.encode``."""
         blocks = sorted(set(blocks))
         rows = [
@@ -192,8 +178,8 @@ class SSLEncoder(SpeechEncoder):
         return self.dropout(x if self.norm_is_last else self.norm(x))
 
     def _run_block(self, block, x, bias):
-        """A block on [1, T', D], and the bias that WavLM's first one makes."""
-        # Only WavLM's blocks hand on a bias.
+        """A block on [1, T', D]: its output, and the bias for the next one."""
+        # Only WavLM has such a bias, which its first block makes.
         wavlm = self.dims["family"] == "wavlm"
         options = {"position_bias": bias} if wavlm else {}
         if self.gradient_checkpointing and block.training:
@@ -201,16 +187,6 @@ class SSLEncoder(SpeechEncoder):
         else:
             out = block(x, **options)
         return _first(out), out[1] if wavlm else None
-
-
-def _first(out):
-    """Some layers of transformers give a tuple, some a tensor."""
-    return out[0] if isinstance(out, tuple) else out
-
-
-def _on_the_clock(x, frames):
-    """[1, T or T - 1, D] → [T, D]; the last frame may stand twice."""
-    return torch.cat([x, x[:, -1:]], dim=1)[0, :frames]
 
 
 def read_config(source: str) -> Any:
@@ -227,32 +203,42 @@ def read_config(source: str) -> Any:
 
     Raises
     ------
-    ValueError
+    QieemoError
         The checkpoint is another model, or its frames are not 20 ms.
     """
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(source)
     if config.model_type not in FAMILIES:
-        raise ValueError(
+        raise QieemoError(
             f"'{source}' is of the family '{config.model_type}'; SSLEncoder "
             f"runs {', '.join(FAMILIES)}."
         )
     for name, expected in CLOCK.items():
         if list(getattr(config, name)) != expected:
-            raise ValueError(
+            raise QieemoError(
                 f"'{source}' has {name} {list(getattr(config, name))} where "
                 f"{expected} is needed: its frames are not 20 ms."
             )
     return config
 
 
+def _first(out):
+    """The tensor of a layer's output, which may be a tuple."""
+    return out[0] if isinstance(out, tuple) else out
+
+
+def _on_the_clock(x, frames):
+    """[1, T or T - 1, D] → [T, D]; the last frame may be repeated."""
+    return torch.cat([x, x[:, -1:]], dim=1)[0, :frames]
+
+
 def _pretrained(source):
-    """A model with every weight from ``source``, in float32, and its input."""
+    """A model with the weights of ``source`` in float32, and ``normalise``."""
     config = read_config(source)
     config.update(OFF)
-    # Some published ones, WavLM's among them, are a pickle alone: torch reads
-    # it with nothing but tensors allowed.
+    # Some checkpoints, such as WavLM's, are only published as a pickle: torch
+    # loads nothing but tensors from it.
     from transformers import AutoModel
 
     model, info = AutoModel.from_pretrained(
@@ -264,7 +250,7 @@ def _pretrained(source):
     )
     missing = sorted(info["missing_keys"])
     if missing:
-        raise ValueError(
+        raise QieemoError(
             f"'{source}' is no whole {config.model_type}: it lacks "
             f"{len(missing)} weights ({missing[0]}, …)."
         )
@@ -272,36 +258,37 @@ def _pretrained(source):
 
 
 def _normalises(source):
-    """Whether a checkpoint wants zero mean and unit variance."""
+    """True if a checkpoint needs input of zero mean and unit variance."""
     from transformers import Wav2Vec2FeatureExtractor
 
     try:
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(source)
     except OSError as error:
-        raise ValueError(
-            f"'{source}' does not say whether its input is normalised: it has "
-            "no preprocessor_config.json. Copy that of the checkpoint that it "
-            "was made from."
+        raise QieemoError(
+            f"'{source}' has no preprocessor_config.json, so it is unknown if "
+            "its input is normalised. Copy that of the checkpoint that it was "
+            "made from."
         ) from error
     if extractor.sampling_rate != SAMPLE_RATE:
-        raise ValueError(
-            f"'{source}' hears {extractor.sampling_rate} Hz, not {SAMPLE_RATE}."
+        raise QieemoError(
+            f"'{source}' was trained at {extractor.sampling_rate} Hz, not "
+            f"{SAMPLE_RATE}."
         )
     return bool(extractor.do_normalize)
 
 
 def _untrained(dims):
-    """A model of a given shape with fresh weights, and its input."""
-    # A stranger's config: no other name reaches transformers.
+    """A model of a given shape with fresh weights, and ``normalise``."""
+    # A model folder may come from anywhere: pass on known names only.
     unknown = sorted(set(dims) - {"family", "normalise", *SHAPE})
     if unknown:
-        raise ValueError(
+        raise QieemoError(
             f"dims has {unknown}; known are family, normalise, "
             f"{', '.join(SHAPE)}."
         )
     family = dims.get("family")
     if family not in FAMILIES or not isinstance(dims.get("normalise"), bool):
-        raise ValueError(
+        raise QieemoError(
             f"dims needs family (one of {', '.join(FAMILIES)}) and normalise "
             f"(true or false), not {family!r} and {dims.get('normalise')!r}."
         )
@@ -312,12 +299,12 @@ def _untrained(dims):
         config = AutoConfig.for_model(family, **shape, **CLOCK, **OFF)
         return AutoModel.from_config(config), dims["normalise"]
     except Exception as error:  # transformers has many kinds for wrong values
-        raise ValueError(f"dims make no {family}: {error}") from error
+        raise QieemoError(f"dims make no {family}: {error}") from error
 
 
 def _dims(config, normalise):
     """Plain values that ``_untrained`` makes the same shape of."""
-    # A config.json may say more than its family knows.
+    # A config.json may have more entries than its family uses.
     known = [k for k in SHAPE if hasattr(type(config)(), k)]
     shape = {k: getattr(config, k) for k in known}
     shape["conv_dim"] = list(config.conv_dim)

@@ -1,8 +1,8 @@
-"""Whisper's encoder on the utterance's own frames.
+"""Whisper's encoder on the frames of the utterance.
 
-No padding to 30 s, no cut at 30 s, and no way for one clip to change what
-another one gets: the log-mel ceiling is each utterance's own, convolutions
-see zeros past an utterance's end, attention sees no frame there.
+No padding to 30 s, no cut at 30 s, and batch mates change nothing: each
+utterance has its log-mel ceiling, convolutions see zeros past its end, and
+attention sees no frame there.
 """
 
 import math
@@ -10,11 +10,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
 from qieemo_sb.encoders.base import SpeechEncoder
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import (
     MEL_HOP,
     N_FFT,
@@ -26,194 +28,189 @@ from qieemo_sb.frames import (
 )
 from qieemo_sb.lobes.ragged import packed_attention, unpack
 
+INIT_STD = 0.02  # of fresh weights, as in transformers
+LONGEST_WAVE = 10_000  # of the positions, in frames over 2 pi
+LOG_FLOOR = 1e-10  # power below which log-mel is flat, as Whisper was trained
+DYNAMIC_RANGE = 8.0  # log10 units kept below the utterance's maximum
+# A smaller batch is filled up with zero frames: a product of fewer rows adds
+# up in another order, and a tiny clip alone would get other numbers.
+MIN_ROWS = 32
 # Slaney's scale (Auditory Toolbox, 1998): linear up to 1 kHz, 200 / 3 Hz a
 # mel; logarithmic above, 27 mels for a factor of 6.4.
 HERTZ_PER_MEL = 200 / 3
 KNEE_HERTZ = 1_000.0
 KNEE_MEL = KNEE_HERTZ / HERTZ_PER_MEL  # 15
 LOG_STEP = np.log(6.4) / 27
+# Parts of transformers' encoder that have another name here.
+RENAMED = {
+    "layers": "blocks",
+    "layer_norm": "norm",
+    "embed_positions": "positions",
+}
 
 
-def mel_filters(n_mels: int) -> np.ndarray:
-    """Triangular filters, each of unit area.
+class WhisperEncoder(SpeechEncoder):
+    """Log-mel → two convolutions → Whisper's blocks.
 
     Arguments
     ---------
-    n_mels : int
-        Mel bands from 0 to 8 kHz.
+    source : str or None
+        Any Whisper: a hub id or a local folder in Hugging Face format.
+    dims : dict or None
+        Instead of ``source``, a shape with fresh weights: ``n_mels``,
+        ``d_model``, ``n_blocks``, ``n_heads``, ``ffn_dim``.
+    trainable_above : int or None
+        None: frozen, run without gradients and in eval mode. 0: all trainable
+        (positions never are). k: blocks k + 1 … and the final norm.
+    gradient_checkpointing : bool
+        Recompute blocks in the backward pass: less memory, more time.
 
-    Returns
-    -------
-    np.ndarray
-        [n_mels, 201] float64: weights of the bins of a power spectrum.
+    Raises
+    ------
+    QieemoError
+        Neither or both of ``source`` and ``dims``; ``source`` lacks weights,
+        or has another activation than GELU.
 
     Example
     -------
-    >>> mel_filters(80).shape
-    (80, 201)
-    """
-    mels = np.linspace(0.0, _mel(SAMPLE_RATE / 2), n_mels + 2)
-    edges = _hertz(mels)
-    bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
-    widths = np.diff(edges)[:, None]
-    slopes = bins - edges[:, None]  # [n_mels + 2, 201]
-    rising = slopes[:-2] / widths[:-1]
-    falling = -slopes[2:] / widths[1:]
-    areas = (edges[2:] - edges[:-2])[:, None] / 2
-    return np.maximum(0.0, np.minimum(rising, falling)) / areas
-
-
-def _mel(hertz):
-    """Mel of a frequency above the knee."""
-    return KNEE_MEL + np.log(hertz / KNEE_HERTZ) / LOG_STEP
-
-
-def _hertz(mels):
-    """Frequency [Hz] of each mel."""
-    above = KNEE_HERTZ * np.exp(LOG_STEP * (mels - KNEE_MEL))
-    return np.where(mels < KNEE_MEL, HERTZ_PER_MEL * mels, above)
-
-
-INIT_STD = 0.02  # of fresh weights, as transformers makes them
-LONGEST_WAVE = 10_000  # of the positions, in frames over 2 pi
-
-
-class Attention(torch.nn.Module):
-    """Projections of a self-attention.
-
-    Arguments
-    ---------
-    d_model : int
-        D.
-    n_heads : int
-        D is split among them.
+    >>> dims = dict(n_mels=80, d_model=8, n_blocks=2, n_heads=2, ffn_dim=16)
+    >>> encoder = WhisperEncoder(dims=dims)
+    >>> encoded = encoder(torch.randn(2, 16_000), torch.tensor([16_000, 8_000]))
+    >>> encoded.hidden_states[2].shape, encoded.lengths
+    (torch.Size([2, 50, 8]), tensor([50, 25]))
     """
 
-    def __init__(self, d_model: int, n_heads: int):
-        super().__init__()
-        self.num_heads = n_heads
-        self.scaling = (d_model // n_heads) ** -0.5
-        self.k_proj = torch.nn.Linear(d_model, d_model, bias=False)
-        self.v_proj = torch.nn.Linear(d_model, d_model)
-        self.q_proj = torch.nn.Linear(d_model, d_model)
-        self.out_proj = torch.nn.Linear(d_model, d_model)
-
-
-class LinearGELU(torch.nn.Linear):
-    """A linear layer with an exact GELU behind it."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., in_features] → [..., out_features]."""
-        return F.gelu(super().forward(x))
-
-
-class Block(torch.nn.Module):
-    """Self-attention and feed-forward network, each with its norm.
-
-    Arguments
-    ---------
-    d_model : int
-        D.
-    n_heads : int
-        Of the attention.
-    ffn_dim : int
-        Inner width of the feed-forward network.
-    """
-
-    def __init__(self, d_model: int, n_heads: int, ffn_dim: int):
-        super().__init__()
-        self.self_attn = Attention(d_model, n_heads)
-        self.self_attn_layer_norm = torch.nn.LayerNorm(d_model)
-        self.fc1 = LinearGELU(d_model, ffn_dim)
-        self.fc2 = torch.nn.Linear(ffn_dim, d_model)
-        self.final_layer_norm = torch.nn.LayerNorm(d_model)
-
-
-class WhisperParts(torch.nn.Module):
-    """Every weight of a Whisper encoder, fresh.
-
-    Arguments
-    ---------
-    n_mels : int
-        Mel bands.
-    d_model : int
-        D.
-    n_blocks : int
-        Blocks.
-    n_heads : int
-        Heads of each block.
-    ffn_dim : int
-        Inner width of each block.
-    """
+    families = ("whisper",)
 
     def __init__(
         self,
-        n_mels: int,
-        d_model: int,
-        n_blocks: int,
-        n_heads: int,
-        ffn_dim: int,
+        source: str | None = None,
+        dims: dict[str, int] | None = None,
+        trainable_above: int | None = None,
+        gradient_checkpointing: bool = False,
     ):
-        super().__init__()
-        conv = torch.nn.Conv1d
-        self.conv1 = conv(n_mels, d_model, kernel_size=3, padding=1)
-        self.conv2 = conv(d_model, d_model, kernel_size=3, stride=2, padding=1)
-        self.embed_positions = torch.nn.Embedding(WINDOW_FRAMES, d_model)
-        self.layers = torch.nn.ModuleList(
+        if (source is None) == (dims is None):
+            raise QieemoError("Give WhisperEncoder either source or dims.")
+        weights = None
+        if dims is None:
+            dims, weights = _pretrained(source)
+        super().__init__(trainable_above, dims=dict(dims))
+        self.dims = self.config["dims"]
+        self.gradient_checkpointing = gradient_checkpointing
+        self._build(**self.dims)
+        if weights is not None:
+            self.load_state_dict(weights)
+        # A trainer may set it: maps the log-mel [N, M, n_mels] in training.
+        self.spec_augment = None
+        self.block_parts: tuple = (_before_attention, _after_attention)
+        self.freeze()
+
+    def encode(
+        self, wavs: Tensor, samples: Tensor, blocks: Iterable[int]
+    ) -> dict[int, Tensor]:
+        """Hidden states of windows; see ``SpeechEncoder.encode``."""
+        blocks = sorted(set(blocks))
+        last, sizes = blocks[-1], num_frames(samples).tolist()
+        above = self.trainable_above
+        trained_above = math.inf if above is None else above
+        gradients = torch.is_grad_enabled()
+        with torch.set_grad_enabled(gradients and trained_above == 0):
+            x = self._embed(wavs, samples)  # [ΣT, D]
+        total = len(x)
+        packed = sizes
+        if total < MIN_ROWS:
+            x = F.pad(x, (0, 0, 0, MIN_ROWS - total))
+            packed = [*sizes, MIN_ROWS - total]
+        hidden = {0: x}
+        for k, block in enumerate(self.blocks[:last], start=1):
+            with torch.set_grad_enabled(gradients and k > trained_above):
+                x = self._run_block(block, x, packed)
+            hidden[k] = x
+        if last == self.n_blocks:
+            with torch.set_grad_enabled(gradients and not self.frozen):
+                hidden[last] = self.norm(x)
+        return {k: unpack(hidden[k][:total], sizes, max(sizes)) for k in blocks}
+
+    def compile_blocks(self, **options) -> None:
+        """Have ``torch.compile`` fuse the operations around attention.
+
+        Compiled once for all blocks, at the first use, for any number of
+        frames. Attention itself runs utterance by utterance as before.
+
+        Arguments
+        ---------
+        **options
+            Of ``torch.compile``, e.g. ``mode="max-autotune-no-cudagraphs"``.
+        """
+        self.block_parts = tuple(
+            torch.compile(part, dynamic=True, **options)
+            for part in (_before_attention, _after_attention)
+        )
+
+    def frozen_parts(self) -> list[nn.Module]:
+        """Positions, and the parts that ``trainable_above`` freezes."""
+        if self.frozen:
+            parts = [self.conv1, self.conv2, self.blocks, self.norm]
+        elif self.trainable_above == 0:
+            parts = []
+        else:
+            parts = [self.conv1, self.conv2]
+            parts += self.blocks[: self.trainable_above]
+        return [self.positions, *parts]
+
+    def _build(self, n_mels, d_model, n_blocks, n_heads, ffn_dim):
+        """Make all layers, with the fresh weights that transformers draws."""
+        self.d_model, self.n_blocks = d_model, n_blocks
+        self.log_mel = LogMel(n_mels)
+        self.conv1 = nn.Conv1d(n_mels, d_model, 3, padding=1)
+        self.conv2 = nn.Conv1d(d_model, d_model, 3, stride=2, padding=1)
+        self.positions = nn.Embedding(WINDOW_FRAMES, d_model)
+        self.blocks = nn.ModuleList(
             Block(d_model, n_heads, ffn_dim) for _ in range(n_blocks)
         )
-        self.layer_norm = torch.nn.LayerNorm(d_model)
+        self.norm = nn.LayerNorm(d_model)
         self.apply(_initialise)
-        self.embed_positions.weight.data = sinusoids(WINDOW_FRAMES, d_model)
+        self.positions.weight.data = _sinusoids(WINDOW_FRAMES, d_model)
+
+    def _embed(self, wavs, samples):
+        """Waveforms [N, S] → input of block 1, packed [ΣT, D].
+
+        Row by row: a convolution over a batch rounds differently from one over
+        a clip, and sees padding past its end.
+        """
+        mels = self.log_mel(wavs, samples)  # [N, n_mels, M]
+        if self.training and self.spec_augment is not None:
+            mels = self.spec_augment(mels.transpose(1, 2)).transpose(1, 2)
+        sizes = num_mel_frames(samples).tolist()
+        rows = []
+        for mel, size in zip(mels, sizes, strict=True):
+            x = F.gelu(self.conv1(mel[None, :, :size]))
+            x = F.gelu(self.conv2(x))[0].T  # [T, D]
+            rows.append(x + self.positions.weight[: len(x)])
+        return torch.cat(rows)
+
+    def _run_block(self, block, x, sizes):
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(self._block, block, x, sizes, use_reentrant=False)
+        return self._block(block, x, sizes)
+
+    def _block(self, block, x, sizes):
+        """Packed frames [ΣT, D] of ``sizes`` each → [ΣT, D].
+
+        Same order of operations as transformers' Whisper block, without its
+        dropouts, which every published Whisper sets to zero.
+        """
+        before, after = self.block_parts
+        heads = block.self_attn.num_heads
+        attended = packed_attention(*before(block, x), sizes, heads, scale=1.0)
+        return after(block, x, attended)
 
 
-def sinusoids(length: int, width: int) -> torch.Tensor:
-    """Whisper's positions.
-
-    Arguments
-    ---------
-    length : int
-        T.
-    width : int
-        D, even.
-
-    Returns
-    -------
-    torch.Tensor
-        [T, D]: sines, then cosines, of wavelengths in geometric progression.
-
-    Example
-    -------
-    >>> sinusoids(2, 4)[0]
-    tensor([0., 0., 1., 1.])
-    """
-    step = math.log(LONGEST_WAVE) / (width // 2 - 1)
-    frequencies = torch.exp(-step * torch.arange(width // 2))
-    angles = torch.arange(length)[:, None] * frequencies
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def _initialise(module):
-    """Draw a module's weights in transformers' order: a seed gives the same."""
-    kinds = torch.nn.Linear, torch.nn.Conv1d, torch.nn.Embedding
-    if isinstance(module, kinds):
-        module.weight.data.normal_(std=INIT_STD)
-        if getattr(module, "bias", None) is not None:
-            module.bias.data.zero_()
-
-
-LOG_FLOOR = 1e-10  # power below which log-mel is flat, as Whisper was trained
-DYNAMIC_RANGE = 8.0  # log10 units kept below the utterance's maximum
-# Frames that a batch is brought to with zeros: products of fewer rows than
-# this add up in another order, and a tiny clip alone would get other numbers.
-MIN_ROWS = 32
-
-
-class LogMel(torch.nn.Module):
+class LogMel(nn.Module):
     """Whisper's log-mel spectrogram, each utterance by itself.
 
-    Equal to transformers' ``WhisperFeatureExtractor`` on the utterance's own
-    ``S // 160`` frames. Always computed in float32.
+    Equal to transformers' ``WhisperFeatureExtractor`` on the ``S // 160``
+    frames of the utterance. Always computed in float32.
 
     Arguments
     ---------
@@ -234,9 +231,7 @@ class LogMel(torch.nn.Module):
             "window", torch.hann_window(N_FFT), persistent=False
         )
 
-    def forward(
-        self, wavs: torch.Tensor, samples: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, wavs: Tensor, samples: Tensor) -> Tensor:
         """Log-mel of a batch.
 
         Arguments
@@ -249,10 +244,10 @@ class LogMel(torch.nn.Module):
         Returns
         -------
         torch.Tensor
-            [N, n_mels, S // 160], zero past each row's own frames.
+            [N, n_mels, S // 160], zero past each row's frames.
         """
-        # Row by row: a batch's rows would round otherwise than one alone, and
-        # the padding would be transformed too.
+        # Row by row: a batch rounds differently from one row alone, and padding
+        # would be transformed too.
         with torch.autocast(wavs.device.type, enabled=False):
             rows = [
                 self._log_mel(wav[:size].float()).T
@@ -287,167 +282,84 @@ class LogMel(torch.nn.Module):
         return spectrum.abs().square()
 
 
-class WhisperEncoder(SpeechEncoder):
-    """Log-mel → two convolutions → Whisper's blocks.
+class Block(nn.Module):
+    """Self-attention and feed-forward network, each with its norm.
 
     Arguments
     ---------
-    source : str or None
-        Any Whisper: a hub id or a local folder in Hugging Face format.
-    dims : dict or None
-        Instead of ``source``, a shape without weights: ``n_mels``,
-        ``d_model``, ``n_blocks``, ``n_heads``, ``ffn_dim``. Bundles use it,
-        and so do small encoders made on the spot.
-    trainable_above : int or None
-        None: frozen, run without gradients and in eval mode. 0: all trainable
-        (positions never are). k: blocks k + 1 … and the final norm.
-    gradient_checkpointing : bool
-        Recompute blocks in the backward pass: less memory, more time.
+    d_model : int
+        D.
+    n_heads : int
+        Of the attention.
+    ffn_dim : int
+        Inner width of the feed-forward network.
+    """
 
-    Raises
-    ------
-    ValueError
-        Neither or both of ``source`` and ``dims``; ``source`` lacks weights,
-        or has another activation than GELU.
+    def __init__(self, d_model: int, n_heads: int, ffn_dim: int):
+        super().__init__()
+        self.self_attn = Attention(d_model, n_heads)
+        self.self_attn_layer_norm = nn.LayerNorm(d_model)
+        self.fc1 = LinearGELU(d_model, ffn_dim)
+        self.fc2 = nn.Linear(ffn_dim, d_model)
+        self.final_layer_norm = nn.LayerNorm(d_model)
+
+
+class Attention(nn.Module):
+    """Projections of a self-attention.
+
+    Arguments
+    ---------
+    d_model : int
+        D.
+    n_heads : int
+        D is split among them.
+    """
+
+    def __init__(self, d_model: int, n_heads: int):
+        super().__init__()
+        self.num_heads = n_heads
+        self.scaling = (d_model // n_heads) ** -0.5
+        self.k_proj = nn.Linear(d_model, d_model, bias=False)
+        self.v_proj = nn.Linear(d_model, d_model)
+        self.q_proj = nn.Linear(d_model, d_model)
+        self.out_proj = nn.Linear(d_model, d_model)
+
+
+class LinearGELU(nn.Linear):
+    """A linear layer with an exact GELU behind it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in_features] → [..., out_features]."""
+        return F.gelu(super().forward(x))
+
+
+def mel_filters(n_mels: int) -> np.ndarray:
+    """Triangular filters, each of unit area.
+
+    Arguments
+    ---------
+    n_mels : int
+        Mel bands from 0 to 8 kHz.
+
+    Returns
+    -------
+    np.ndarray
+        [n_mels, 201] float64: weights of the bins of a power spectrum.
 
     Example
     -------
-    >>> dims = dict(n_mels=80, d_model=8, n_blocks=2, n_heads=2, ffn_dim=16)
-    >>> encoder = WhisperEncoder(dims=dims)
-    >>> encoded = encoder(torch.randn(2, 16_000), torch.tensor([16_000, 8_000]))
-    >>> encoded.hidden_states[2].shape, encoded.lengths
-    (torch.Size([2, 50, 8]), tensor([50, 25]))
+    >>> mel_filters(80).shape
+    (80, 201)
     """
-
-    families = ("whisper",)
-
-    def __init__(
-        self,
-        source: str | None = None,
-        dims: dict[str, int] | None = None,
-        trainable_above: int | None = None,
-        gradient_checkpointing: bool = False,
-    ):
-        super().__init__(trainable_above)
-        if (source is None) == (dims is None):
-            raise ValueError("Give WhisperEncoder either source or dims.")
-        if dims is None:
-            dims, weights = _pretrained(source)
-        whisper = WhisperParts(**dims)
-        if source is not None:
-            whisper.load_state_dict(weights)
-        self.dims = dict(dims)
-        self.config = {"dims": self.dims}
-        self.d_model = self.dims["d_model"]
-        self.n_blocks = self.dims["n_blocks"]
-        self.gradient_checkpointing = gradient_checkpointing
-        self.log_mel = LogMel(self.dims["n_mels"])
-        self.conv1, self.conv2 = whisper.conv1, whisper.conv2
-        self.positions = whisper.embed_positions
-        self.blocks = whisper.layers
-        self.norm = whisper.layer_norm
-        # Set by who trains: applied to the log-mel [N, M, n_mels] in training.
-        self.spec_augment = None
-        self.block_parts = (_before_attention, _after_attention)
-        self.freeze()
-
-    def encode(
-        self,
-        wavs: torch.Tensor,
-        samples: torch.Tensor,
-        blocks: Iterable[int],
-    ) -> dict[int, torch.Tensor]:
-        """Hidden states of windows; see ``SpeechEncoder.encode``."""
-        blocks = set(blocks)
-        last = max(blocks)
-        lengths = num_frames(samples)
-        frozen_up_to = self.n_blocks if self.frozen else self.trainable_above
-        with torch.set_grad_enabled(
-            torch.is_grad_enabled() and self.trainable_above == 0
-        ):
-            x = self._embed(wavs, samples)  # [ΣT, D]
-        sizes = lengths.tolist()
-        total, frames = len(x), max(sizes)
-        if total < MIN_ROWS:
-            x = F.pad(x, (0, 0, 0, MIN_ROWS - total))
-            sizes = [*sizes, MIN_ROWS - total]
-        hidden = {0: x}
-        for k, block in enumerate(self.blocks[:last], start=1):
-            with torch.set_grad_enabled(
-                torch.is_grad_enabled() and k > frozen_up_to
-            ):
-                x = self._run_block(block, x, sizes)
-            hidden[k] = x
-        if last == self.n_blocks:
-            with torch.set_grad_enabled(
-                torch.is_grad_enabled() and not self.frozen
-            ):
-                hidden[last] = self.norm(x)
-        own = sizes[: len(wavs)]
-        return {
-            k: unpack(hidden[k][:total], own, frames) for k in sorted(blocks)
-        }
-
-    def compile_blocks(self, **options) -> None:
-        """Have ``torch.compile`` fuse what surrounds the blocks' attention.
-
-        Compiled once for all blocks, at the first use, for any number of
-        frames. Attention itself runs utterance by utterance, as ever.
-
-        Arguments
-        ---------
-        **options
-            Of ``torch.compile``, e.g. ``mode="max-autotune-no-cudagraphs"``.
-        """
-        self.block_parts = tuple(
-            torch.compile(part, dynamic=True, **options)
-            for part in (_before_attention, _after_attention)
-        )
-
-    def frozen_parts(self) -> list[torch.nn.Module]:
-        """Positions, and what ``trainable_above`` keeps from training."""
-        if self.frozen:
-            parts = [self.conv1, self.conv2, self.blocks, self.norm]
-        elif self.trainable_above == 0:
-            parts = []
-        else:
-            parts = [self.conv1, self.conv2]
-            parts += self.blocks[: self.trainable_above]
-        return [self.positions, *parts]
-
-    def _embed(self, wavs, samples):
-        """Waveforms [N, S] → input of block 1, packed [ΣT, D].
-
-        Row by row: a convolution over a batch rounds otherwise than over one
-        clip, and sees what a clip alone does not have past its end.
-        """
-        mels = self.log_mel(wavs, samples)  # [N, n_mels, M]
-        if self.training and self.spec_augment is not None:
-            mels = self.spec_augment(mels.transpose(1, 2)).transpose(1, 2)
-        sizes = num_mel_frames(samples).tolist()
-        rows = []
-        for mel, size in zip(mels, sizes, strict=True):
-            x = F.gelu(self.conv1(mel[None, :, :size]))
-            x = F.gelu(self.conv2(x))[0].T  # [T, D]
-            rows.append(x + self.positions.weight[: len(x)])
-        return torch.cat(rows)
-
-    def _run_block(self, block, x, sizes):
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(self._block, block, x, sizes, use_reentrant=False)
-        return self._block(block, x, sizes)
-
-    def _block(self, block, x, sizes):
-        """One of transformers' Whisper blocks on packed frames [ΣT, D].
-
-        Same weights and same order of operations as the block's own
-        ``forward``, without its dropouts, which every published Whisper sets
-        to zero.
-        """
-        before, after = self.block_parts
-        heads = block.self_attn.num_heads
-        attended = packed_attention(*before(block, x), sizes, heads, scale=1.0)
-        return after(block, x, attended)
+    mels = np.linspace(0.0, _mel(SAMPLE_RATE / 2), n_mels + 2)
+    edges = _hertz(mels)
+    bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
+    widths = np.diff(edges)[:, None]
+    slopes = bins - edges[:, None]  # [n_mels + 2, 201]
+    rising = slopes[:-2] / widths[:-1]
+    falling = -slopes[2:] / widths[1:]
+    areas = (edges[2:] - edges[:-2])[:, None] / 2
+    return np.maximum(0.0, np.minimum(rising, falling)) / areas
 
 
 def _before_attention(block, x):
@@ -464,34 +376,68 @@ def _after_attention(block, x, attended):
     return x + block.fc2(block.fc1(block.final_layer_norm(x)))
 
 
+def _sinusoids(length, width):
+    """Positions [length, width]: sines, then cosines.
+
+    Their wavelengths are a geometric progression.
+    """
+    step = math.log(LONGEST_WAVE) / (width // 2 - 1)
+    frequencies = torch.exp(-step * torch.arange(width // 2))
+    angles = torch.arange(length)[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def _initialise(module):
+    """Draw a module's weights in transformers' order: a seed gives the same."""
+    kinds = nn.Linear, nn.Conv1d, nn.Embedding
+    if isinstance(module, kinds):
+        module.weight.data.normal_(std=INIT_STD)
+        if getattr(module, "bias", None) is not None:
+            module.bias.data.zero_()
+
+
+def _mel(hertz):
+    """Mel of a frequency above the knee."""
+    return KNEE_MEL + np.log(hertz / KNEE_HERTZ) / LOG_STEP
+
+
+def _hertz(mels):
+    """Frequency [Hz] of each mel."""
+    above = KNEE_HERTZ * np.exp(LOG_STEP * (mels - KNEE_MEL))
+    return np.where(mels < KNEE_MEL, HERTZ_PER_MEL * mels, above)
+
+
 def _pretrained(source):
     """Dims and weights of a published Whisper's encoder, in float32."""
     from transformers import WhisperModel
 
-    # Loading the encoder class alone from a full checkpoint leaves random
-    # weights in silence; an fp16 checkpoint would give an fp16 encoder.
+    # Loading the encoder class alone from a full checkpoint silently leaves
+    # random weights; an fp16 checkpoint would give an fp16 encoder.
     model, info = WhisperModel.from_pretrained(
         source,
         dtype=torch.float32,
         attn_implementation="sdpa",
-        use_safetensors=True,  # no pickle is ever read
+        use_safetensors=True,  # no pickle
         output_loading_info=True,
     )
     missing = sorted(
         k for k in info["missing_keys"] if k.startswith("encoder.")
     )
     if missing:
-        raise ValueError(
+        raise QieemoError(
             f"'{source}' is no whole Whisper: it lacks {len(missing)} encoder "
             f"weights ({missing[0]}, …)."
         )
     if model.config.activation_function != "gelu":
-        raise ValueError(
+        raise QieemoError(
             f"'{source}' has {model.config.activation_function} between its "
-            "linear layers; only Whispers with gelu, as all published ones "
-            "are, can be read."
+            "linear layers; WhisperEncoder has gelu, as all published ones."
         )
-    return _dims(model.config), model.encoder.state_dict()
+    weights = {}
+    for name, value in model.encoder.state_dict().items():
+        part, _, rest = name.partition(".")
+        weights[f"{RENAMED.get(part, part)}.{rest}"] = value
+    return _dims(model.config), weights
 
 
 def _dims(config):

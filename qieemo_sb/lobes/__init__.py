@@ -5,10 +5,10 @@ Rivals share a file, and a dictionary there names them: ``BLOCKS``,
 a lobe by its key there.
 """
 
-import torch
+from torch import nn
 
 
-class Part(torch.nn.Module):
+class Part(nn.Module):
     """A part of a model that keeps the plain values it was built from.
 
     ``type(part)(**part.config)`` builds another one of the same shape.

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
 
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.normalization import EPSILON, Moments, RunningMoments
 from qieemo_sb.lobes.ragged import pack
 
-MEMORY = 50_000  # frames that the running statistics look back on: 1000 s
+MEMORY = 50_000  # frames over which the running statistics forget: 1000 s
 
 
 class WeightedSum(Part):
@@ -16,8 +18,8 @@ class WeightedSum(Part):
 
     .. math:: x_t = \sum_{k \in K} \mathrm{softmax}(w)_k \, h^{(k)}_t
 
-    as in SUPERB (arXiv 2105.01051). Nothing is standardised: a block of
-    larger numbers weighs more. One block alone is that block.
+    as in SUPERB (arXiv 2105.01051). Nothing is standardised: a block with
+    larger numbers counts more.
 
     Arguments
     ---------
@@ -28,7 +30,7 @@ class WeightedSum(Part):
 
     Raises
     ------
-    ValueError
+    QieemoError
         No block, or one given twice.
 
     Example
@@ -44,15 +46,15 @@ class WeightedSum(Part):
         check_distinct(blocks)
         self.blocks = list(blocks)
         self.d_model = d_model
-        self.logits = torch.nn.Parameter(torch.zeros(len(self.blocks)))
+        self.logits = nn.Parameter(torch.zeros(len(self.blocks)))
 
-    def weights(self) -> torch.Tensor:
+    def weights(self) -> Tensor:
         """[K] weights of the blocks; they add up to one."""
         return self.logits.softmax(dim=0)
 
     def forward(
-        self, hidden_states: dict[int, torch.Tensor], lengths: torch.Tensor
-    ) -> torch.Tensor:
+        self, hidden_states: dict[int, Tensor], lengths: Tensor
+    ) -> Tensor:
         """Mix blocks.
 
         Arguments
@@ -60,8 +62,8 @@ class WeightedSum(Part):
         hidden_states : dict of int to torch.Tensor
             Block → [B, T, D].
         lengths : torch.Tensor
-            [B] frames. A ``BlockMixer`` in training adds those frames to its
-            statistics.
+            [B] frames. In training a ``BlockMixer`` updates its statistics
+            with them.
 
         Returns
         -------
@@ -74,16 +76,16 @@ class WeightedSum(Part):
         )
 
 
-class BlockMixer(Part):
+class BlockMixer(WeightedSum):
     r"""Weighted sum of blocks, each channel standardised.
 
     .. math:: x_t = \sum_{k \in K} \mathrm{softmax}(w)_k \,
               (h^{(k)}_t - \mu^{(k)}) / \sigma^{(k)}
 
-    Mean and standard deviation of each channel over the frames of the training
-    data are gathered in training. A few channels of a Whisper block are a
-    hundred times larger than the rest: a norm of each frame over its channels
-    would leave little else audible.
+    Mean and standard deviation of each channel are measured over the frames of
+    the training data. A few channels of a Whisper block are a hundred times
+    larger than the rest, and would dominate a norm over the channels of each
+    frame.
 
     Arguments
     ---------
@@ -99,33 +101,27 @@ class BlockMixer(Part):
     """
 
     def __init__(self, blocks: Sequence[int], d_model: int):
-        super().__init__(blocks=list(blocks), d_model=d_model)
-        check_distinct(blocks)
-        self.blocks = list(blocks)
-        self.d_model = d_model
-        if len(self.blocks) > 1:
-            self.logits = torch.nn.Parameter(torch.zeros(len(self.blocks)))
+        super().__init__(blocks, d_model)
+        if len(self.blocks) == 1:
+            self.logits = None  # type: ignore[assignment]
         self.standard = RunningMoments(len(self.blocks), d_model, memory=MEMORY)
 
-    def weights(self) -> torch.Tensor:
+    def weights(self) -> Tensor:
         """[K] weights of the blocks; they add up to one."""
-        if len(self.blocks) == 1:
-            return torch.ones(1)
-        return self.logits.softmax(dim=0)
+        return torch.ones(1) if self.logits is None else super().weights()
 
     def forward(
-        self, hidden_states: dict[int, torch.Tensor], lengths: torch.Tensor
-    ) -> torch.Tensor:
+        self, hidden_states: dict[int, Tensor], lengths: Tensor
+    ) -> Tensor:
         """Mix blocks; see ``WeightedSum.forward``."""
         blocks = [hidden_states[k] for k in self.blocks]
         if self.training:
             self._update(blocks, lengths.tolist())
         weights = self.weights().to(blocks[0].device).unsqueeze(1)
         scales = weights * (self.standard.variance + EPSILON).rsqrt()
-        mixed = self.standard.mean.new_zeros(())
-        for x, mean, scale in zip(
-            blocks, self.standard.mean, scales, strict=True
-        ):
+        means = self.standard.mean
+        mixed = means.new_zeros(())
+        for x, mean, scale in zip(blocks, means, scales, strict=True):
             mixed = torch.addcmul(mixed, x - mean, scale)
         return mixed
 
@@ -133,16 +129,15 @@ class BlockMixer(Part):
     def _update(self, blocks, sizes):
         """Add the frames of blocks [B, T, D] to the statistics."""
         each = [Moments.of(pack(x, sizes)) for x in blocks]
-        count, means, variances = zip(*each, strict=True)
-        self.standard.merge(
-            Moments(count[0], torch.stack(means), torch.stack(variances))
-        )
+        (count, *_), means, variances = zip(*each, strict=True)
+        means, variances = torch.stack(means), torch.stack(variances)
+        self.standard.merge(Moments(count, means, variances))
 
 
 BLOCKS = {"BlockMixer": BlockMixer, "WeightedSum": WeightedSum}
 
 
 def check_distinct(blocks: Sequence[int]) -> None:
-    """Raise ValueError for no blocks, or for one given twice."""
+    """Raise QieemoError for no blocks, or for one given twice."""
     if not blocks or len(set(blocks)) != len(blocks):
-        raise ValueError(f"Distinct blocks are needed, not {list(blocks)}.")
+        raise QieemoError(f"Distinct blocks are needed, not {list(blocks)}.")

@@ -2,28 +2,26 @@
 
 from collections.abc import Sequence
 
-import torch
+from torch import Tensor, nn
 
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.normalization import Dropout, Moments, RunningMoments
 
-MEMORY = 1000  # vectors that the running statistics look back on
-LIMIT = 5.0  # deviations: what training never heard is not to decide alone
+MEMORY = 1000  # vectors over which the running statistics forget
+LIMIT = 5.0  # deviations: no outlier may decide alone
 
 
 class Classifier(Part):
     """Standardised vector → dropout → linear → log-softmax.
 
-    Each number of the vector is brought to mean zero and variance one over
-    the training data, as the mixer does with channels, and kept within five
-    deviations: means and deviations of channels differ in scale. Adapted to a
-    speaker, it takes the speaker's own mean and variance.
+    Each element of the vector is standardised over the training data and
+    clipped at five standard deviations. Adapted to a speaker, it is
+    standardised by the moments of that speaker instead.
 
     Arguments
     ---------
     width : int or sequence of int
-        E, the size of the pooled vector; or the sizes of the vectors that it
-        is joined of.
+        E, the size of the pooled vector, or the sizes of its parts.
     n_classes : int
         C.
     dropout : float
@@ -31,16 +29,14 @@ class Classifier(Part):
 
     Example
     -------
+    >>> import torch
     >>> classifier = Classifier(width=12, n_classes=4)
     >>> classifier(torch.randn(2, 12)).exp().sum(-1).round(decimals=4)
     tensor([1., 1.], grad_fn=<RoundBackward1>)
     """
 
     def __init__(
-        self,
-        width: int | Sequence[int],
-        n_classes: int,
-        dropout: float = 0.3,
+        self, width: int | Sequence[int], n_classes: int, dropout: float = 0.3
     ):
         width = width if isinstance(width, int) else sum(width)
         super().__init__(width=width, n_classes=n_classes, dropout=dropout)
@@ -48,15 +44,15 @@ class Classifier(Part):
         self.n_classes = n_classes
         self.standard = RunningMoments(self.width, memory=MEMORY)
         self.dropout = Dropout(dropout)
-        self.linear = torch.nn.Linear(self.width, n_classes)
-        # The numbers may be thousands, and as many random weights a bias to
-        # grow out of: training from zero stays near the smallest that fit.
-        torch.nn.init.zeros_(self.linear.weight)
-        torch.nn.init.zeros_(self.linear.bias)
+        self.linear = nn.Linear(self.width, n_classes)
+        # A vector may have thousands of elements. From zero, training stays
+        # near the smallest weights that fit; random ones would have to fade.
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
 
     def forward(
-        self, embedding: torch.Tensor, speaker: Moments | None = None
-    ) -> torch.Tensor:
+        self, embedding: Tensor, speaker: Moments | None = None
+    ) -> Tensor:
         """Classify.
 
         Arguments
@@ -64,9 +60,9 @@ class Classifier(Part):
         embedding : torch.Tensor
             [..., E].
         speaker : Moments or None
-            Of ``adaptation.adapted``: for one speaker [E], or for each
-            embedding its own [..., E]. None: those of the training data,
-            which in training take these vectors in.
+            Of ``speaker_moments``: [E] of one speaker, or [..., E] with one
+            speaker for each embedding. None: those of the training data,
+            which in training are updated with these vectors.
 
         Returns
         -------
@@ -76,14 +72,13 @@ class Classifier(Part):
         return self.logits(embedding, speaker).float().log_softmax(dim=-1)
 
     def logits(
-        self, embedding: torch.Tensor, speaker: Moments | None = None
-    ) -> torch.Tensor:
-        """What ``forward`` makes log-probabilities of, [..., C]."""
+        self, embedding: Tensor, speaker: Moments | None = None
+    ) -> Tensor:
+        """Scores [..., C] before the softmax; see ``forward``."""
         if speaker is None:
             speaker = self.standard.moments
             if self.training:
-                rows = embedding.detach().reshape(-1, self.width)
-                self.standard.update(rows)
+                self.standard.update(embedding.reshape(-1, self.width))
         x = speaker.standardise(embedding).clamp(-LIMIT, LIMIT)
         return self.linear(self.dropout(x))
 

@@ -1,12 +1,14 @@
 """Fusion of the PPG and the emotional features: MMF, CMA and their rivals.
 
 All of them map two aligned streams to frames [B, T, H]. The abstract of arXiv
-2503.22687 names MMF and CMA and gives no formula: theirs here are our reading.
+2503.22687 names MMF and CMA without formulas: those here are our reading.
 A new fusion is a subclass of ``Fusion`` and a line of ``FUSIONS``.
 """
 
 import torch
+from torch import Tensor, nn
 
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.normalization import Dropout
 from qieemo_sb.lobes.ragged import pack, packed_attention, unpack
@@ -34,19 +36,16 @@ class Fusion(Part):
         self.width = config["width"]
 
     def forward(
-        self,
-        ppg: torch.Tensor | None,
-        emotional: torch.Tensor | None,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+        self, ppg: Tensor, emotional: Tensor, lengths: Tensor
+    ) -> Tensor:
         """Fuse frames.
 
         Arguments
         ---------
-        ppg : torch.Tensor or None
+        ppg : torch.Tensor
             [B, T, V] log-probabilities.
-        emotional : torch.Tensor or None
-            [B, T, D].
+        emotional : torch.Tensor
+            [B, T, D]. Either may be None unless ``needs_both_streams``.
         lengths : torch.Tensor
             [B] frames, at least one each. Frames past them mean nothing and
             must not change the frames before them.
@@ -60,10 +59,10 @@ class Fusion(Part):
 
 
 class Concatenation(Fusion):
-    r"""Plain join, frame by frame, which MMF has to beat: ``LN(W [π_t; x_t])``.
+    """Concatenation of each frame, the baseline of MMF: ``LN(W [π_t; x_t])``.
 
-    Also serves one stream alone. Arguments as of ``Fusion``; dropout on the
-    joined input.
+    Works with one stream alone, too. Arguments as of ``Fusion``; dropout on
+    the input.
 
     Example
     -------
@@ -82,15 +81,12 @@ class Concatenation(Fusion):
             n_tokens=n_tokens, d_model=d_model, width=width, dropout=dropout
         )
         self.dropout = Dropout(dropout)
-        self.linear = torch.nn.Linear(n_tokens + d_model, width)
-        self.norm = torch.nn.LayerNorm(width)
+        self.linear = nn.Linear(n_tokens + d_model, width)
+        self.norm = nn.LayerNorm(width)
 
     def forward(
-        self,
-        ppg: torch.Tensor | None,
-        emotional: torch.Tensor | None,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+        self, ppg: Tensor | None, emotional: Tensor | None, lengths: Tensor
+    ) -> Tensor:
         """Fuse frames; see ``Fusion.forward``."""
         streams = [] if ppg is None else [ppg.exp()]
         streams += [] if emotional is None else [emotional]
@@ -101,8 +97,8 @@ class Concatenation(Fusion):
 class Projection(Fusion):
     """One linear layer on the emotional features; the PPG is not used.
 
-    SUPERB's projector (arXiv 2105.01051). With average pooling behind it the
-    whole is linear in the features. Arguments as of ``Fusion``.
+    SUPERB's projector (arXiv 2105.01051): with average pooling after it, the
+    embedding is linear in the features. Arguments as of ``Fusion``.
 
     Example
     -------
@@ -115,14 +111,11 @@ class Projection(Fusion):
 
     def __init__(self, d_model: int, width: int):
         super().__init__(d_model=d_model, width=width)
-        self.linear = torch.nn.Linear(d_model, width)
+        self.linear = nn.Linear(d_model, width)
 
     def forward(
-        self,
-        ppg: torch.Tensor | None,
-        emotional: torch.Tensor,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+        self, ppg: Tensor | None, emotional: Tensor, lengths: Tensor
+    ) -> Tensor:
         """Fuse frames; see ``Fusion.forward``."""
         return self.linear(emotional)
 
@@ -161,20 +154,17 @@ class MMF(Fusion):
             n_tokens=n_tokens, d_model=d_model, width=width, dropout=dropout
         )
         self.dropout = Dropout(dropout)
-        self.from_ppg = torch.nn.Linear(n_tokens, width)
-        self.from_emotional = torch.nn.Linear(d_model, width)
-        self.ppg_norm = torch.nn.LayerNorm(width)
-        self.emotional_norm = torch.nn.LayerNorm(width)
-        self.gate = torch.nn.Linear(2 * width, width)
-        self.out = torch.nn.Linear(width, width)
-        self.norm = torch.nn.LayerNorm(width)
+        self.from_ppg = nn.Linear(n_tokens, width)
+        self.from_emotional = nn.Linear(d_model, width)
+        self.ppg_norm = nn.LayerNorm(width)
+        self.emotional_norm = nn.LayerNorm(width)
+        self.gate = nn.Linear(2 * width, width)
+        self.out = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
 
     def forward(
-        self,
-        ppg: torch.Tensor,
-        emotional: torch.Tensor,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+        self, ppg: Tensor, emotional: Tensor, lengths: Tensor
+    ) -> Tensor:
         """Fuse frames; see ``Fusion.forward``."""
         p = self.ppg_norm(self.from_ppg(ppg.exp()))
         e = self.emotional_norm(self.from_emotional(self.dropout(emotional)))
@@ -185,7 +175,7 @@ class MMF(Fusion):
         return self.norm(e + self.dropout(mixed))
 
 
-class CrossAttention(torch.nn.Module):
+class CrossAttention(nn.Module):
     """Multi-head attention from fused frames to one stream.
 
     Arguments
@@ -201,14 +191,14 @@ class CrossAttention(torch.nn.Module):
     def __init__(self, width: int, stream_width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.queries = torch.nn.Linear(width, width)
-        self.keys = torch.nn.Linear(stream_width, width, bias=False)
-        self.values = torch.nn.Linear(stream_width, width)
-        self.out = torch.nn.Linear(width, width)
+        self.queries = nn.Linear(width, width)
+        self.keys = nn.Linear(stream_width, width, bias=False)
+        self.values = nn.Linear(stream_width, width)
+        self.out = nn.Linear(width, width)
 
     def forward(
-        self, fused: torch.Tensor, stream: torch.Tensor, sizes: list[int]
-    ) -> torch.Tensor:
+        self, fused: Tensor, stream: Tensor, sizes: list[int]
+    ) -> Tensor:
         """Packed frames [ΣT, H], [ΣT, D] of ``sizes`` each → [ΣT, H]."""
         attended = packed_attention(
             self.queries(fused),
@@ -233,7 +223,7 @@ class CMA(Fusion):
 
     MHA is multi-head attention (arXiv 1706.03762) whose queries come from the
     fused frames and whose keys and values come from one stream. Unlike its
-    rivals it takes the frames that another fusion gave as well.
+    rivals it also takes the output of another fusion.
 
     Arguments
     ---------
@@ -248,7 +238,7 @@ class CMA(Fusion):
 
     Raises
     ------
-    ValueError
+    QieemoError
         H is no multiple of ``heads``.
 
     Example
@@ -278,28 +268,24 @@ class CMA(Fusion):
             dropout=dropout,
         )
         if width % heads:
-            raise ValueError(f"CMA: width {width} is no multiple of {heads}.")
+            raise QieemoError(f"CMA: width {width} is no multiple of {heads}.")
         self.dropout = Dropout(dropout)
-        self.attention_norm = torch.nn.LayerNorm(width)
-        self.emotional_norm = torch.nn.LayerNorm(d_model)
+        self.attention_norm = nn.LayerNorm(width)
+        self.emotional_norm = nn.LayerNorm(d_model)
         self.to_ppg = CrossAttention(width, n_tokens, heads)
         self.to_emotional = CrossAttention(width, d_model, heads)
-        self.ffn = torch.nn.Sequential(
-            torch.nn.LayerNorm(width),
-            torch.nn.Linear(width, ffn),
-            torch.nn.GELU(),
+        self.ffn = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, ffn),
+            nn.GELU(),
             Dropout(dropout),
-            torch.nn.Linear(ffn, width),
+            nn.Linear(ffn, width),
         )
-        self.norm = torch.nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width)
 
-    def forward(
-        self,
-        fused: torch.Tensor,
-        ppg: torch.Tensor,
-        emotional: torch.Tensor,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+    def forward(  # type: ignore[override]  # one argument more
+        self, fused: Tensor, ppg: Tensor, emotional: Tensor, lengths: Tensor
+    ) -> Tensor:
         """Attend across the frames of each utterance.
 
         Arguments
@@ -328,10 +314,10 @@ class CMA(Fusion):
 
 
 class CMAFirst(Fusion):
-    """Plain join → CMA → MMF of the PPG and CMA's output.
+    """Concatenation → CMA → MMF of the PPG and CMA's output.
 
-    The other order of the same two modules. Stands in MMF's place; the
-    model's own ``cma`` is then null. Arguments as of ``Fusion``.
+    The other order of the same two modules: it replaces ``mmf``, and ``cma``
+    is null. Arguments as of ``Fusion``.
 
     Example
     -------
@@ -352,11 +338,8 @@ class CMAFirst(Fusion):
         self.mmf = MMF(n_tokens, width, width, dropout)
 
     def forward(
-        self,
-        ppg: torch.Tensor,
-        emotional: torch.Tensor,
-        lengths: torch.Tensor,
-    ) -> torch.Tensor:
+        self, ppg: Tensor, emotional: Tensor, lengths: Tensor
+    ) -> Tensor:
         """Fuse frames; see ``Fusion.forward``."""
         joined = self.join(ppg, emotional, lengths)
         attended = self.cma(joined, ppg, emotional, lengths)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 EPSILON = 1e-5
+LEVELS = 256  # of a byte
 
 
 class Moments(NamedTuple):
@@ -15,7 +17,7 @@ class Moments(NamedTuple):
     Arguments
     ---------
     count : torch.Tensor
-        How many vectors: a scalar, or of a shape that broadcasts with the
+        Number of vectors: a scalar, or of a shape that broadcasts with the
         next two.
     mean, variance : torch.Tensor
         [..., *shape].
@@ -27,12 +29,12 @@ class Moments(NamedTuple):
     (tensor([2., 5.]), tensor([1., 0.]))
     """
 
-    count: torch.Tensor
-    mean: torch.Tensor
-    variance: torch.Tensor
+    count: Tensor  # type: ignore[assignment]  # tuple has a method count
+    mean: Tensor
+    variance: Tensor
 
     @classmethod
-    def of(cls, x: torch.Tensor) -> Moments:
+    def of(cls, x: Tensor) -> Moments:
         """Count, mean and variance of vectors [N, *shape], in float32."""
         x = x.float()
         mean = x.mean(dim=0)
@@ -49,28 +51,28 @@ class Moments(NamedTuple):
         variance = variance + share * (1 - share) * shift.square()
         return Moments(count, self.mean + share * shift, variance)
 
-    def standardise(self, x: torch.Tensor) -> torch.Tensor:
-        """Vectors [..., *shape] → the same, by mean and deviation."""
+    def standardise(self, x: Tensor) -> Tensor:
+        """Bring vectors [..., *shape] to mean zero and variance one."""
         return (x - self.mean) * (self.variance + EPSILON).rsqrt()
 
 
-# What is known of a speaker may be kept: torch.load takes it with its default
-# of weights_only, which builds nothing that is not named so.
+# A speaker's moments may be saved: torch.load with weights_only, its default,
+# builds only classes that are registered.
 torch.serialization.add_safe_globals([Moments])
 
 
-class RunningMoments(torch.nn.Module):
+class RunningMoments(nn.Module):
     """Running mean and variance of each channel.
 
-    Unlike a batch norm's, they are the same in training and in use: vectors
-    are standardised by all that was heard lately, not by their batch alone.
+    Unlike in a batch norm, they are the same in training and evaluation:
+    vectors are standardised by all recent ones, not by their batch alone.
 
     Arguments
     ---------
     *shape : int
-        Of what is standardised, without its first axes.
+        Shape of one vector.
     memory : int
-        How many vectors the statistics look back on.
+        Number of vectors over which old ones fade out.
 
     Example
     -------
@@ -80,46 +82,47 @@ class RunningMoments(torch.nn.Module):
     (tensor([2., 5.]), tensor([1., 0.]))
     """
 
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
+
     def __init__(self, *shape: int, memory: int):
         super().__init__()
         self.memory = memory
-        # In float, as all of a bundle's weights are: exact up to 2 ** 24.
+        # A float, as all weights of a model folder: exact up to 2 ** 24.
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("variance", torch.ones(shape))
 
     @property
     def moments(self) -> Moments:
-        """What has been heard, the buffers themselves."""
+        """The statistics so far: the buffers, not copies."""
         return Moments(self.count, self.mean, self.variance)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Standardise vectors [..., *shape], whatever the mode."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardise vectors [..., *shape], in either mode."""
         return self.moments.standardise(x)
 
     @torch.no_grad()
-    def update(self, x: torch.Tensor) -> None:
+    def update(self, x: Tensor) -> None:
         """Merge vectors [N, *shape] into the statistics."""
         self.merge(Moments.of(x))
 
     @torch.no_grad()
-    def merge(self, heard: Moments) -> None:
-        """Merge moments of ``shape`` into the statistics."""
-        merged = self.moments.merge(heard)
+    def merge(self, other: Moments) -> None:
+        """Merge moments of other vectors into the statistics."""
+        merged = self.moments.merge(other)
         self.count.copy_(merged.count.clamp(max=self.memory))
         self.mean.copy_(merged.mean)
         self.variance.copy_(merged.variance)
 
 
-LEVELS = 256  # of a byte
+class Dropout(nn.Dropout):
+    """``torch.nn.Dropout``, several times as fast on the CPU.
 
-
-class Dropout(torch.nn.Dropout):
-    """``torch.nn.Dropout``, on processors several times as fast.
-
-    There torch draws a float for every number, which takes as long as a
-    small lobe's products. A byte does as well, but that ``p`` is rounded to
-    steps of 1/256; what is kept is scaled by what is kept on average.
+    There torch draws a float for every number, which takes as long as the
+    products of a small lobe. This one draws a byte: ``p`` is rounded to steps
+    of 1/256, and the numbers kept are scaled by the rounded share.
 
     Arguments
     ---------
@@ -132,8 +135,8 @@ class Dropout(torch.nn.Dropout):
     tensor([0., 2.])
     """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Zero some numbers of ``x`` [...] in training, scale the others."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero some numbers of x [...] in training and scale the others."""
         level = round(LEVELS * self.p)
         drawn = self.training and 0 < level < LEVELS
         if not drawn or x.device.type != "cpu":

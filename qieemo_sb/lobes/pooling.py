@@ -1,8 +1,8 @@
 """Masked statistics pooling, plain or attentive: frames → one vector.
 
-A pooling takes an utterance window by window: ``update`` gives the statistics
-of windows, ``merge`` those of two stretches as if they had been one,
-``result`` the pooled vector.
+A pooling can take an utterance window by window: ``update`` gives the
+statistics of windows, ``Statistics.merge`` those of two stretches as if they
+had been one, ``result`` the pooled vector.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import WINDOW_FRAMES, frame_mask
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.blocks import check_distinct
@@ -31,9 +33,9 @@ class Statistics(NamedTuple):
         [N, 1] logarithm of the weight of all frames together.
     """
 
-    mean: torch.Tensor
-    variance: torch.Tensor
-    log_weight: torch.Tensor
+    mean: Tensor
+    variance: Tensor
+    log_weight: Tensor
 
     def merge(self, other: Statistics) -> Statistics:
         """Statistics of two stretches as if they had been one, N = 1 each."""
@@ -69,9 +71,7 @@ class StatisticsPooling(Part):
         self.width = width
         self.embedding_width = 2 * width
 
-    def forward(
-        self, frames: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Pool whole utterances.
 
         Arguments
@@ -86,7 +86,7 @@ class StatisticsPooling(Part):
         """
         return self.result(self.update(frames, lengths))
 
-    def update(self, frames: torch.Tensor, lengths: torch.Tensor) -> Statistics:
+    def update(self, frames: Tensor, lengths: Tensor) -> Statistics:
         """Statistics of windows.
 
         Arguments
@@ -111,13 +111,13 @@ class StatisticsPooling(Part):
             ]
         return Statistics(*map(torch.stack, zip(*rows, strict=True)))
 
-    def result(self, statistics: Statistics) -> torch.Tensor:
+    def result(self, statistics: Statistics) -> Tensor:
         """Statistics → vectors [N, 2 H]: means, then standard deviations."""
         return self._vector(statistics.mean, statistics.variance)
 
     def around(
-        self, frames: torch.Tensor, lengths: torch.Tensor, span: int
-    ) -> Iterator[torch.Tensor]:
+        self, frames: Tensor, lengths: Tensor, span: int
+    ) -> Iterator[Tensor]:
         """Pool ``span`` frames around every frame, with the same weights.
 
         The result of ``forward`` for that stretch of speech alone, at every
@@ -139,11 +139,11 @@ class StatisticsPooling(Part):
 
         Raises
         ------
-        ValueError
+        QieemoError
             ``span`` is even.
         """
         if span % 2 == 0:
-            raise ValueError(f"A span of {span} frames has no middle one.")
+            raise QieemoError(f"A span of {span} frames has no middle one.")
         half = span // 2
         with torch.autocast(frames.device.type, enabled=False):
             weights = self._relative_weights(frames, lengths)
@@ -157,7 +157,7 @@ class StatisticsPooling(Part):
                 pooled = self._vector(mean, variance)
             yield pooled[:, start - first : end - first]
 
-    def scores(self, frames: torch.Tensor) -> torch.Tensor:
+    def scores(self, frames: Tensor) -> Tensor:
         """Logarithms of the weights of frames [N, T, H], [N, T, 1]."""
         return frames.new_zeros(*frames.shape[:-1], 1)
 
@@ -169,7 +169,7 @@ class StatisticsPooling(Part):
         ]
         mask = frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
         scores = torch.cat(scores, dim=1).masked_fill(~mask, -torch.inf)
-        # The best score of the utterance cancels in the ratios of _moving.
+        # Subtracting the highest score changes no ratio in _moving.
         weights = (scores - scores.amax(dim=1, keepdim=True)).exp()
         return weights.clamp(min=VARIANCE_FLOOR) * mask
 
@@ -206,13 +206,11 @@ class AttentiveStatisticsPooling(StatisticsPooling):
 
     def __init__(self, width: int, hidden: int = 64):
         super().__init__(width, hidden=hidden)
-        self.attention = torch.nn.Sequential(
-            torch.nn.Linear(width, hidden),
-            torch.nn.Tanh(),
-            torch.nn.Linear(hidden, 1),
+        self.attention = nn.Sequential(
+            nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 1)
         )
 
-    def scores(self, frames: torch.Tensor) -> torch.Tensor:
+    def scores(self, frames: Tensor) -> Tensor:
         """Logarithms of the weights of frames [N, T, H], [N, T, 1]."""
         return self.attention(frames)
 
@@ -239,9 +237,8 @@ class BlockStatistics(StatisticsPooling):
     """Mean and standard deviation of each channel of some blocks.
 
     A fusion trained on few speakers generalises less well to others than
-    these plain numbers: given both, the classifier takes the best of each
-    (figures in the RAVDESS recipe's README). Takes the encoder's hidden
-    states, block → [N, T, D], in the place of frames.
+    these statistics; a classifier with both is best (figures in the RAVDESS
+    recipe's README). Takes hidden states, block → [N, T, D], as frames.
 
     Arguments
     ---------
@@ -252,7 +249,7 @@ class BlockStatistics(StatisticsPooling):
 
     Raises
     ------
-    ValueError
+    QieemoError
         No block, or one given twice.
 
     Example
@@ -269,12 +266,12 @@ class BlockStatistics(StatisticsPooling):
         self.config = {"blocks": list(blocks), "d_model": d_model}
         self.blocks = list(blocks)
 
-    def update(
-        self, hidden_states: dict[int, torch.Tensor], lengths: torch.Tensor
+    def update(  # type: ignore[override]  # blocks for frames
+        self, hidden_states: dict[int, Tensor], lengths: Tensor
     ) -> Statistics:
         """Statistics of windows; see ``StatisticsPooling.update``.
 
-        Block by block: side by side they would be a large copy.
+        Block by block: joining them first would be a large copy.
         """
         each = [
             super(BlockStatistics, self).update(hidden_states[k], lengths)
@@ -285,7 +282,7 @@ class BlockStatistics(StatisticsPooling):
             torch.cat(means, -1), torch.cat(variances, -1), weights[0]
         )
 
-    def frames(self, hidden_states: dict[int, torch.Tensor]) -> torch.Tensor:
+    def frames(self, hidden_states: dict[int, Tensor]) -> Tensor:
         """Blocks → [N, T, D] each → [N, T, K D], side by side."""
         return torch.cat([hidden_states[k] for k in self.blocks], dim=-1)
 
@@ -298,10 +295,10 @@ POOLINGS = {
 }
 
 
-def moving_mean(x: torch.Tensor, span: int) -> torch.Tensor:
+def moving_mean(x: Tensor, span: int) -> Tensor:
     """Mean of ``span`` frames (odd) around every frame of x [B, T, *].
 
-    Beyond the ends stand zeros.
+    Zeros are put beyond the ends.
     """
     mean = avg_pool1d(x.transpose(1, 2), span, stride=1, padding=span // 2)
     return mean.transpose(1, 2)
@@ -309,8 +306,8 @@ def moving_mean(x: torch.Tensor, span: int) -> torch.Tensor:
 
 def _weighted(frames, scores):
     """Statistics [H], [H], [1] of frames [T, H] with log-weights [T, 1]."""
-    # Products with a row of weights: sums along the first axis are slower, and
-    # leave large intermediate results in memory.
+    # A matrix product, because a sum along the first axis is slower and leaves
+    # large intermediate results in memory.
     weights = scores.softmax(dim=0).T
     mean = weights @ frames
     variance = weights @ (frames - mean).square()
@@ -319,7 +316,7 @@ def _weighted(frames, scores):
 
 def _moving(frames, weights, span):
     """Mean, variance [B, T, H] of ``span`` weighted frames around each."""
-    # A difference of squares loses what lies far from zero: centre first.
+    # A difference of squares is inaccurate far from zero: centre first.
     heavy = weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
     centre = (weights * frames).sum(dim=1, keepdim=True) / heavy
     frames = frames - centre

@@ -1,38 +1,40 @@
-"""The phonetic posteriorgram: what is said, frame by frame."""
+"""The phonetic posteriorgram (PPG): token posteriors of every frame."""
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from qieemo_sb.errors import QieemoError
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.normalization import Dropout
 from qieemo_sb.lobes.ragged import pack, unpack
 from qieemo_sb.lobes.tokens import frames_needed
 
-LAYERS = 2
+LAYERS = 2  # of neighbours
 
 
-class Neighbours(torch.nn.Module):
+class Neighbours(nn.Module):
     """LayerNorm → GELU → convolution over the frames around each frame.
 
-    Past an utterance's ends it sees zeros. Written as one matrix product a
-    frame, so that an utterance gets the same numbers alone and in company; a
-    convolution over a batch rounds otherwise than over one clip.
+    Beyond the ends of an utterance stand zeros. One matrix product over all
+    frames, so that an utterance gets the same numbers alone and in a batch; a
+    convolution over a batch rounds differently from one over a clip.
 
     Arguments
     ---------
     width : int
-        Of the input and the output.
+        W of the input and the output.
     context : int
-        How many frames are seen, the middle one included; odd.
+        Frames of the convolution's kernel, odd.
     """
 
     def __init__(self, width: int, context: int):
         super().__init__()
         self.context = context
-        self.norm = torch.nn.LayerNorm(width)
-        self.linear = torch.nn.Linear(context * width, width)
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(context * width, width)
 
-    def forward(self, x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    def forward(self, x: Tensor, sizes: list[int]) -> Tensor:
         """Packed frames [ΣT, W] of ``sizes`` each → [ΣT, W]."""
         x = F.gelu(self.norm(x))
         if self.context == 1:
@@ -44,12 +46,12 @@ class Neighbours(torch.nn.Module):
 
 
 class PPGHead(Part):
-    r"""CTC head: what each frame says, read from the frames around it.
+    r"""CTC head: token posteriors of each frame from the frames around it.
 
     LayerNorm → Linear → two layers of ``Neighbours``, each with a residual
-    path → GELU → Linear → log-softmax. Whisper's last block holds a sound not
-    only in the frame where it is heard, so a frame alone reads worse than
-    with its neighbours (see the recipe's README).
+    path → GELU → Linear → log-softmax. Whisper's last block spreads a sound
+    over several frames, so a frame with its neighbours is transcribed better
+    than alone (see the recipe's README).
 
     Arguments
     ---------
@@ -60,13 +62,13 @@ class PPGHead(Part):
     hidden : int
         Width of the layers.
     context : int
-        Frames that a layer sees, odd; 1 reads each frame by itself.
+        Frames of each layer's kernel, odd; 1: each frame by itself.
     dropout : float
         On the input and on every layer.
 
     Raises
     ------
-    ValueError
+    QieemoError
         ``context`` is even.
 
     Example
@@ -93,20 +95,18 @@ class PPGHead(Part):
             dropout=dropout,
         )
         if context % 2 != 1:
-            raise ValueError(f"PPGHead: context {context} must be odd.")
+            raise QieemoError(f"PPGHead: context {context} must be odd.")
         self.n_tokens = n_tokens
         self.frozen = False
         self.dropout = Dropout(dropout)
-        self.norm = torch.nn.LayerNorm(d_model)
-        self.inward = torch.nn.Linear(d_model, hidden)
-        self.layers = torch.nn.ModuleList(
+        self.norm = nn.LayerNorm(d_model)
+        self.inward = nn.Linear(d_model, hidden)
+        self.layers = nn.ModuleList(
             Neighbours(hidden, context) for _ in range(LAYERS)
         )
-        self.outward = torch.nn.Linear(hidden, n_tokens)
+        self.outward = nn.Linear(hidden, n_tokens)
 
-    def forward(
-        self, last_block: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, last_block: Tensor, lengths: Tensor) -> Tensor:
         """Token log-probabilities of every frame.
 
         Arguments
@@ -130,7 +130,7 @@ class PPGHead(Part):
         return scores.float().log_softmax(dim=-1)
 
     def freeze(self) -> "PPGHead":
-        """Keep the head as it is: no gradient, never in training mode."""
+        """Give the head no gradient, and keep it in eval mode for good."""
         self.frozen = True
         return self.requires_grad_(False).train(False)
 
@@ -140,17 +140,14 @@ class PPGHead(Part):
 
 
 class PretrainedPPGHead(Part):
-    """Linear → log-softmax, with weights that do not train.
+    """Linear → log-softmax: the CTC head of a checkpoint, frozen.
 
-    It reads as its checkpoint was taught to: an emotion loss would soon make
-    something else of it.
+    It stays frozen because an emotion loss would soon change its tokens.
 
     Arguments
     ---------
-    d_model : int
-        D, the encoder's width.
-    n_tokens : int
-        V, tokens with the CTC blank, which is token 0.
+    d_model, n_tokens
+        As of ``PPGHead``.
 
     Example
     -------
@@ -163,34 +160,19 @@ class PretrainedPPGHead(Part):
         super().__init__(d_model=d_model, n_tokens=n_tokens)
         self.n_tokens = n_tokens
         self.frozen = True
-        self.linear = torch.nn.Linear(d_model, n_tokens)
+        self.linear = nn.Linear(d_model, n_tokens)
         self.requires_grad_(False)
 
-    def forward(
-        self, last_block: torch.Tensor, lengths: torch.Tensor
-    ) -> torch.Tensor:
-        """Token log-probabilities of every frame.
-
-        Arguments
-        ---------
-        last_block : torch.Tensor
-            [B, T, D].
-        lengths : torch.Tensor
-            [B] frames. Not used: each frame is read by itself.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, T, V] log-probabilities.
-        """
+    def forward(self, last_block: Tensor, lengths: Tensor) -> Tensor:
+        """Token log-probabilities of every frame; see ``PPGHead.forward``."""
         return self.linear(last_block).log_softmax(dim=-1)
 
 
 PPG_HEADS = {"PPGHead": PPGHead, "PretrainedPPGHead": PretrainedPPGHead}
 
 
-def greedy(ppg: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
-    """Best path of CTC: each frame's best token, repeats and blanks off.
+def greedy(ppg: Tensor, lengths: Tensor) -> list[list[int]]:
+    """Best path of CTC: each frame's best token, without repeats and blanks.
 
     Arguments
     ---------
@@ -218,27 +200,25 @@ def greedy(ppg: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
     return best
 
 
-def align(
-    ppg: torch.Tensor, tokens: list[int]
-) -> list[tuple[int, int, int, float]]:
-    """Where each token of a transcript is said, by CTC's best path.
+def align(ppg: Tensor, tokens: list[int]) -> list[tuple[int, int, int, float]]:
+    """Align the tokens of a transcript with frames, by CTC's best path.
 
     Arguments
     ---------
     ppg : torch.Tensor
         [T, V] log-probabilities of one utterance.
     tokens : list of int
-        Its transcript's indices, without blanks.
+        Indices of its transcript, without blanks.
 
     Returns
     -------
     list of tuple
-        Of each token: index, first frame, frame after the last, and its mean
-        posterior.
+        Index, first frame, frame after the last, and mean posterior of each
+        token.
 
     Raises
     ------
-    ValueError
+    QieemoError
         There is nothing to align, or more than the frames can hold.
 
     Example
@@ -247,12 +227,12 @@ def align(
     >>> [(token, start, end) for token, start, end, _ in align(ppg, [1, 1])]
     [(1, 0, 1), (1, 2, 3)]
     """
-    # Imported here: to classify, nobody need wait for torchaudio.
+    # Imported here: classifying does not need torchaudio, which loads slowly.
     from torchaudio.functional import forced_align, merge_tokens
 
     needed = frames_needed(tokens)
     if not tokens or needed > len(ppg):
-        raise ValueError(
+        raise QieemoError(
             f"{len(tokens)} tokens need {needed} frames to be aligned; there "
             f"are {len(ppg)}."
         )

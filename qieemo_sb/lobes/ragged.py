@@ -1,28 +1,26 @@
-"""Batches without padding: all utterances' frames in one row of frames.
+"""Packed batches: the frames of all utterances one after the other.
 
-Linear layers and norms then see real frames only, and attention runs inside
-each utterance by itself. Nothing is spent on padding, and a clip gets
-the same numbers alone and in company. With a masked attention over a padded
-batch it would not: that rounds differently, which blocks whose activations
-reach some hundreds blow up to 1e-3.
+Linear layers and norms see real frames only, and attention runs within each
+utterance. No time goes to padding, and a clip gets the same numbers alone and
+in a batch. With masked attention over a padded batch it would not: that rounds
+differently, by up to 1e-3 where activations reach some hundreds.
 """
 
 import torch
+from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 
-def pack(x: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-    """[B, T, D] of ``lengths`` frames each → the real frames [ΣT, D]."""
+def pack(x: Tensor, lengths: list[int]) -> Tensor:
+    """Padded frames [B, T, D] of B ``lengths`` → packed frames [ΣT, D]."""
     if min(lengths) == x.shape[1]:
         return x.flatten(0, 1)
     rows = zip(x, lengths, strict=True)
     return torch.cat([row[:size] for row, size in rows])
 
 
-def unpack(
-    packed: torch.Tensor, lengths: list[int], frames: int
-) -> torch.Tensor:
-    """[ΣT, D] → [B, frames, D], zero past the lengths."""
+def unpack(packed: Tensor, lengths: list[int], frames: int) -> Tensor:
+    """Packed frames [ΣT, D] → [B, frames, D], zero past the lengths."""
     if min(lengths) == frames:
         return packed.view(len(lengths), frames, -1)
     rows = packed.split(lengths)
@@ -30,14 +28,14 @@ def unpack(
 
 
 def packed_attention(
-    queries: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
     lengths: list[int],
     heads: int,
     scale: float | None = None,
-) -> torch.Tensor:
-    """Multi-head attention inside each utterance of a packed batch.
+) -> Tensor:
+    """Multi-head attention within each utterance of a packed batch.
 
     Arguments
     ---------

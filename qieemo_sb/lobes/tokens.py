@@ -1,7 +1,7 @@
 """Tokenizers of the PPG: text → token indices and back.
 
-A tokenizer is data: ``Tokenizer.facts`` are plain values, of which
-``load_tokenizer`` makes the same one.
+A tokenizer is data: ``load_tokenizer`` rebuilds it from the plain values of
+``Tokenizer.facts``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _APOSTROPHES = str.maketrans("‘’ʼ`´", "'''''")
 
 
 def normalise(text: str, keep_events: bool = False) -> str:
-    """A transcript in the letters of ``ALPHABET``.
+    """Write a transcript in the letters of ``ALPHABET``.
 
-    Lower case, accents off, events dropped, everything else a space. Digits
-    are dropped too: how a number was read is not written, so spell it.
+    Lower case, without accents and events; all other characters become spaces.
+    So do digits, whose pronunciation is unknown: spell numbers out.
 
     Arguments
     ---------
@@ -60,7 +60,7 @@ def normalise(text: str, keep_events: bool = False) -> str:
 class Tokenizer:
     """Names of the PPG's tokens; index 0 is the CTC blank.
 
-    By itself it decodes. A child also encodes, and may ``fit`` its names.
+    The base class decodes only. Subclasses also encode, and some ``fit``.
 
     Arguments
     ---------
@@ -90,7 +90,7 @@ class Tokenizer:
     def __eq__(self, other):
         return isinstance(other, Tokenizer) and self.facts == other.facts
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -102,16 +102,16 @@ class Tokenizer:
         }
 
     def normalise(self, text: str) -> str:
-        """A transcript as it is tokenized."""
+        """Write a transcript as it is tokenized."""
         return normalise(text, self.keep_events)
 
     def fit(self, transcripts: Iterable[str]) -> Tokenizer:
-        """Find the tokens in training transcripts, where a kind needs that.
+        """Learn the tokens from training transcripts, if the kind needs it.
 
         Raises
         ------
         TokenError
-            The transcripts do not give the tokens that were asked for.
+            The transcripts do not give that many tokens.
         """
         return self
 
@@ -121,7 +121,7 @@ class Tokenizer:
         Raises
         ------
         TokenError
-            The text has a token that is not known.
+            The text has an unknown token.
         """
         raise TokenError(f"{self} can be decoded, not encoded, here.")
 
@@ -152,9 +152,9 @@ class Characters(Tokenizer):
 
 
 class Vocabulary(Tokenizer):
-    """Letters in any script; everything else in a transcript is a space.
+    """Letters in any script, of a checkpoint that was trained to transcribe.
 
-    Of a checkpoint that was trained to transcribe.
+    All other characters of a transcript become spaces.
 
     Arguments
     ---------
@@ -172,7 +172,7 @@ class Vocabulary(Tokenizer):
         super().__init__("letters", [BLANK, *letters])
 
     def normalise(self, text: str) -> str:
-        """A transcript in the letters that there are."""
+        """Write a transcript in the letters of the vocabulary."""
         cased = any(name != name.lower() for name in self.names)
         text = text if cased else text.lower()
         known = "".join(c if c in self.names else " " for c in text)
@@ -183,8 +183,8 @@ class Vocabulary(Tokenizer):
         long = [n for n in self.names[1:] if len(n) > 1]
         if long:
             raise TokenError(
-                f"The checkpoint's tokens are no letters ({long[0]}, …): it is "
-                "not known how a transcript is written in them."
+                f"The checkpoint's tokens are no letters ({long[0]}, …): a "
+                "transcript cannot be written in them."
             )
         normal = self.normalise(text)
         return [self.names.index(c) for c in normal if c in self.names]
@@ -226,7 +226,7 @@ class Pieces(Tokenizer):
         self.n_tokens = n_tokens
         self.algorithm = algorithm
         self._model = b""
-        self._processor = None
+        self._processor: Any = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -265,7 +265,7 @@ class Pieces(Tokenizer):
         return self.use(model.getvalue())
 
     def use(self, model: bytes) -> Pieces:
-        """Take a trained sentencepiece model."""
+        """Use a trained sentencepiece model, given as bytes."""
         from sentencepiece import SentencePieceProcessor
 
         self._processor = SentencePieceProcessor()
@@ -282,7 +282,7 @@ class Pieces(Tokenizer):
         if 0 in indices:
             unknown = sorted(set(text) - set("".join(self.names)) - {" "})
             raise TokenError(
-                f"'{text}' has letters that no transcript for the pieces had: "
+                f"'{text}' has letters that the training transcripts lack: "
                 f"{''.join(unknown)}"
             )
         return indices
@@ -386,15 +386,10 @@ def make_tokenizer(
 
 
 def frames_needed(tokens: list[int]) -> int:
-    """The fewest frames that CTC can align with a token sequence.
+    """Fewest frames that CTC can align with a token sequence.
 
-    One a token, and one more for the blank between two equal ones (Graves et
-    al., 2006).
-
-    Example
-    -------
-    >>> frames_needed([3, 4, 4])
-    4
+    One for each token, and one more for the blank between two equal tokens
+    (Graves et al., 2006).
     """
     pairs = zip(tokens, tokens[1:], strict=False)
     return len(tokens) + sum(a == b for a, b in pairs)
@@ -403,7 +398,7 @@ def frames_needed(tokens: list[int]) -> int:
 def transcript_problem(
     tokenizer: Tokenizer, text: str | None, frames: int
 ) -> str | None:
-    """The reason why CTC cannot learn from an utterance, or None.
+    """Reason why CTC cannot learn from an utterance, or None.
 
     Arguments
     ---------
@@ -427,7 +422,7 @@ def transcript_problem(
 
 
 def display_name(token: str) -> str:
-    """A token's name for pictures: a space and the event are spelled out."""
+    """Name of a token in figures: the space and the event are spelled out."""
     return {" ": "<space>", EVENT: "<event>"}.get(token, token)
 
 

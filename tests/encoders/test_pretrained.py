@@ -1,10 +1,10 @@
-"""One name chooses the encoder."""
+"""The checkpoint chooses the encoder."""
 
 import checkpoints
 import pytest
 from transformers import BertConfig, WhisperConfig, WhisperModel
 
-from qieemo_sb.encoders.pretrained import pretrained_encoder
+from qieemo_sb.encoders import pretrained_encoder
 from qieemo_sb.encoders.ssl import SSLEncoder
 from qieemo_sb.encoders.whisper import WhisperEncoder
 

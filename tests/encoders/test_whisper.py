@@ -1,7 +1,8 @@
-"""Whisper's encoder: transformers' numbers, and nobody else's business."""
+"""Whisper's encoder: transformers' numbers, independent of batch mates."""
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -10,10 +11,19 @@ from transformers import (
     WhisperFeatureExtractor,
     WhisperModel,
 )
+from transformers.audio_utils import mel_filter_bank
+from transformers.models.whisper.modeling_whisper import (
+    WhisperEncoder as PublishedEncoder,
+)
 
-from qieemo_sb.encoders.base import EncoderOutput, check_waveforms
-from qieemo_sb.encoders.whisper import LogMel, WhisperEncoder
-from qieemo_sb.frames import num_frames
+from qieemo_sb.encoders.base import EncoderOutput
+from qieemo_sb.encoders.whisper import (
+    LogMel,
+    WhisperEncoder,
+    mel_filters,
+)
+from qieemo_sb.errors import AudioError, QieemoError
+from qieemo_sb.frames import num_frames, sample_windows
 
 SECONDS = 16_000
 
@@ -75,7 +85,37 @@ def log_mel(signal, n_mels=80):
     return LogMel(n_mels)(signal[None], torch.tensor([len(signal)]))[0]
 
 
+def renamed(weights):
+    """Weights of transformers' encoder by the names of ours."""
+    names = {
+        "layers.": "blocks.",
+        "layer_norm.": "norm.",
+        "embed_positions.": "positions.",
+    }
+    found = {}
+    for name, value in weights.items():
+        for old, new in names.items():
+            if name.startswith(old):
+                name = new + name.removeprefix(old)
+        found[name] = value
+    return found
+
+
 # Log-mel
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+def test_mel_filters_are_those_of_transformers(n_mels):
+    expected = mel_filter_bank(
+        num_frequency_bins=201,
+        num_mel_filters=n_mels,
+        min_frequency=0.0,
+        max_frequency=8_000.0,
+        sampling_rate=16_000,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    assert np.abs(mel_filters(n_mels) - expected.T).max() < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -108,8 +148,7 @@ def test_click_in_the_last_window_counts_for_the_ceiling(sound):
 
 def test_log_mel_beside_louder_clips(sound, in_company):
     signal = sound(7_777, gain=0.01)
-    wavs, samples = check_waveforms(*in_company(signal))
-    mel = LogMel()(wavs, samples)
+    mel = LogMel()(*in_company(signal))
     assert distance(mel[0, :, :48], extracted(signal)) < 1e-5
     assert not mel[0, :, 48:].any()
 
@@ -117,7 +156,7 @@ def test_log_mel_beside_louder_clips(sound, in_company):
 def test_log_mel_of_30_s_beside_shorter_clips(sound, pad):
     # At 30 s the end is mirrored; a second before, it is silence.
     signals = [sound(480_000, 1), sound(464_000, 2), sound(479_999, 3)]
-    mels = LogMel()(*check_waveforms(*pad(signals)))
+    mels = LogMel()(*pad(signals))
     for mel, signal in zip(mels, signals, strict=True):
         expected = extracted(signal)
         assert distance(mel[:, : expected.shape[1]], expected) < 1e-5
@@ -220,26 +259,26 @@ def test_order_of_the_batch(sound, pad, encoder):
 
 @pytest.mark.parametrize("garbage", [1e4, torch.nan, torch.inf])
 def test_what_lies_past_the_end_changes_nothing(sound, pad, encoder, garbage):
-    wavs, wav_lens = pad([sound(16_000), sound(9_000)])
-    clean = encoder(wavs, wav_lens).hidden_states[3]
+    wavs, lengths = pad([sound(16_000), sound(9_000)])
+    clean = encoder(wavs, lengths).hidden_states[3]
     wavs[1, 9_000:] = garbage
-    assert torch.equal(encoder(wavs, wav_lens).hidden_states[3], clean)
+    assert torch.equal(encoder(wavs, lengths).hidden_states[3], clean)
 
 
 def test_padding_of_the_whole_batch_changes_nothing(sound, encoder):
     wavs = sound(SECONDS)[None]
     longer = torch.nn.functional.pad(wavs, (0, SECONDS))
-    padded = encoder(longer, torch.tensor([0.5]))
+    padded = encoder(longer, torch.tensor([SECONDS]))
     assert padded.hidden_states[3].shape == (1, 50, 32)
     expected = encoder(wavs).hidden_states[3]
     assert torch.equal(padded.hidden_states[3], expected)
 
 
 def test_input_is_left_as_it_was(sound, pad, encoder):
-    wavs, wav_lens = pad([sound(16_000), sound(9_000)])
+    wavs, lengths = pad([sound(16_000), sound(9_000)])
     wavs[1, 9_000:] = 5.0
     before = wavs.clone()
-    encoder(wavs, wav_lens)
+    encoder(wavs, lengths)
     assert torch.equal(wavs, before)
 
 
@@ -269,19 +308,33 @@ def test_long_and_short_in_one_batch(sound, pad, encoder):
     assert not hidden[0, 50:].any()
 
 
-def test_windows_are_run_in_batches_of_the_callers_size(sound, pad, encoder):
-    sizes = []
+def test_windows_come_in_batches_of_the_callers_size(sound, pad, encoder):
+    wavs, lengths = pad([sound(8_000), sound(1_000_000)])
+    windows = list(encoder.windows(wavs, lengths.tolist(), [0]))
+    assert [window.rows for window in windows] == [[0, 1], [1, 1]]
+    starts = [window.starts for window in windows]
+    assert starts == [[0, 0], [1_041, 2_083]]  # thirds of 3 125 frames
+    frames = [window.lengths.tolist() for window in windows]
+    assert frames == [[25, 1_041], [1_042, 1_042]]
 
-    def count(encoded):
-        sizes.append(len(encoded.lengths))
-        assert encoded.lengths.max() <= 1_500
-        return {"frame": encoded.hidden_states[0][..., :1]}
 
-    wavs, wav_lens = pad([sound(8_000), sound(1_000_000)])
-    stitched, lengths = encoder.map_windows(count, wavs, wav_lens, [0])
-    assert sizes == [2, 2]  # one window and three
-    assert stitched["frame"].shape == (2, 3_125, 1)
-    assert lengths.tolist() == [25, 3_125]
+def test_output_and_stream_are_cut_at_the_same_places(sound, pad, encoder):
+    wavs, lengths = pad([sound(8_000), sound(1_000_000)])
+    cut = list(encoder(wavs, lengths, blocks=[2]).windows())
+    assert [(w.rows, w.starts) for w in cut] == [
+        ([0], [0]),
+        ([1], [0]),
+        ([1], [1_041]),
+        ([1], [2_083]),
+    ]
+    pieces = [wavs[1, a:b] for a, b in sample_windows(1_000_000)]
+    streamed = list(encoder.stream(iter(pieces), [2]))
+    for ours, theirs in zip(streamed, cut[1:], strict=True):
+        assert (ours.rows, ours.starts) == ([0], theirs.starts)
+        assert torch.equal(ours.lengths, theirs.lengths)
+        found, expected = ours.hidden_states[2], theirs.hidden_states[2]
+        assert distance(found, expected) < 1e-5
+    assert torch.equal(cut[0].lengths, torch.tensor([25]))
 
 
 # Compiled
@@ -305,7 +358,7 @@ def compiled(make_encoder):
     torch.compiler.reset()
 
 
-def test_compiled_blocks_say_the_same(compiled, make_encoder, sound, pad):
+def test_compiled_blocks_give_the_same(compiled, make_encoder, sound, pad):
     fast, graphs = compiled()
     for sizes in ([16_000], [9_000, 400], [12_345], [640, 16_000, 30_000]):
         batch = pad([sound(size) for size in sizes])
@@ -343,16 +396,18 @@ def test_checkpoint_of_half_precision_becomes_float32(
 
 def test_weights_are_those_of_the_checkpoint(encoder, published):
     ours, theirs = encoder.state_dict(), published.encoder.state_dict()
-    names = {
-        "layers.": "blocks.",
-        "layer_norm.": "norm.",
-        "embed_positions.": "positions.",
-    }
-    assert len(ours) == len(theirs)
+    assert ours.keys() == renamed(theirs).keys()
+    for name, value in renamed(theirs).items():
+        assert torch.equal(ours[name], value), name
+
+
+def test_fresh_weights_are_those_of_transformers(published):
+    torch.manual_seed(0)
+    dims = {"n_mels": 80, "d_model": 32, "n_blocks": 3, "n_heads": 4}
+    ours = WhisperEncoder(dims={**dims, "ffn_dim": 48}).state_dict()
+    torch.manual_seed(0)
+    theirs = renamed(PublishedEncoder(published.config).state_dict())
     for name, value in theirs.items():
-        for old, new in names.items():
-            if name.startswith(old):
-                name = new + name.removeprefix(old)
         assert torch.equal(ours[name], value), name
 
 
@@ -364,7 +419,7 @@ def test_missing_weights_are_an_error(source, tmp_path):
     name = next(k for k in weights if k.endswith("encoder.layers.1.fc1.weight"))
     del weights[name]
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match="layers.1.fc1.weight") as caught:
+    with pytest.raises(QieemoError, match="layers.1.fc1.weight") as caught:
         WhisperEncoder(source=str(tmp_path))
     assert f"'{tmp_path}'" in str(caught.value)
 
@@ -383,19 +438,19 @@ def test_other_activations_are_an_error(source, tmp_path):
     shutil.copytree(source, tmp_path / "relu")
     config = tmp_path / "relu" / "config.json"
     config.write_text(config.read_text().replace('"gelu"', '"relu"'))
-    with pytest.raises(ValueError, match="has relu between"):
+    with pytest.raises(QieemoError, match="has relu between"):
         WhisperEncoder(source=str(tmp_path / "relu"))
 
 
 @pytest.mark.parametrize("both", [True, False])
 def test_either_source_or_dims(source, encoder, both):
     arguments = {"source": str(source), "dims": encoder.dims} if both else {}
-    with pytest.raises(ValueError, match="either source or dims"):
+    with pytest.raises(QieemoError, match="either source or dims"):
         WhisperEncoder(**arguments)
 
 
 def test_dims_of_a_source_build_the_same_shape(source, encoder, sound):
-    assert encoder.rebuild_config() == {
+    assert encoder.config == {
         "dims": {
             "n_mels": 80,
             "d_model": 32,
@@ -404,7 +459,7 @@ def test_dims_of_a_source_build_the_same_shape(source, encoder, sound):
             "ffn_dim": 48,
         }
     }
-    again = WhisperEncoder(**encoder.rebuild_config())
+    again = WhisperEncoder(**encoder.config)
     again.load_state_dict(encoder.state_dict())
     wavs = sound(SECONDS)[None]
     assert torch.equal(
@@ -479,7 +534,7 @@ def test_no_graph_below_what_trains(sound, make_encoder):
 
 @pytest.mark.parametrize("above", [-1, 4])
 def test_block_to_train_above_must_exist(make_encoder, above):
-    with pytest.raises(ValueError, match=rf"no block \[{above}\].*1 to 3"):
+    with pytest.raises(QieemoError, match=rf"no block \[{above}\].*1 to 3"):
         make_encoder(trainable_above=above)
 
 
@@ -495,8 +550,8 @@ def test_recomputed_blocks_have_the_same_gradients(sound, pad, make_encoder):
 
 def test_spec_augment_is_for_training_only(sound, pad, make_encoder):
     encoder = make_encoder(trainable_above=0)
-    wavs, wav_lens = pad([sound(8_000), sound(5_000)])
-    plain = encoder.eval()(wavs, wav_lens).hidden_states[3]
+    wavs, lengths = pad([sound(8_000), sound(5_000)])
+    plain = encoder.eval()(wavs, lengths).hidden_states[3]
     seen = []
 
     def augment(mel):
@@ -504,9 +559,9 @@ def test_spec_augment_is_for_training_only(sound, pad, make_encoder):
         return mel + 1.0
 
     encoder.spec_augment = augment
-    assert torch.equal(encoder(wavs, wav_lens).hidden_states[3], plain)
+    assert torch.equal(encoder(wavs, lengths).hidden_states[3], plain)
     assert seen == []
-    augmented = encoder.train()(wavs, wav_lens).hidden_states[3]
+    augmented = encoder.train()(wavs, lengths).hidden_states[3]
     assert seen == [(2, 50, 80)]
     assert distance(augmented, plain) > 1e-3
 
@@ -522,34 +577,27 @@ def test_spec_augment_cannot_write_past_the_end(sound, pad, make_encoder):
 # Errors
 
 
-def test_shortest_utterance(sound, pad, encoder):
-    with pytest.raises(ValueError, match="Utterance 1 of the batch has 399"):
-        encoder(*pad([sound(16_000), sound(399)]))
-    assert encoder(sound(400)[None]).lengths.tolist() == [1]
-
-
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_samples_that_are_no_numbers(sound, pad, encoder, value):
-    wavs, wav_lens = pad([sound(16_000, seed) for seed in range(3)])
-    wavs[0, 7] = wavs[2, -1] = value
-    with pytest.raises(ValueError, match=r"Utterances \[0, 2\] of the batch"):
-        encoder(wavs, wav_lens)
-
-
-@pytest.mark.parametrize("shape", [(16_000,), (1, 16_000, 1)])
-def test_waveforms_of_another_shape(encoder, shape):
-    with pytest.raises(ValueError, match=r"must be \[B, S\], not \(1"):
-        encoder(torch.zeros(shape))
+@pytest.mark.parametrize(
+    "wavs, message",
+    [
+        (torch.zeros(1, 399), "Utterance 0 of the batch has 399"),
+        (torch.full((1, 400), torch.nan), r"Utterances \[0\] of the batch"),
+        (torch.zeros(16_000), r"must be \[B, S\], not \(16000,\)"),
+    ],
+)
+def test_batches_are_checked(encoder, wavs, message):
+    with pytest.raises(AudioError, match=message):
+        encoder(wavs)
+    assert encoder(torch.zeros(1, 400)).lengths.tolist() == [1]
 
 
 def test_blocks_that_do_not_exist(sound, encoder):
-    with pytest.raises(ValueError, match=r"no block \[-1, 4\].*1 to 3"):
+    with pytest.raises(QieemoError, match=r"no block \[-1, 4\].*1 to 3"):
         encoder(sound(SECONDS)[None], blocks=[4, 2, -1])
 
 
 def test_output_is_what_the_contract_says(sound, encoder):
     encoded = encoder(sound(SECONDS)[None])
     assert isinstance(encoded, EncoderOutput)
-    assert encoder.num_frames(SECONDS) == encoded.hidden_states[0].shape[1]
-    assert encoded.hidden_states[0].shape[2] == encoder.d_model
+    assert encoded.hidden_states[0].shape == (1, 50, encoder.d_model)
     assert max(encoded.hidden_states) == encoder.n_blocks

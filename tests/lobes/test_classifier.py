@@ -12,15 +12,18 @@ from qieemo_sb.lobes.normalization import Moments
 
 @pytest.fixture
 def classifier():
-    torch.manual_seed(0)
     classifier = Classifier(width=6, n_classes=3).eval()
     torch.nn.init.normal_(classifier.linear.weight)
     return classifier
 
 
-def test_new_it_has_no_opinion():
+def test_fresh_all_classes_are_equally_likely():
     probs = Classifier(width=6, n_classes=4).eval()(torch.randn(2, 6)).exp()
     assert torch.allclose(probs, torch.full((2, 4), 0.25))
+
+
+def test_widths_of_parts_add_up():
+    assert Classifier([4, 2], n_classes=3).config["width"] == 6
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 7), ()])
@@ -34,7 +37,7 @@ def test_worked_by_hand():
     classifier = Classifier(width=2, n_classes=2, dropout=0.0)
     classifier.linear.weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     classifier.linear.bias.data.zero_()
-    classifier(torch.tensor([[2.0, 10.0], [6.0, 30.0]]))  # training's vectors
+    classifier(torch.tensor([[2.0, 10.0], [6.0, 30.0]]))  # in training
     # Means 4 and 20, deviations 2 and 10: (6, 10) is standardised to (1, -1),
     # and softmax(1, -1) = sigmoid(±2).
     expected = [1 / (1 + math.exp(-2)), 1 / (1 + math.exp(2))]
@@ -42,7 +45,7 @@ def test_worked_by_hand():
     assert probs == pytest.approx(expected, abs=1e-4)
 
 
-def test_what_training_never_heard_does_not_decide_alone(classifier):
+def test_outliers_are_clipped(classifier):
     # Fresh, the vector is standardised already; five deviations are the most.
     x = torch.zeros(6)
     x[0] = 5.0
@@ -51,7 +54,7 @@ def test_what_training_never_heard_does_not_decide_alone(classifier):
     assert torch.allclose(classifier(x), at_limit, atol=1e-3)
 
 
-def test_scale_of_a_number_does_not_matter(classifier):
+def test_scale_of_an_element_does_not_matter(classifier):
     x, scale = torch.randn(9, 6), torch.tensor([1.0, 100, 0.1, 3, 7, 0.5])
     other = copy.deepcopy(classifier)
     classifier.train()(x), other.train()(x * scale)
@@ -73,7 +76,6 @@ def test_float32_under_autocast(classifier):
 
 
 def test_dropout_is_for_training(classifier):
-    torch.manual_seed(0)
     x = torch.randn(2, 6)
     assert torch.equal(classifier(x), classifier(x))
     classifier.train()
@@ -85,21 +87,18 @@ def test_every_parameter_learns(classifier):
     assert all(p.grad.abs().sum() > 0 for p in classifier.parameters())
 
 
-def moments(*vectors):
-    return Moments.of(torch.tensor(vectors))
-
-
-def test_a_speakers_own_moments_take_the_place_of_the_training_datas():
+def test_a_speakers_moments_replace_those_of_the_training_data():
     classifier = Classifier(width=1, n_classes=2, dropout=0.0)
     classifier.linear.weight.data = torch.tensor([[1.0], [0.0]])
     classifier.linear.bias.data.zero_()
-    speaker = moments([10.0], [14.0])  # mean 12, deviation 2
+    speaker = Moments.of(torch.tensor([[10.0], [14.0]]))
+    # Mean 12, deviation 2:
     # (15 - 12) / 2 = 1.5
     probs = classifier.eval()(torch.tensor([15.0]), speaker).exp()
     assert probs[0].item() == pytest.approx(1 / (1 + math.exp(-1.5)), abs=1e-4)
 
 
-def test_each_row_by_its_own_speaker(classifier):
+def test_each_row_by_its_speaker(classifier):
     x = torch.randn(2, 6)
     speakers = [Moments.of(torch.randn(4, 6)) for _ in x]
     count, mean, variance = map(torch.stack, zip(*speakers, strict=True))
@@ -108,7 +107,7 @@ def test_each_row_by_its_own_speaker(classifier):
         assert torch.allclose(classifier(row, speaker), found, atol=1e-6)
 
 
-def test_adapted_vectors_are_not_taken_for_the_training_datas(classifier):
+def test_adapted_vectors_do_not_change_the_statistics(classifier):
     before = classifier.standard.mean.clone()
     x = 5 + torch.randn(4, 6)
     classifier.train()(x, Moments.of(x))

@@ -3,21 +3,28 @@
 import pytest
 import torch
 
-from qieemo_sb.lobes.ppg import Neighbours, PPGHead, align, greedy
+from qieemo_sb.errors import QieemoError
+from qieemo_sb.lobes.ppg import (
+    Neighbours,
+    PPGHead,
+    PretrainedPPGHead,
+    align,
+    greedy,
+)
 
 LENGTHS = torch.tensor([7, 3])
 
 
 @pytest.fixture
 def head():
-    torch.manual_seed(0)
     return PPGHead(d_model=8, n_tokens=5, hidden=6).eval()
 
 
 def test_rows_are_distributions(head):
-    ppg = head(10 * torch.randn(2, 7, 8), LENGTHS)
-    assert ppg.shape == (2, 7, 5)
-    assert torch.allclose(ppg.exp().sum(-1), torch.ones(2, 7))
+    for kind in (head, PretrainedPPGHead(d_model=8, n_tokens=5)):
+        ppg = kind(10 * torch.randn(2, 7, 8), LENGTHS)
+        assert ppg.shape == (2, 7, 5)
+        assert torch.allclose(ppg.exp().sum(-1), torch.ones(2, 7))
 
 
 def test_last_layer_alone_decides():
@@ -31,7 +38,6 @@ def test_last_layer_alone_decides():
 
 @pytest.mark.parametrize("context, reach", [(1, 0), (3, 2), (5, 4)])
 def test_two_layers_reach_twice_half_the_context(context, reach):
-    torch.manual_seed(0)
     head = PPGHead(8, 5, hidden=6, context=context).eval()
     x = torch.randn(1, 21, 8)
     changed = x.clone()
@@ -43,7 +49,6 @@ def test_two_layers_reach_twice_half_the_context(context, reach):
 
 
 def test_neighbours_are_what_a_convolution_sees():
-    torch.manual_seed(0)
     layer = Neighbours(width=4, context=3)
     x = torch.randn(1, 6, 4)
     weight = layer.linear.weight.view(4, 4, 3)  # [out, in, frame]
@@ -57,7 +62,7 @@ def test_neighbours_are_what_a_convolution_sees():
     assert torch.allclose(got, expected[0].T, atol=1e-6)
 
 
-def test_company_and_what_lies_past_the_end_do_not_matter(head):
+def test_batch_mates_and_frames_past_the_end_do_not_matter(head):
     x = torch.randn(2, 7, 8)
     alone = head(x[1:, :3], torch.tensor([3]))
     loud = x.clone()
@@ -66,16 +71,21 @@ def test_company_and_what_lies_past_the_end_do_not_matter(head):
 
 
 def test_an_even_context_is_refused():
-    with pytest.raises(ValueError, match="context 4 must be odd"):
+    with pytest.raises(QieemoError, match="context 4 must be odd"):
         PPGHead(8, 5, context=4)
 
 
-def test_a_frozen_head_neither_learns_nor_drops():
-    head = PPGHead(8, 5, hidden=6, dropout=0.9).freeze().train()
+@pytest.mark.parametrize(
+    "head",
+    [PPGHead(8, 5, hidden=6, dropout=0.9).freeze(), PretrainedPPGHead(8, 5)],
+)
+def test_a_frozen_head_neither_learns_nor_drops(head):
     x = torch.randn(1, 7, 8, requires_grad=True)
-    first, second = (head(x, torch.tensor([7])) for _ in range(2))
+    first, second = (head.train()(x, torch.tensor([7])) for _ in range(2))
     assert torch.equal(first, second)
-    assert not any(p.requires_grad for p in head.parameters())
+    first[..., 0].sum().backward()
+    assert x.grad.abs().sum() > 0  # the encoder below may learn
+    assert head.frozen and all(p.grad is None for p in head.parameters())
 
 
 def test_greedy_path():
@@ -85,7 +95,7 @@ def test_greedy_path():
     assert best == [[1, 1, 2], [3]]
 
 
-def test_a_path_of_blanks_says_nothing():
+def test_a_path_of_blanks_is_empty():
     assert greedy(torch.tensor([[[1.0, 0.0]] * 3]), torch.tensor([3])) == [[]]
 
 
@@ -99,17 +109,16 @@ def test_every_parameter_learns(head):
     assert all(p.grad.abs().sum() > 0 for p in head.parameters())
 
 
-# -- Alignment ---------------------------------------------------------------
+# Alignment
 
 
 def rows(*frames):
     return torch.tensor(frames).log()
 
 
-def test_tokens_are_found_where_they_are_said():
-    # Blank, 1, 1, blank, 2: each row says its token with 0.8.
-    said = [0, 1, 1, 0, 2]
-    ppg = rows(*[[0.8 if v == s else 0.1 for v in range(3)] for s in said])
+def test_tokens_are_aligned_with_their_frames():
+    path = [0, 1, 1, 0, 2]  # each with a posterior of 0.8
+    ppg = rows(*[[0.8 if v == k else 0.1 for v in range(3)] for k in path])
     assert [span[:3] for span in align(ppg, [1, 2])] == [(1, 1, 3), (2, 4, 5)]
     assert [span[3] for span in align(ppg, [1, 2])] == pytest.approx([0.8, 0.8])
 
@@ -117,6 +126,6 @@ def test_tokens_are_found_where_they_are_said():
 @pytest.mark.parametrize(
     "tokens, needed", [([], 0), ([1, 1], 3), ([1] * 9, 17)]
 )
-def test_what_cannot_be_aligned_is_told(tokens, needed):
-    with pytest.raises(ValueError, match=f"need {needed} frames"):
+def test_tokens_that_cannot_be_aligned(tokens, needed):
+    with pytest.raises(QieemoError, match=f"need {needed} frames"):
         align(rows([0.5, 0.5], [0.5, 0.5]), tokens)

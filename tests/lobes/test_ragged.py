@@ -8,7 +8,7 @@ from qieemo_sb.frames import frame_mask
 from qieemo_sb.lobes.ragged import pack, packed_attention, unpack
 
 
-def test_real_frames_stand_in_one_row():
+def test_real_frames_are_put_one_after_the_other():
     x = torch.arange(6.0).view(2, 3, 1)
     assert pack(x, [3, 1]).flatten().tolist() == [0, 1, 2, 3]
 
@@ -63,8 +63,8 @@ def test_equals_torch_on_each_utterance(lengths):
 
 def test_scale_replaces_the_default():
     x = torch.randn(4, 6)
-    own = packed_attention(x * 2**-0.5, x, x, [4], heads=3, scale=1.0)
-    assert torch.allclose(own, packed_attention(x, x, x, [4], 3), atol=1e-6)
+    scaled = packed_attention(x * 2**-0.5, x, x, [4], heads=3, scale=1.0)
+    assert torch.allclose(scaled, packed_attention(x, x, x, [4], 3), atol=1e-6)
 
 
 def test_utterances_do_not_see_each_other():

@@ -1,4 +1,4 @@
-"""Voice and emotion, told apart."""
+"""Adaptation to a speaker: voice and emotion, separated."""
 
 import math
 
@@ -7,13 +7,18 @@ import torch
 
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.normalization import Moments
-from qieemo_sb.lobes.speaker import SpeakerModel
+from qieemo_sb.lobes.speaker import (
+    PRIOR_CLIPS,
+    SpeakerModel,
+    adapted,
+    speaker_moments,
+)
 
 N_CLASSES, WIDTH = 4, 6
 EMOTIONS = 3 * torch.eye(N_CLASSES, WIDTH)
 
 
-def said(voice, emotions, seed=0):
+def clips_of(voice, emotions, seed=0):
     """Vectors [N, E] of a speaker, by emotion."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(len(emotions), WIDTH, generator=generator)
@@ -22,7 +27,7 @@ def said(voice, emotions, seed=0):
 
 @pytest.fixture(scope="module")
 def classifier():
-    """Reads the emotion off the vector, voice and all."""
+    """Its logits are the first elements of the vector."""
     classifier = Classifier(WIDTH, N_CLASSES).eval()
     classifier.standard.update(torch.tensor([[-1.0], [1.0]]).expand(2, WIDTH))
     classifier.linear.weight.data = torch.eye(N_CLASSES, WIDTH)
@@ -35,7 +40,7 @@ def training():
     emotions = torch.arange(N_CLASSES).repeat(10)
     generator = torch.Generator().manual_seed(1)
     voices = torch.randn(10, WIDTH, generator=generator) / 2
-    vectors = [said(v, emotions, seed=i) for i, v in enumerate(voices)]
+    vectors = [clips_of(v, emotions, seed=i) for i, v in enumerate(voices)]
     speakers = [f"speaker {i}" for i in range(10) for _ in emotions]
     return torch.cat(vectors), emotions.repeat(10), speakers
 
@@ -49,8 +54,8 @@ def voice(model, classifier, vectors):
     return model.voice(vectors, classifier.logits(vectors))
 
 
-def test_what_is_measured_without_noise_is_exact(classifier):
-    # Nobody says everything, and not equally often.
+def test_without_noise_the_fit_is_exact(classifier):
+    # No speaker has all emotions, nor equally often.
     emotions = torch.tensor([0, 1, 1, 2, 3, 1, 2, 2, 3, 0, 0, 3, 1, 0, 2, 3])
     speakers = [*"aaaaaabbbbbccccc"]
     voices = torch.tensor([[-1.0], [0.0], [0.5]]) * torch.ones(WIDTH).cumsum(0)
@@ -65,7 +70,7 @@ def test_what_is_measured_without_noise_is_exact(classifier):
     assert (model.centre - usual[:N_CLASSES]).abs().max() < 1e-4
 
 
-def test_usual_is_what_the_training_data_hold(classifier, training):
+def test_usual_mixture_is_that_of_the_training_data(classifier, training):
     vectors, emotions, speakers = training
     kept = [i for i in range(400) if emotions[i] == 0 or i % 40 < 8]
     model = SpeakerModel.fitted(
@@ -76,24 +81,24 @@ def test_usual_is_what_the_training_data_hold(classifier, training):
     )
     # Of each speaker ten of emotion 0 and two of each other.
     assert model.usual.tolist() == pytest.approx([10 / 16, *[2 / 16] * 3])
-    vectors = said(torch.full((WIDTH,), 0.5), [0] * 40 + [1, 2, 3] * 8)
+    vectors = clips_of(torch.full((WIDTH,), 0.5), [0] * 40 + [1, 2, 3] * 8)
     assert model.emotion_shares(classifier.logits(vectors)).max() < 0.1
     found, plain = voice(model, classifier, vectors), Moments.of(vectors)
     assert (found.mean - plain.mean).abs().max() < 0.1
 
 
-def test_what_one_emotion_does_is_not_taken_for_the_voice(model, classifier):
-    own = torch.full((WIDTH,), 0.5)
-    vectors = said(own, [2] * 12)
+def test_one_emotion_throughout_is_not_taken_for_the_voice(model, classifier):
+    true = torch.full((WIDTH,), 0.5)
+    vectors = clips_of(true, [2] * 12)
     assert model.emotion_shares(classifier.logits(vectors))[:, 2].min() > 0.9
     found = voice(model, classifier, vectors).mean
-    expected = own + EMOTIONS.mean(0)
+    expected = true + EMOTIONS.mean(0)
     assert (found - expected).abs().max() < 0.5
     assert (Moments.of(vectors).mean - expected)[2] > 2
 
 
-def test_all_emotions_alike_are_left_as_they_are(model, classifier):
-    vectors = said(torch.full((WIDTH,), 0.5), list(range(N_CLASSES)) * 10)
+def test_balanced_emotions_change_nothing(model, classifier):
+    vectors = clips_of(torch.full((WIDTH,), 0.5), list(range(N_CLASSES)) * 10)
     assert model.emotion_shares(classifier.logits(vectors)).max() < 0.1
     found, plain = voice(model, classifier, vectors), Moments.of(vectors)
     assert (found.mean - plain.mean).abs().max() < 0.1
@@ -101,14 +106,14 @@ def test_all_emotions_alike_are_left_as_they_are(model, classifier):
 
 
 def test_variance_is_that_of_all_emotions(model, classifier):
-    found = voice(model, classifier, said(torch.zeros(WIDTH), [2] * 200))
+    found = voice(model, classifier, clips_of(torch.zeros(WIDTH), [2] * 200))
     content = EMOTIONS - EMOTIONS.mean(0)
     expected = 0.25 + content.square().mean(0)
     assert (found.variance / expected - 1).abs().max() < 0.3
 
 
 def test_order_does_not_matter(model, classifier):
-    vectors = said(torch.ones(WIDTH), [0, 0, 1, 0, 3, 0, 0, 0])
+    vectors = clips_of(torch.ones(WIDTH), [0, 0, 1, 0, 3, 0, 0, 0])
     turned = voice(model, classifier, vectors.flip(0))
     found = voice(model, classifier, vectors)
     assert torch.allclose(found.mean, turned.mean, atol=1e-5)
@@ -116,21 +121,22 @@ def test_order_does_not_matter(model, classifier):
 
 
 @pytest.mark.parametrize("clips", [1, 2, 8])
-def test_trust_worked_out_by_hand(clips):
-    # The voice is known and the emotions are far apart. Clips of the first
-    # alone: alike, each has 1/2; else (n + 1/2) / (n + 1), half a clip of each
-    # being given. One number more is fitted: log(n) / 2.
+def test_weight_worked_by_hand(clips):
+    # The voice is known, the emotions are far apart, and all n clips are of the
+    # first. Its probability is 1/2 in the usual mixture and, with half a clip
+    # of each as prior, (n + 1/2) / (n + 1) in the free one, which has one
+    # more parameter: log(n) / 2.
     model = SpeakerModel(width=2, n_classes=2)
     model.emotions.copy_(torch.tensor([[50.0, -50.0], [-50.0, 50.0]]))
     model.between.copy_(1e-6 * torch.eye(2))
     shares = model.emotion_shares(torch.tensor([[50.0, -50.0]] * clips))
     gain = clips * math.log((2 * clips + 1) / (clips + 1))
-    trust = 1 / (1 + math.exp(math.log(clips) / 2 - gain))
-    assert shares[:, 0].tolist() == pytest.approx([trust] * clips, abs=1e-4)
+    weight = 1 / (1 + math.exp(math.log(clips) / 2 - gain))
+    assert shares[:, 0].tolist() == pytest.approx([weight] * clips, abs=1e-4)
     assert shares[:, 1].max() < 1e-6
 
 
-def test_too_little_to_tell_voices_from_emotions(classifier, training):
+def test_too_few_clips_to_separate_voices_and_emotions(classifier, training):
     vectors, emotions, speakers = training
 
     def fitted(kept):
@@ -146,9 +152,30 @@ def test_too_little_to_tell_voices_from_emotions(classifier, training):
 
 
 def test_vectors_of_half_precision(model, classifier):
-    vectors = said(torch.ones(WIDTH), [0, 0, 1, 0, 3, 0, 0, 0])
+    vectors = clips_of(torch.ones(WIDTH), [0, 0, 1, 0, 3, 0, 0, 0])
     expected = voice(model, classifier, vectors)
     logits = classifier.logits(vectors)
     found = model.voice(vectors.bfloat16(), logits.bfloat16())
     assert found.mean.dtype == torch.float32
     assert (found.mean - expected.mean).abs().max() < 0.05
+
+
+def test_adapted_moments_worked_by_hand():
+    prior = Moments.of(torch.tensor([[-1.0], [1.0]]))
+    speaker = Moments.of(torch.full((15, 1), 4.0))
+    # Five clips of mean 0 and variance 1, fifteen of mean 4 and variance 0:
+    # variance 1/4 within, 3/16 * 16 between.
+    assert PRIOR_CLIPS == 5.0
+    merged = adapted(prior, speaker)
+    assert (merged.mean.item(), merged.variance.item()) == (3.0, 3.25)
+
+
+def test_moments_of_a_speaker(model, classifier):
+    vectors = clips_of(torch.ones(WIDTH), [2] * 12)
+    prior = classifier.standard.moments
+    plain = adapted(prior, Moments.of(vectors))
+    assert torch.equal(speaker_moments(vectors, classifier).mean, plain.mean)
+    separated = adapted(prior, voice(model, classifier, vectors))
+    found = speaker_moments(vectors, classifier, model)
+    assert torch.equal(found.mean, separated.mean)
+    assert not torch.allclose(found.mean, plain.mean, atol=0.1)
