@@ -86,7 +86,7 @@ def absolute_lengths(relative: torch.Tensor, size: int) -> torch.Tensor:
     Raises
     ------
     AudioError
-        A length is no fraction; the message names the row.
+        Not [B], or a length is no fraction; the message names the row.
 
     Example
     -------
@@ -94,6 +94,10 @@ def absolute_lengths(relative: torch.Tensor, size: int) -> torch.Tensor:
     >>> absolute_lengths(torch.tensor([1.0, 0.5]), 7)
     tensor([7, 4])
     """
+    if relative.dim() != 1:
+        raise AudioError(
+            f"wav_lens must be [B], not of shape {list(relative.shape)}."
+        )
     for row, length in enumerate(relative.tolist()):
         if not 0 <= length <= 1 + ROUNDING:
             raise AudioError(

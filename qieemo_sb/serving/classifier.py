@@ -226,12 +226,9 @@ class EmotionClassifier:
             For each file, in order.
         """
         paths, copies = itertools.tee(check_list(paths))
-        results = self.embed_files(copies, max_batch_seconds)
-        for path, result in zip(paths, results, strict=True):
-            if not isinstance(result, AudioError):
-                log_probs = self.log_probs(result, speaker)[0]
-                result = self._prediction(path, log_probs)
-            yield result
+        rows = self.file_log_probs(copies, max_batch_seconds, speaker)
+        for path, row in zip(paths, rows, strict=True):
+            yield self._prediction(path, row)
 
     def predict_conversation(
         self,
@@ -265,12 +262,19 @@ class EmotionClassifier:
         """
         paths = list(check_list(paths))
         rows = self.conversation_log_probs(paths, speakers, max_batch_seconds)
-        return [
-            row
-            if isinstance(row, AudioError)
-            else self._prediction(path, row[0], speaker)
-            for path, row, speaker in zip(paths, rows, speakers, strict=True)
-        ]
+        turns = zip(paths, rows, speakers, strict=True)
+        return [self._prediction(*turn) for turn in turns]
+
+    def file_log_probs(
+        self,
+        paths: Iterable[str | Path],
+        max_batch_seconds: float = BATCH_SECONDS,
+        speaker: Moments | None = None,
+    ) -> Iterator[torch.Tensor | AudioError]:
+        """Log-probabilities [1, C] behind ``predict``, file by file."""
+        for vector in self.embed_files(check_list(paths), max_batch_seconds):
+            broken = isinstance(vector, AudioError)
+            yield vector if broken else self.log_probs(vector, speaker)
 
     def conversation_log_probs(
         self,
@@ -279,6 +283,7 @@ class EmotionClassifier:
         max_batch_seconds: float = BATCH_SECONDS,
     ) -> list[torch.Tensor | AudioError]:
         """Log-probabilities [1, C] behind ``predict_conversation``."""
+        paths = list(check_list(paths))
         if len(paths) != len(check_list(speakers)):
             raise QieemoError(
                 f"{len(paths)} files, but {len(speakers)} speakers: a "
@@ -346,7 +351,7 @@ class EmotionClassifier:
         Arguments
         ---------
         wavs : torch.Tensor
-            [B, S] at 16 kHz.
+            [B, S] or [S] at 16 kHz, floating point.
         lengths : torch.Tensor or None
             [B] samples of each utterance; None: every row is full.
 
@@ -360,7 +365,7 @@ class EmotionClassifier:
             See ``check_batch``.
         """
         with self._context():
-            return self.model(wavs.to(self.device), lengths)
+            return self.model(self._batch(wavs), lengths)
 
     def embed_batch(
         self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
@@ -368,8 +373,8 @@ class EmotionClassifier:
         """Pooled vectors [B, E]; arguments as of ``analyse_batch``."""
         self.labels  # noqa: B018, a PPGModel has no vectors
         with self._context():
-            wavs = wavs.to(self.device)
-            return self.model(wavs, lengths, frame_wise=False).embedding
+            output = self.model(self._batch(wavs), lengths, frame_wise=False)
+        return output.embedding
 
     def embed_file(self, path: str | Path) -> torch.Tensor:
         """Pooled vector [1, E] of a file, in constant memory."""
@@ -451,14 +456,22 @@ class EmotionClassifier:
 
     def transcribe_file(self, path: str | Path) -> str:
         """The transcript of an audio file; errors as of ``ppg_batch``."""
-        wav = torch.from_numpy(read_audio(path))
-        return self.transcribe_batch(wav[None])[0][0]
+        return self.transcribe_batch(torch.from_numpy(read_audio(path)))[0][0]
 
-    def _prediction(self, path, log_probs, speaker=None):
-        scores = log_probs.exp().tolist()
-        emotion = self.labels[int(log_probs.argmax())]
-        pairs = zip(self.labels, scores, strict=True)
-        return Prediction(str(path), emotion, dict(pairs), speaker)
+    def _batch(self, wavs):
+        """[B, S] or [S] → [B, S] in float32 on the model's device."""
+        wavs = wavs.unsqueeze(0) if wavs.dim() == 1 else wavs
+        # Integers stay what they are: check_batch refuses them.
+        wavs = wavs.float() if wavs.is_floating_point() else wavs
+        return wavs.to(self.device)
+
+    def _prediction(self, path, row, speaker=None):
+        """Log-probabilities [1, C] or an error → prediction or error."""
+        if isinstance(row, AudioError):
+            return row
+        scores = dict(zip(self.labels, row[0].exp().tolist(), strict=True))
+        emotion = self.labels[int(row.argmax())]
+        return Prediction(str(path), emotion, scores, speaker)
 
     def _moments(self, vectors):
         """Moments of the speaker of vectors [1, E]."""
