@@ -153,6 +153,12 @@ VARIANTS = {
 }
 
 
+@pytest.fixture(scope="session")
+def variants():
+    """All of them, by name."""
+    return VARIANTS
+
+
 @pytest.fixture(params=VARIANTS)
 def variant(request):
     """Parts of a Qieemo that are switched off or others."""
