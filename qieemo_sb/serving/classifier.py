@@ -7,23 +7,14 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from qieemo_sb.audio import (
-    audio_seconds,
-    read_audio,
-    read_batches,
-    read_windows,
-)
+from qieemo_sb import audio
 from qieemo_sb.errors import AudioError, ModelFolderError, QieemoError
-from qieemo_sb.frames import (
-    FRAME_HOP,
-    SAMPLE_RATE,
-    WINDOW_SAMPLES,
-    frame_mask,
-)
+from qieemo_sb.frames import FRAME_SECONDS, WINDOW_FRAMES, frame_mask
 from qieemo_sb.lobes.normalization import Moments
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.lobes.speaker import speaker_moments
@@ -37,7 +28,11 @@ NO_EMOTION = (
     "This model transcribes and knows no emotion: it is of train_ppg.py. Give "
     "it to train.py as ppg_source."
 )
+WINDOW_SECONDS = WINDOW_FRAMES * FRAME_SECONDS  # 30
 BATCH_SECONDS = 60.0  # of audio: near the best on a processor
+
+Paths: TypeAlias = Iterable[str | Path]
+Row: TypeAlias = torch.Tensor | AudioError  # a file's vector, or its error
 
 
 @dataclasses.dataclass
@@ -178,7 +173,7 @@ class EmotionClassifier:
         """Where the model computes."""
         return next(self.model.parameters()).device
 
-    def __call__(self, paths: Iterable[str | Path]) -> list[Prediction]:
+    def __call__(self, paths: Paths) -> list[Prediction]:
         """Classify audio files of any rate, channels and length.
 
         Arguments
@@ -196,16 +191,11 @@ class EmotionClassifier:
         AudioError
             A file cannot be used; names it. ``predict`` goes on instead.
         """
-        predictions = []
-        for prediction in self.predict(paths):
-            if isinstance(prediction, AudioError):
-                raise prediction
-            predictions.append(prediction)
-        return predictions
+        return _raise_errors(self.predict(paths))
 
     def predict(
         self,
-        paths: Iterable[str | Path],
+        paths: Paths,
         max_batch_seconds: float = BATCH_SECONDS,
         speaker: Moments | None = None,
     ) -> Iterator[Prediction | AudioError]:
@@ -232,7 +222,7 @@ class EmotionClassifier:
 
     def predict_conversation(
         self,
-        paths: Iterable[str | Path],
+        paths: Paths,
         speakers: Sequence[str],
         max_batch_seconds: float = BATCH_SECONDS,
     ) -> list[Prediction | AudioError]:
@@ -267,10 +257,10 @@ class EmotionClassifier:
 
     def file_log_probs(
         self,
-        paths: Iterable[str | Path],
+        paths: Paths,
         max_batch_seconds: float = BATCH_SECONDS,
         speaker: Moments | None = None,
-    ) -> Iterator[torch.Tensor | AudioError]:
+    ) -> Iterator[Row]:
         """Log-probabilities [1, C] behind ``predict``, file by file."""
         for vector in self.embed_files(check_list(paths), max_batch_seconds):
             broken = isinstance(vector, AudioError)
@@ -281,7 +271,7 @@ class EmotionClassifier:
         paths: Sequence[str | Path],
         speakers: Sequence[str],
         max_batch_seconds: float = BATCH_SECONDS,
-    ) -> list[torch.Tensor | AudioError]:
+    ) -> list[Row]:
         """Log-probabilities [1, C] behind ``predict_conversation``."""
         paths = list(check_list(paths))
         if len(paths) != len(check_list(speakers)):
@@ -290,20 +280,16 @@ class EmotionClassifier:
                 "conversation needs a name for each."
             )
         results = list(self.embed_files(paths, max_batch_seconds))
-        turns: dict[str, list[int]] = {}
-        for i, result in enumerate(results):
-            if not isinstance(result, AudioError):
-                turns.setdefault(speakers[i], []).append(i)
-        for places in turns.values():
+        good = [i for i, x in enumerate(results) if torch.is_tensor(x)]
+        for name in {speakers[i] for i in good}:
+            places = [i for i in good if speakers[i] == name]
             moments = self._moments([results[i] for i in places])
             for i in places:
                 results[i] = self.log_probs(results[i], moments)
         return results
 
     def adapt(
-        self,
-        paths: Iterable[str | Path],
-        max_batch_seconds: float = BATCH_SECONDS,
+        self, paths: Paths, max_batch_seconds: float = BATCH_SECONDS
     ) -> Moments:
         """Learn a speaker's usual voice, from clips without labels.
 
@@ -335,10 +321,8 @@ class EmotionClassifier:
         QieemoError
             There is no file, or one text in place of a list.
         """
-        results = list(self.embed_files(check_list(paths), max_batch_seconds))
-        for result in results:
-            if isinstance(result, AudioError):
-                raise result
+        vectors = self.embed_files(check_list(paths), max_batch_seconds)
+        results = _raise_errors(vectors)
         if not results:
             raise QieemoError("adapt needs at least one audio file.")
         return self._moments(results)
@@ -379,18 +363,13 @@ class EmotionClassifier:
     def embed_file(self, path: str | Path) -> torch.Tensor:
         """Pooled vector [1, E] of a file, in constant memory."""
         self.labels  # noqa: B018, a PPGModel has no vectors
-        windows = (
-            torch.from_numpy(window).to(self.device)
-            for window in read_windows(path)
-        )
+        windows = map(torch.from_numpy, audio.read_windows(path))
         with self._context():
-            return self.model.embed(windows)
+            return self.model.embed(x.to(self.device) for x in windows)
 
     def embed_files(
-        self,
-        paths: Iterable[str | Path],
-        max_batch_seconds: float = BATCH_SECONDS,
-    ) -> Iterator[torch.Tensor | AudioError]:
+        self, paths: Paths, max_batch_seconds: float = BATCH_SECONDS
+    ) -> Iterator[Row]:
         """Pooled vectors [1, E], or the error, of many files in order."""
         paths = iter(paths)
         while group := list(itertools.islice(paths, FILES_AT_ONCE)):
@@ -432,7 +411,7 @@ class EmotionClassifier:
         return PPG(
             posteriors=output.ppg.exp().masked_fill(~mask, 0.0),
             tokens=list(names),
-            times=torch.arange(size) * FRAME_HOP / SAMPLE_RATE,
+            times=torch.arange(size) * FRAME_SECONDS,
             lengths=output.lengths,
         )
 
@@ -456,11 +435,13 @@ class EmotionClassifier:
 
     def transcribe_file(self, path: str | Path) -> str:
         """The transcript of an audio file; errors as of ``ppg_batch``."""
-        return self.transcribe_batch(torch.from_numpy(read_audio(path)))[0][0]
+        return self.transcribe_batch(torch.from_numpy(audio.read_audio(path)))[
+            0
+        ][0]
 
     def _batch(self, wavs):
         """[B, S] or [S] → [B, S] in float32 on the model's device."""
-        wavs = wavs.unsqueeze(0) if wavs.dim() == 1 else wavs
+        wavs = torch.atleast_2d(wavs)
         # Integers stay what they are: check_batch refuses them.
         wavs = wavs.float() if wavs.is_floating_point() else wavs
         return wavs.to(self.device)
@@ -475,15 +456,15 @@ class EmotionClassifier:
 
     def _moments(self, vectors):
         """Moments of the speaker of vectors [1, E]."""
-        return speaker_moments(
-            torch.cat(vectors), self.model.classifier, self.model.speaker_model
-        )
+        model = self.model
+        vectors = torch.cat(vectors)
+        return speaker_moments(vectors, model.classifier, model.speaker_model)
 
     def _embed_group(self, paths, max_batch_seconds):
         """Vectors or errors of some files, in order."""
         vectors, short = {}, []
         for i, path in enumerate(paths):
-            if (audio_seconds(path) or 0) <= WINDOW_SAMPLES / SAMPLE_RATE:
+            if (audio.audio_seconds(path) or 0) <= WINDOW_SECONDS:
                 short.append(i)
                 continue
             try:
@@ -491,7 +472,7 @@ class EmotionClassifier:
             except AudioError as error:
                 vectors[i] = error
         names = [paths[i] for i in short]
-        for batch in read_batches(names, max_batch_seconds):
+        for batch in audio.read_batches(names, max_batch_seconds):
             signals = {}
             for i, signal in batch:
                 if isinstance(signal, AudioError):
@@ -512,6 +493,15 @@ class EmotionClassifier:
         enabled = torch.is_grad_enabled() and trains
         with torch.set_grad_enabled(enabled), self._autocast:
             yield
+
+
+def _raise_errors(results):
+    """Results as a list; raises the first AudioError among them."""
+    results = list(results)
+    for result in results:
+        if isinstance(result, AudioError):
+            raise result
+    return results
 
 
 def check_list(values: Iterable) -> Iterable:

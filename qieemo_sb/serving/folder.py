@@ -397,15 +397,29 @@ def _check_shapes(config: Mapping, weights: Mapping[str, torch.Tensor]) -> None:
     Nothing is allocated, whatever sizes the config has.
     """
     import torch
+    from torch.overrides import TorchFunctionMode
 
     from qieemo_sb.model import build_model
+
+    class WithoutMemory(TorchFunctionMode):
+        # As torch.device("meta"), which needs torch's compiler for random
+        # draws and the like, and a second to import that.
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            if function.__name__ == "eye":
+                function, args = torch.empty, (args[0], args[0])
+            if function.__name__ in ("empty", "zeros", "ones", "full"):
+                kwargs["device"] = "meta"
+            if function.__name__ in ("normal_", "__set__"):  # of weights
+                return [*args, *kwargs.values()][0]
+            return function(*args, **kwargs)
 
     dims = config.get("encoder", {}).get("dims")
     for name in ("n_blocks", "num_hidden_layers"):
         depth = dims.get(name, 0) if isinstance(dims, dict) else 0
         if not isinstance(depth, int) or depth > len(weights):
             raise ModelFolderError(f"encoder has {name} {depth!r}.")
-    with torch.device("meta"):
+    with WithoutMemory():
         model = build_model(config)
     expected = {k: list(v.shape) for k, v in model.state_dict().items()}
     found = {k: list(v.shape) for k, v in weights.items()}
