@@ -1,8 +1,7 @@
-"""The clock: arithmetic between samples, mel frames and encoder frames.
+"""The clock: samples, mel frames of 10 ms and encoder frames of 20 ms.
 
-16 000 samples a second, one mel frame a 10 ms hop, one encoder frame a
-20 ms hop. Every other module calls these functions instead of dividing by
-itself. Counting imports no torch.
+Every other module calls these functions instead of dividing by itself. Only
+those on tensors import torch.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ def absolute_lengths(relative: torch.Tensor, size: int) -> torch.Tensor:
     Raises
     ------
     AudioError
-        Not [B], or a length is no fraction; the message names the row.
+        A length is no fraction, or they are not [B].
 
     Example
     -------
@@ -95,9 +94,8 @@ def absolute_lengths(relative: torch.Tensor, size: int) -> torch.Tensor:
     tensor([7, 4])
     """
     if relative.dim() != 1:
-        raise AudioError(
-            f"wav_lens must be [B], not of shape {list(relative.shape)}."
-        )
+        shape = list(relative.shape)
+        raise AudioError(f"wav_lens must be [B], not of shape {shape}.")
     for row, length in enumerate(relative.tolist()):
         if not 0 <= length <= 1 + ROUNDING:
             raise AudioError(
@@ -109,7 +107,7 @@ def absolute_lengths(relative: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def frame_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
-    """True where a frame belongs to its utterance.
+    """Mask of real frames: True before each length.
 
     Arguments
     ---------

@@ -1,5 +1,6 @@
 """A tiny Qieemo, and sounds to try it on."""
 
+import copy
 import random
 
 import numpy as np
@@ -153,17 +154,27 @@ VARIANTS = {
 }
 
 
+@pytest.fixture(params=VARIANTS)
+def variant(request):
+    """Parts of a Qieemo that are left out or replaced."""
+    torch.manual_seed(0)
+    return VARIANTS[request.param]()
+
+
 @pytest.fixture(scope="session")
-def variants():
-    """All of them, by name."""
-    return VARIANTS
+def variants(make_model):
+    """A Qieemo of each variant, by name, for tests that do not change it."""
+    models = {}
+    for name, parts in VARIANTS.items():
+        torch.manual_seed(0)
+        models[name] = make_model(**parts())
+    return models
 
 
 @pytest.fixture(params=VARIANTS)
-def variant(request):
-    """Parts of a Qieemo that are switched off or others."""
-    torch.manual_seed(0)
-    return VARIANTS[request.param]()
+def variant_model(request, variants):
+    """A copy of each variant in turn."""
+    return copy.deepcopy(variants[request.param])
 
 
 @pytest.fixture

@@ -125,10 +125,10 @@ def save_model(
         if labels is not None:
             write_labels(unfinished / LABELS, labels)
         if tokens is not None:
-            _write_json(unfinished / TOKENS, tokens.facts)
-        sums = {p.name: _sha256(p) for p in sorted(unfinished.iterdir())}
+            write_json(unfinished / TOKENS, tokens.facts)
+        sums = {p.name: sha256(p) for p in sorted(unfinished.iterdir())}
         config = {"format": FORMAT, **model.config, "sha256": sums}
-        _write_json(unfinished / CONFIG, config)
+        write_json(unfinished / CONFIG, config)
         (unfinished / CARD).write_text(card, encoding="utf-8")
         yaml = Path(__file__).with_name(HYPERPARAMS)
         shutil.copyfile(yaml, unfinished / HYPERPARAMS)
@@ -159,8 +159,7 @@ def load_folder(folder: str | Path) -> LoadedModel:
     folder = Path(folder)
     config = read_config(folder)
     files = config.pop("sha256")
-    for name, expected in files.items():
-        _check_file(folder / name, expected)
+    check_files(folder, files)
     weights = _read_weights(folder / WEIGHTS)
     try:
         _check_shapes(config, weights)
@@ -174,7 +173,7 @@ def load_folder(folder: str | Path) -> LoadedModel:
     if TOKENS in files:
         path = folder / TOKENS
         try:
-            tokens = load_tokenizer(_read_json(path), str(path))
+            tokens = load_tokenizer(read_json(path), str(path))
         except TokenError as error:
             raise ModelFolderError(str(error)) from error
         _check_tokens(tokens, model, str(path))
@@ -209,7 +208,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     if not path.is_file():
         raise ModelFolderError(f"{folder} is no model folder: no {CONFIG}.")
-    config = _read_json(path)
+    config = read_json(path)
     if isinstance(config, dict) and "model_type" in config:
         raise ModelFolderError(
             f"{folder} is a Hugging Face checkpoint ({config['model_type']}), "
@@ -228,6 +227,20 @@ def read_config(folder: Path) -> dict[str, Any]:
         if name != "model" and not part:
             raise ModelFolderError(f"{path}: {name} has values of no model.")
     return config
+
+
+def check_files(
+    folder: Path, checksums: Mapping[str, str], source: str = CONFIG
+) -> None:
+    """Raise ModelFolderError for a file that is missing or was changed."""
+    for name, expected in checksums.items():
+        if not (folder / name).is_file():
+            raise ModelFolderError(f"{folder / name} is missing.")
+        if sha256(folder / name) != expected:
+            raise ModelFolderError(
+                f"{folder / name} is damaged: its checksum is not that of "
+                f"{source}. Copy or download the folder again."
+            )
 
 
 def write_labels(path: Path, labels: Sequence[str]) -> None:
@@ -327,7 +340,7 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write_json(path, values):
+def write_json(path: Path, values: Any) -> None:
     """Write values as JSON, lists on one line each."""
     text = json.dumps(values, ensure_ascii=False, indent=2)
     for whole in set(re.findall(r"\[\n[^\[\]{}]*\]", text)):
@@ -336,7 +349,7 @@ def _write_json(path, values):
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _read_json(path):
+def read_json(path: Path) -> Any:
     """Read a JSON file; ModelFolderError if it is missing or damaged."""
     try:
         return json.loads(_read_text(path))
@@ -353,24 +366,13 @@ def _read_text(path):
     return path.read_text(encoding="utf-8")
 
 
-def _sha256(path):
+def sha256(path: Path) -> str:
     """Checksum of a file, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _check_file(path, expected):
-    """Raise ModelFolderError for a file that is missing or was changed."""
-    if not path.is_file():
-        raise ModelFolderError(f"{path} is missing.")
-    if _sha256(path) != expected:
-        raise ModelFolderError(
-            f"{path} is damaged: its checksum is not that of {CONFIG}. Copy or "
-            "download the folder again."
-        )
 
 
 def _read_weights(path):
@@ -404,21 +406,21 @@ def _check_shapes(config: Mapping, weights: Mapping[str, torch.Tensor]) -> None:
     class WithoutMemory(TorchFunctionMode):
         # As torch.device("meta"), which needs torch's compiler for random
         # draws and the like, and a second to import that.
+        tensors_left = 1000 + 20 * len(weights)
+
         def __torch_function__(self, function, types, args=(), kwargs=None):
             kwargs = kwargs or {}
             if function.__name__ == "eye":
                 function, args = torch.empty, (args[0], args[0])
             if function.__name__ in ("empty", "zeros", "ones", "full"):
                 kwargs["device"] = "meta"
+                self.tensors_left -= 1
+                if self.tensors_left < 0:
+                    raise ModelFolderError(f"it is larger than {WEIGHTS}.")
             if function.__name__ in ("normal_", "__set__"):  # of weights
                 return [*args, *kwargs.values()][0]
             return function(*args, **kwargs)
 
-    dims = config.get("encoder", {}).get("dims")
-    for name in ("n_blocks", "num_hidden_layers"):
-        depth = dims.get(name, 0) if isinstance(dims, dict) else 0
-        if not isinstance(depth, int) or depth > len(weights):
-            raise ModelFolderError(f"encoder has {name} {depth!r}.")
     with WithoutMemory():
         model = build_model(config)
     expected = {k: list(v.shape) for k, v in model.state_dict().items()}

@@ -28,11 +28,7 @@ from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths
 from qieemo_sb.lobes.normalization import Moments
 from qieemo_sb.lobes.tokens import Tokenizer
 from qieemo_sb.model import PPGOutput, Qieemo, QieemoOutput
-from qieemo_sb.serving.classifier import (
-    NO_EMOTION,
-    PPG,
-    EmotionClassifier,
-)
+from qieemo_sb.serving.classifier import NO_EMOTION, PPG, EmotionClassifier
 from qieemo_sb.serving.folder import CONFIG, load_folder, read_config
 from qieemo_sb.serving.onednn import accelerate
 
