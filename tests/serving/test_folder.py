@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from qieemo_sb.model import PARTS, PPGModel
 from qieemo_sb.serving.folder import (
     load_folder,
     read_labels,
+    replacing_folder,
     save_model,
     sha256,
     write_labels,
@@ -441,7 +443,7 @@ def test_labels_that_cannot_be_used(contents, message, tmp_path):
         read_labels(path, 2)
 
 
-# -- Writing a folder whole or not at all
+# Replacing a folder
 
 
 def names(folder):
