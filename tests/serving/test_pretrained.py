@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from qieemo_sb.espeak import ESPEAK_RATE, speak
 from torchmetrics.functional.text import char_error_rate
 
 from qieemo_sb import load_model
 from qieemo_sb.audio import resample
-from qieemo_sb.espeak import ESPEAK_RATE, speak
 
 FOLDER = Path(__file__).parents[2] / "pretrained/qieemo-tiny.en"
 EMOTIONS = "angry calm disgust fearful happy neutral sad surprised"
