@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy
 import torch
-from speechbrain.dataio.encoder import CategoricalEncoder
 from timing import pad
 from torch.nn.functional import pad as pad_end
 from transformers import (
@@ -31,21 +30,16 @@ from transformers import (
 )
 
 from qieemo_sb.encoders.whisper import LogMel, WhisperEncoder
-from qieemo_sb.frames import (
-    SAMPLE_RATE,
-    WINDOW_FRAMES,
-    absolute_lengths,
-    num_frames,
-)
+from qieemo_sb.frames import SAMPLE_RATE, WINDOW_FRAMES, num_frames
 from qieemo_sb.lobes.blocks import BlockMixer
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.fusion import CMA, MMF
 from qieemo_sb.lobes.pooling import AttentiveStatisticsPooling, BlockStatistics
 from qieemo_sb.lobes.ppg import PPGHead
 from qieemo_sb.model import Qieemo
-from qieemo_sb.serving.bundle import save_bundle
-from qieemo_sb.serving.onednn import speed_up
-from qieemo_sb.serving.speechbrain import EncoderClassifier
+from qieemo_sb.serving.classifier import load_model
+from qieemo_sb.serving.folder import save_model
+from qieemo_sb.serving.onednn import accelerate
 
 EMOTIONS = ["ang", "hap", "neu", "sad"]
 N_TOKENS, WIDTH = 29, 96  # as the recipe's
@@ -72,11 +66,9 @@ def make_model(whisper, trainable_above=None):
     )
 
 
-def save_model(whisper, folder):
-    """The bundle of an untrained Qieemo."""
-    labels = CategoricalEncoder()
-    labels.update_from_iterable(EMOTIONS, sequence_input=False)
-    return save_bundle(folder, make_model(whisper).eval(), labels, "")
+def save_untrained(whisper, folder):
+    """The model folder of an untrained Qieemo."""
+    return save_model(folder, make_model(whisper).eval(), "", EMOTIONS)
 
 
 class OurModel:
@@ -86,13 +78,12 @@ class OurModel:
 
     def __init__(self, whisper, threads):
         with tempfile.TemporaryDirectory() as folder:
-            bundle = save_model(whisper, Path(folder) / "bundle")
-            self.classifier = EncoderClassifier.from_hparams(
-                bundle, run_opts={"device": "cpu"}
-            )
+            model = save_untrained(whisper, Path(folder) / "model")
+            self.classifier = load_model(model)
 
     def __call__(self, clips):
-        return self.classifier.classify_batch(*pad(clips))[2]
+        embedding = self.classifier.embed_batch(*pad(clips))
+        return self.classifier.log_probs(embedding).argmax(-1)
 
 
 class Exported:
@@ -105,9 +96,9 @@ class Exported:
         from qieemo_sb.serving.onnx.export import export_onnx
 
         with tempfile.TemporaryDirectory() as folder:
-            bundle = save_model(whisper, Path(folder) / "bundle")
+            model = save_untrained(whisper, Path(folder) / "model")
             exported = Path(folder) / "exported"
-            export_onnx(bundle, exported, int8=self.int8)
+            export_onnx(model, exported, int8=self.int8)
             self.classifier = OnnxClassifier.from_folder(exported, threads)
 
     def __call__(self, clips):
@@ -135,8 +126,7 @@ class OurEncoder:
     name = "qieemo-encoder"
 
     def __init__(self, whisper, threads):
-        self.encoder = WhisperEncoder(source=whisper)
-        speed_up(self.encoder)
+        self.encoder = accelerate(WhisperEncoder(source=whisper))
         self.head = torch.nn.Linear(self.encoder.d_model, len(EMOTIONS))
 
     @torch.no_grad()
@@ -223,9 +213,7 @@ class CTranslate2:
 
     @torch.no_grad()
     def __call__(self, clips):
-        wavs, relative = pad(clips)
-        samples = absolute_lengths(relative, wavs.shape[1])
-        mel = self.log_mel(wavs, samples)
+        mel = self.log_mel(*pad(clips))
         if self.padded:  # as faster-whisper does
             mel = pad_end(mel, (0, 2 * WINDOW_FRAMES - mel.shape[2]))
         view = self.view(mel.contiguous().numpy())

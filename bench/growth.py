@@ -16,10 +16,10 @@ from pathlib import Path
 
 import soundfile
 import timing
-from contestants import save_model
+from contestants import save_untrained
 
 from qieemo_sb.frames import SAMPLE_RATE
-from qieemo_sb.serving.speechbrain import EncoderClassifier
+from qieemo_sb.serving.classifier import load_model
 
 SECONDS = [1, 10, 60, 600, 7200]
 BATCHES = [1, 2, 4, 8, 16, 32]
@@ -34,10 +34,8 @@ def main(arguments=None):
     about = timing.start(options)
     piece = timing.make_clips(1, options.wavs, [PIECE])[0]
     with tempfile.TemporaryDirectory() as folder:
-        model = save_model(options.whisper, Path(folder) / "bundle")
-        classifier = EncoderClassifier.from_hparams(
-            model, run_opts={"device": "cpu"}
-        )
+        model = save_untrained(options.whisper, Path(folder) / "model")
+        classifier = load_model(model)
         loaded = timing.resident()
         by_length = {}
         for seconds in sorted(options.seconds):
@@ -46,14 +44,14 @@ def main(arguments=None):
             # A warm-up and five repeats of two hours would take the day.
             repeats = options.repeats if seconds <= PIECE else 1
             by_length[seconds] = measure(
-                classifier.classify_file, path, repeats, loaded
+                lambda path: classifier([path]), path, repeats, loaded
             )
     by_batch = {}
     for size in sorted(options.batches):
         wavs = timing.pad(timing.make_clips(size, options.wavs))
-        seconds = wavs[0].shape[1] * wavs[1].sum().item() / SAMPLE_RATE
+        seconds = wavs[1].sum().item() / SAMPLE_RATE
         by_batch[size] = measure(
-            lambda batch: classifier.classify_batch(*batch),
+            lambda batch: classifier.log_probs(classifier.embed_batch(*batch)),
             wavs,
             options.repeats,
             loaded,

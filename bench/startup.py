@@ -22,7 +22,7 @@ from pathlib import Path
 
 import soundfile
 import timing
-from contestants import save_model
+from contestants import save_untrained
 
 from qieemo_sb.frames import SAMPLE_RATE
 from qieemo_sb.serving.onnx.export import export_onnx
@@ -53,7 +53,7 @@ def main(arguments=None):
     options = timing.parser(__doc__.partition("\n")[0]).parse_args(arguments)
     about = timing.start(options)
     with tempfile.TemporaryDirectory() as folder:
-        model = save_model(options.whisper, Path(folder) / "bundle")
+        model = save_untrained(options.whisper, Path(folder) / "model")
         wav = Path(folder) / "a.wav"
         clip = timing.make_clips(1, options.wavs, [timing.MEDIAN])[0]
         soundfile.write(wav, clip.numpy(), SAMPLE_RATE)

@@ -75,7 +75,7 @@ def speech(folder, size):
     pieces, found = [], 0
     while found < size:
         for path in paths:
-            pieces.append(read_audio(path))
+            pieces.append(torch.from_numpy(read_audio(path)))
             found += len(pieces[-1])
             if found >= size:
                 break
@@ -83,10 +83,9 @@ def speech(folder, size):
 
 
 def pad(clips):
-    """Waveforms → [B, S] and relative lengths [B]."""
-    lengths = torch.tensor([float(len(clip)) for clip in clips])
-    wavs = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
-    return wavs, lengths / lengths.max()
+    """Waveforms → [B, S] and lengths [B] in samples."""
+    lengths = torch.tensor([len(clip) for clip in clips])
+    return torch.nn.utils.rnn.pad_sequence(clips, batch_first=True), lengths
 
 
 def alternate(contestants, inputs, repeats):

@@ -23,6 +23,7 @@ import torch
 from contestants import EMOTIONS, SpeechBrainLobe, make_model
 
 from qieemo_sb.frames import FRAME_SECONDS, SAMPLE_RATE
+from qieemo_sb.serving.onednn import accelerate
 from qieemo_sb.training.cache import EncoderCache
 
 BATCH = 8
@@ -118,7 +119,7 @@ class OursFrozen(Trainer):
         self.crop = None if crop is None else round(crop / FRAME_SECONDS)
         self.model = make_model(whisper)
         # Stage 2 of the recipe: the head has learned to read in stage 1.
-        self.model.ppg_head.freeze()
+        accelerate(self.model.ppg_head.freeze())
         self.model.train()
         self.cache = EncoderCache(folder, self.model.encoder, self.model.blocks)
         super().__init__(self.model.parameters(), paths)

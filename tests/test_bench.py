@@ -142,8 +142,8 @@ def test_startup(run):
     assert results["command: qieemo predict MODEL"]["least"] > 0
 
 
-def test_accuracy_of_exports(bench, bundle, write_wav, sound, tmp_path):
-    (tmp_path / "model").symlink_to(bundle, target_is_directory=True)
+@pytest.mark.usefixtures("model_folder")  # it is the run's
+def test_accuracy_of_exports(bench, write_wav, sound, tmp_path):
     labels = ["neu", "hap", "ang", "sad"]
     for i in range(len(labels)):
         write_wav(sound(8_000, i), name=f"{i}.wav")

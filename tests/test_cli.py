@@ -7,8 +7,11 @@ import pytest
 
 from qieemo_sb.cli import main
 from qieemo_sb.lobes.tokens import Characters
-from qieemo_sb.serving.bundle import save_bundle
-from qieemo_sb.serving.speechbrain import EncoderClassifier
+from qieemo_sb.model import PPGModel
+from qieemo_sb.serving.classifier import load_model
+from qieemo_sb.serving.folder import save_model
+
+LABELS = ["neu", "hap", "ang", "sad"]
 
 
 @pytest.fixture
@@ -17,10 +20,16 @@ def wav(write_wav, sound):
 
 
 @pytest.fixture
-def export(bundle, tmp_path):
-    folder = tmp_path / "export"
-    assert main(["export", "--format", "onnx", str(bundle), str(folder)]) == 0
-    return folder
+def export(model_folder, tmp_path):
+    folder = str(tmp_path / "export")
+    assert main(["export", "--format", "onnx", str(model_folder), folder]) == 0
+    return tmp_path / "export"
+
+
+def line(prediction):
+    """A line of ``qieemo predict``."""
+    probability = prediction.scores[prediction.emotion]
+    return f"{prediction.file}\t{prediction.emotion}\t{probability:.4f}\n"
 
 
 def without(names, *arguments):
@@ -42,56 +51,43 @@ def test_help_names_the_commands(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
     assert stop.value.code == 0
-    assert "{predict,export,plot}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert all(f"    {name} " in out for name in ("predict", "export", "plot"))
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path, capsys):
-    for command in (
-        ["predict", str(tmp_path), "a.wav"],
-        ["export", str(tmp_path), str(tmp_path / "new")],
+    (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
+    for folder, message in (
+        (str(tmp_path), "is a Hugging Face checkpoint (whisper)"),
+        ("some/model", "some/model is no folder"),  # not sought on a hub
     ):
-        assert main(command) == 1
-        assert str(tmp_path) in capsys.readouterr().err
+        for command in (
+            ["predict", folder, "a.wav"],
+            ["predict", "--same-speaker", folder, "a.wav"],
+            ["export", folder, str(tmp_path / "new")],
+            ["plot", folder, "a.wav", "a.png"],
+        ):
+            assert main(command) == 1
+            error = capsys.readouterr().err
+            assert message in error and error.count("\n") == 1
 
 
-def test_answer_of_a_bundle(bundle, wav, capsys):
-    assert main(["predict", str(bundle), str(wav)]) == 0
-    _, score, _, emotion = EncoderClassifier.from_hparams(bundle).classify_file(
-        wav
-    )
-    expected = f"{wav}\t{emotion[0]}\t{score.exp().item():.4f}\n"
-    assert capsys.readouterr().out == expected
+def test_a_model_predicts(model_folder, wav, write_wav, sound, capsys):
+    wavs = [wav, write_wav(sound(700_000), name="43 s.wav")]
+    assert main(["predict", str(model_folder), *map(str, wavs)]) == 0
+    expected = load_model(model_folder)(wavs)
+    assert capsys.readouterr().out == "".join(map(line, expected))
 
 
-def test_long_files_are_never_whole(
-    bundle, write_wav, sound, capsys, monkeypatch
-):
-    wav = write_wav(sound(1_500_000))  # 93.75 s
-    _, score, _, emotion = EncoderClassifier.from_hparams(bundle).classify_file(
-        wav
-    )
-    for place in ("audio", "sound"):
-        monkeypatch.setattr(f"qieemo_sb.{place}.decode", pytest.fail)
-    assert main(["predict", str(bundle), str(wav)]) == 0
-    expected = f"{wav}\t{emotion[0]}\t{score.exp().item():.4f}\n"
-    assert capsys.readouterr().out == expected
-
-
-def test_files_of_one_speaker(bundle, write_wav, sound, tmp_path, capsys):
+def test_files_of_one_speaker(model_folder, write_wav, sound, tmp_path, capsys):
     wavs = [write_wav(sound(8_000, i), name=f"{i}.wav") for i in range(3)]
     missing = tmp_path / "missing.wav"
-    command = ["predict", "--same-speaker", str(bundle)]
+    command = ["predict", "--same-speaker", str(model_folder)]
     assert main([*command, *map(str, wavs), str(missing)]) == 1
-    answers = EncoderClassifier.from_hparams(bundle).classify_conversation(
-        wavs, ["one"] * 3
-    )
-    lines = [
-        f"{wav}\t{emotion[0]}\t{score.exp().item():.4f}\n"
-        for wav, (_, score, _, emotion) in zip(wavs, answers, strict=True)
-    ]
-    told = capsys.readouterr()
-    assert told.out == "".join(lines)
-    assert "missing.wav" in told.err
+    out, err = capsys.readouterr()
+    expected = load_model(model_folder).predict_conversation(wavs, ["x"] * 3)
+    assert out == "".join(map(line, expected))
+    assert "missing.wav" in err
 
 
 def test_an_export_does_not_adapt(export, wav, capsys):
@@ -100,10 +96,10 @@ def test_an_export_does_not_adapt(export, wav, capsys):
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_answer_of_an_export(bundle, export, write_wav, capsys, rate):
+def test_an_export_predicts(model_folder, export, write_wav, capsys, rate):
     wav = write_wav(np.random.default_rng(0).uniform(-1, 1, rate), rate)
     answers = []
-    for model in (bundle, export):
+    for model in (model_folder, export):
         capsys.readouterr()
         assert main(["predict", str(model), str(wav)]) == 0
         path, emotion, probability = capsys.readouterr().out.split("\t")
@@ -121,14 +117,14 @@ def test_bad_file_does_not_stop_the_others(export, wav, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("options", [[], ["--same-speaker"]])
-def test_device_that_is_not_there(bundle, wav, capsys, options):
+def test_device_that_is_not_there(model_folder, wav, capsys, options):
     for device in ("abacus", "meta"):
-        arguments = ["--device", device, str(bundle), str(wav)]
+        arguments = ["--device", device, str(model_folder), str(wav)]
         assert main(["predict", *options, *arguments]) == 1
         assert f"--device {device}: " in capsys.readouterr().err
 
 
-def test_whoever_reads_may_have_heard_enough(export, wav):
+def test_a_reader_of_the_results_may_go_away(export, wav):
     command = [sys.executable, "-m", "qieemo_sb.cli", "predict", str(export)]
     running = subprocess.Popen(
         [*command, *[str(wav)] * 20],
@@ -136,17 +132,8 @@ def test_whoever_reads_may_have_heard_enough(export, wav):
         stderr=subprocess.PIPE,
     )
     running.stdout.close()
-    _, said = running.communicate()
-    assert (running.returncode, said) == (1, b"")
-
-
-def test_mistyped_model_is_not_sought_on_a_hub(wav, capsys):
-    for command in (
-        ["predict", "--same-speaker", "some/model", str(wav)],
-        ["plot", "some/model", str(wav), "a.png"],
-    ):
-        assert main(command) == 1
-        assert "some/model is neither a folder" in capsys.readouterr().err
+    _, errors = running.communicate()
+    assert (running.returncode, errors) == (1, b"")
 
 
 @pytest.mark.skipif(
@@ -165,8 +152,8 @@ def test_name_that_is_no_text(export, wav):
     assert done.stdout.startswith(odd + b"\t")
 
 
-def test_place_that_cannot_be_written(bundle, wav, capsys):
-    assert main(["export", str(bundle), str(wav / "new")]) == 1
+def test_place_that_cannot_be_written(model_folder, wav, capsys):
+    assert main(["export", str(model_folder), str(wav / "new")]) == 1
     assert str(wav / "new") in capsys.readouterr().err
 
 
@@ -176,35 +163,37 @@ def test_damaged_export_is_named(export, wav, capsys):
     assert "model.onnx is damaged" in capsys.readouterr().err
 
 
-def test_export_says_where_it_is(bundle, tmp_path, capsys):
+def test_export_says_where_it_is(model_folder, tmp_path, capsys):
     folder = tmp_path / "new"
-    assert main(["export", "--int8", str(bundle), str(folder)]) == 0
+    assert main(["export", "--int8", str(model_folder), str(folder)]) == 0
     assert capsys.readouterr().out == f"{folder}\n"
     assert (folder / "README.md").read_text().startswith("# ONNX export, int8")
 
 
-def test_other_formats_are_refused(bundle, tmp_path, capsys):
+def test_other_formats_are_refused(model_folder, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        main(["export", "--format", "coreml", str(bundle), str(tmp_path)])
+        main(["export", "--format", "coreml", str(model_folder), str(tmp_path)])
     assert "onnx" in capsys.readouterr().err
 
 
-def test_export_without_onnx(bundle, tmp_path, monkeypatch, capsys):
-    for name in [n for n in sys.modules if n.startswith("qieemo_sb.export")]:
+def test_export_without_onnx(model_folder, tmp_path, monkeypatch, capsys):
+    for name in [
+        n for n in sys.modules if n.startswith("qieemo_sb.serving.onnx")
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert main(["export", str(bundle), str(tmp_path / "new")]) == 1
+    assert main(["export", str(model_folder), str(tmp_path / "new")]) == 1
     assert "pip install 'qieemo-sb[onnx]'" in capsys.readouterr().err
 
 
-def test_export_answers_without_torch(export, wav):
+def test_an_export_predicts_without_torch(export, wav):
     heavy = "torch speechbrain transformers scipy onnx"
     assert without(heavy, "predict", export, wav).endswith("\n\n")
 
 
-def test_bundle_answers_without_what_it_does_not_need(bundle, wav):
+def test_a_model_predicts_without_what_it_does_not_need(model_folder, wav):
     heavy = "speechbrain transformers scipy torchaudio matplotlib torch._dynamo"
-    assert without(heavy, "predict", bundle, wav).endswith("\n\n")
+    assert without(heavy, "predict", model_folder, wav).endswith("\n\n")
 
 
 def test_help_waits_for_nothing():
@@ -219,40 +208,44 @@ def test_help_waits_for_nothing():
 
 
 @pytest.fixture
-def reading(tmp_path, make_model, make_labels):
+def transcribing(tmp_path, make_model):
     """Folder of a classifier whose PPG has tokens."""
     folder = tmp_path / "model"
-    return str(
-        save_bundle(folder, make_model(), make_labels(), "", Characters())
-    )
+    return str(save_model(folder, make_model(), "", LABELS, Characters()))
 
 
-def test_a_file_is_drawn(reading, write_wav, sound, tmp_path):
-    wav, image = write_wav(sound(16_000).numpy()), tmp_path / "a.png"
-    assert main(["plot", reading, str(wav), str(image)]) == 0
+def test_a_file_is_drawn(transcribing, wav, tmp_path):
+    image = tmp_path / "a.png"
+    assert main(["plot", transcribing, str(wav), str(image)]) == 0
     assert image.read_bytes()[1:4] == b"PNG"
 
 
-@pytest.mark.parametrize("image", ["a.xyz", "a.wav/a.png"])
-def test_picture_that_cannot_be_written(
-    reading, write_wav, sound, tmp_path, capsys, image
+def test_a_file_is_drawn_by_a_model_of_stage_one(make_model, wav, tmp_path):
+    whole, image = make_model(), tmp_path / "a.png"
+    model = PPGModel(whole.encoder, whole.ppg_head)
+    folder = save_model(tmp_path / "m", model, "", tokens=Characters())
+    command = ["plot", str(folder), str(wav), str(image), "--text", "hello"]
+    assert main(command) == 0
+    assert image.read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.parametrize(
+    "image, text, message",
+    [
+        ("a.xyz", "", "xyz"),
+        ("a.wav/a.png", "", "a.wav"),
+        ("a.png", "a" * 40, "need 79 frames to be aligned; there are 50"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn(
+    image, text, message, transcribing, wav, tmp_path, capsys
 ):
-    wav = write_wav(sound(16_000))
-    assert main(["plot", str(reading), str(wav), str(tmp_path / image)]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    command = ["plot", transcribing, str(wav), str(tmp_path / image)]
+    assert main([*command, "--text", text]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
 
 
-def test_a_text_too_long_for_its_audio_is_told(
-    reading, write_wav, sound, tmp_path, capsys
-):
-    wav = str(write_wav(sound(1_600).numpy()))
-    text = ["--text", "much too long"]
-    assert main(["plot", reading, wav, str(tmp_path / "a.png"), *text]) == 1
-    assert (
-        "need 14 frames to be aligned; there are 5" in capsys.readouterr().err
-    )
-
-
-def test_a_model_that_does_not_read_draws_nothing(bundle, capsys):
-    assert main(["plot", str(bundle), "a.wav", "a.png"]) == 1
-    assert "not trained to read" in capsys.readouterr().err
+def test_a_model_that_does_not_transcribe_draws_nothing(model_folder, capsys):
+    assert main(["plot", str(model_folder), "a.wav", "a.png"]) == 1
+    assert "not trained to transcribe" in capsys.readouterr().err

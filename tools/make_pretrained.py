@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
+from qieemo_sb.errors import AudioError
 from qieemo_sb.evaluation.model_card import model_card
 from qieemo_sb.evaluation.scores import Scores
-from qieemo_sb.serving.bundle import load_bundle, save_bundle
-from qieemo_sb.serving.folder import CARD
-from qieemo_sb.serving.speechbrain import EncoderClassifier
+from qieemo_sb.serving.classifier import load_model
+from qieemo_sb.serving.folder import CARD, load_folder, save_model
 
 ABOUT = """
 ## Training data and licence
@@ -69,31 +69,33 @@ def main():
 
 
 def save(source, folder, card):
-    """Copy a bundle with its parameters in float16."""
-    loaded = load_bundle(source)
-    save_bundle(
+    """Copy a model folder with its parameters in float16."""
+    loaded = load_folder(source)
+    save_model(
         folder,
-        loaded["model"],
-        loaded["label_encoder"],
+        loaded.model,
         card,
-        tokens=loaded["tokens"],
+        loaded.labels,
+        loaded.tokens,
         dtype=torch.float16,
     )
 
 
 def test(folder, manifest, data_folder):
-    """What a bundle says of a manifest's files."""
-    classifier = EncoderClassifier.from_hparams(folder)
+    """Scores of a model on a manifest's files."""
+    classifier = load_model(folder)
     entries = json.loads(manifest.read_text())
     wavs = [
         entry["wav"].replace("{data_root}", data_folder)
         for entry in entries.values()
     ]
     scores = Scores()
-    answers = classifier.classify_files(wavs)
-    for (utt_id, entry), answer in zip(entries.items(), answers, strict=True):
+    rows = classifier.file_log_probs(wavs)
+    for (utt_id, entry), row in zip(entries.items(), rows, strict=True):
+        if isinstance(row, AudioError):
+            raise row
         target = torch.tensor([classifier.labels.index(entry["emo"])])
-        scores.append([utt_id], answer[0], target)
+        scores.append([utt_id], row, target)
     return scores
 
 

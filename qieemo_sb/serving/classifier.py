@@ -7,23 +7,14 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from qieemo_sb.audio import (
-    audio_seconds,
-    read_audio,
-    read_batches,
-    read_windows,
-)
+from qieemo_sb import audio
 from qieemo_sb.errors import AudioError, ModelFolderError, QieemoError
-from qieemo_sb.frames import (
-    FRAME_HOP,
-    SAMPLE_RATE,
-    WINDOW_SAMPLES,
-    frame_mask,
-)
+from qieemo_sb.frames import FRAME_SECONDS, WINDOW_FRAMES, frame_mask
 from qieemo_sb.lobes.normalization import Moments
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.lobes.speaker import speaker_moments
@@ -37,7 +28,11 @@ NO_EMOTION = (
     "This model transcribes and knows no emotion: it is of train_ppg.py. Give "
     "it to train.py as ppg_source."
 )
+WINDOW_SECONDS = WINDOW_FRAMES * FRAME_SECONDS  # 30
 BATCH_SECONDS = 60.0  # of audio: near the best on a processor
+
+Paths: TypeAlias = Iterable[str | Path]
+Row: TypeAlias = torch.Tensor | AudioError  # a file's vector, or its error
 
 
 @dataclasses.dataclass
@@ -178,7 +173,7 @@ class EmotionClassifier:
         """Where the model computes."""
         return next(self.model.parameters()).device
 
-    def __call__(self, paths: Iterable[str | Path]) -> list[Prediction]:
+    def __call__(self, paths: Paths) -> list[Prediction]:
         """Classify audio files of any rate, channels and length.
 
         Arguments
@@ -196,16 +191,11 @@ class EmotionClassifier:
         AudioError
             A file cannot be used; names it. ``predict`` goes on instead.
         """
-        predictions = []
-        for prediction in self.predict(paths):
-            if isinstance(prediction, AudioError):
-                raise prediction
-            predictions.append(prediction)
-        return predictions
+        return _raise_errors(self.predict(paths))
 
     def predict(
         self,
-        paths: Iterable[str | Path],
+        paths: Paths,
         max_batch_seconds: float = BATCH_SECONDS,
         speaker: Moments | None = None,
     ) -> Iterator[Prediction | AudioError]:
@@ -226,16 +216,13 @@ class EmotionClassifier:
             For each file, in order.
         """
         paths, copies = itertools.tee(check_list(paths))
-        results = self.embed_files(copies, max_batch_seconds)
-        for path, result in zip(paths, results, strict=True):
-            if not isinstance(result, AudioError):
-                log_probs = self.log_probs(result, speaker)[0]
-                result = self._prediction(path, log_probs)
-            yield result
+        rows = self.file_log_probs(copies, max_batch_seconds, speaker)
+        for path, row in zip(paths, rows, strict=True):
+            yield self._prediction(path, row)
 
     def predict_conversation(
         self,
-        paths: Iterable[str | Path],
+        paths: Paths,
         speakers: Sequence[str],
         max_batch_seconds: float = BATCH_SECONDS,
     ) -> list[Prediction | AudioError]:
@@ -265,40 +252,44 @@ class EmotionClassifier:
         """
         paths = list(check_list(paths))
         rows = self.conversation_log_probs(paths, speakers, max_batch_seconds)
-        return [
-            row
-            if isinstance(row, AudioError)
-            else self._prediction(path, row[0], speaker)
-            for path, row, speaker in zip(paths, rows, speakers, strict=True)
-        ]
+        turns = zip(paths, rows, speakers, strict=True)
+        return [self._prediction(*turn) for turn in turns]
+
+    def file_log_probs(
+        self,
+        paths: Paths,
+        max_batch_seconds: float = BATCH_SECONDS,
+        speaker: Moments | None = None,
+    ) -> Iterator[Row]:
+        """Log-probabilities [1, C] behind ``predict``, file by file."""
+        for vector in self.embed_files(check_list(paths), max_batch_seconds):
+            broken = isinstance(vector, AudioError)
+            yield vector if broken else self.log_probs(vector, speaker)
 
     def conversation_log_probs(
         self,
         paths: Sequence[str | Path],
         speakers: Sequence[str],
         max_batch_seconds: float = BATCH_SECONDS,
-    ) -> list[torch.Tensor | AudioError]:
+    ) -> list[Row]:
         """Log-probabilities [1, C] behind ``predict_conversation``."""
+        paths = list(check_list(paths))
         if len(paths) != len(check_list(speakers)):
             raise QieemoError(
                 f"{len(paths)} files, but {len(speakers)} speakers: a "
                 "conversation needs a name for each."
             )
         results = list(self.embed_files(paths, max_batch_seconds))
-        turns: dict[str, list[int]] = {}
-        for i, result in enumerate(results):
-            if not isinstance(result, AudioError):
-                turns.setdefault(speakers[i], []).append(i)
-        for places in turns.values():
+        good = [i for i, x in enumerate(results) if torch.is_tensor(x)]
+        for name in {speakers[i] for i in good}:
+            places = [i for i in good if speakers[i] == name]
             moments = self._moments([results[i] for i in places])
             for i in places:
                 results[i] = self.log_probs(results[i], moments)
         return results
 
     def adapt(
-        self,
-        paths: Iterable[str | Path],
-        max_batch_seconds: float = BATCH_SECONDS,
+        self, paths: Paths, max_batch_seconds: float = BATCH_SECONDS
     ) -> Moments:
         """Learn a speaker's usual voice, from clips without labels.
 
@@ -330,10 +321,8 @@ class EmotionClassifier:
         QieemoError
             There is no file, or one text in place of a list.
         """
-        results = list(self.embed_files(check_list(paths), max_batch_seconds))
-        for result in results:
-            if isinstance(result, AudioError):
-                raise result
+        vectors = self.embed_files(check_list(paths), max_batch_seconds)
+        results = _raise_errors(vectors)
         if not results:
             raise QieemoError("adapt needs at least one audio file.")
         return self._moments(results)
@@ -346,7 +335,7 @@ class EmotionClassifier:
         Arguments
         ---------
         wavs : torch.Tensor
-            [B, S] at 16 kHz.
+            [B, S] or [S] at 16 kHz, floating point.
         lengths : torch.Tensor or None
             [B] samples of each utterance; None: every row is full.
 
@@ -360,7 +349,7 @@ class EmotionClassifier:
             See ``check_batch``.
         """
         with self._context():
-            return self.model(wavs.to(self.device), lengths)
+            return self.model(self._batch(wavs), lengths)
 
     def embed_batch(
         self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
@@ -368,24 +357,19 @@ class EmotionClassifier:
         """Pooled vectors [B, E]; arguments as of ``analyse_batch``."""
         self.labels  # noqa: B018, a PPGModel has no vectors
         with self._context():
-            wavs = wavs.to(self.device)
-            return self.model(wavs, lengths, frame_wise=False).embedding
+            output = self.model(self._batch(wavs), lengths, frame_wise=False)
+        return output.embedding
 
     def embed_file(self, path: str | Path) -> torch.Tensor:
         """Pooled vector [1, E] of a file, in constant memory."""
         self.labels  # noqa: B018, a PPGModel has no vectors
-        windows = (
-            torch.from_numpy(window).to(self.device)
-            for window in read_windows(path)
-        )
+        windows = map(torch.from_numpy, audio.read_windows(path))
         with self._context():
-            return self.model.embed(windows)
+            return self.model.embed(x.to(self.device) for x in windows)
 
     def embed_files(
-        self,
-        paths: Iterable[str | Path],
-        max_batch_seconds: float = BATCH_SECONDS,
-    ) -> Iterator[torch.Tensor | AudioError]:
+        self, paths: Paths, max_batch_seconds: float = BATCH_SECONDS
+    ) -> Iterator[Row]:
         """Pooled vectors [1, E], or the error, of many files in order."""
         paths = iter(paths)
         while group := list(itertools.islice(paths, FILES_AT_ONCE)):
@@ -427,7 +411,7 @@ class EmotionClassifier:
         return PPG(
             posteriors=output.ppg.exp().masked_fill(~mask, 0.0),
             tokens=list(names),
-            times=torch.arange(size) * FRAME_HOP / SAMPLE_RATE,
+            times=torch.arange(size) * FRAME_SECONDS,
             lengths=output.lengths,
         )
 
@@ -451,26 +435,36 @@ class EmotionClassifier:
 
     def transcribe_file(self, path: str | Path) -> str:
         """The transcript of an audio file; errors as of ``ppg_batch``."""
-        wav = torch.from_numpy(read_audio(path))
-        return self.transcribe_batch(wav[None])[0][0]
+        return self.transcribe_batch(torch.from_numpy(audio.read_audio(path)))[
+            0
+        ][0]
 
-    def _prediction(self, path, log_probs, speaker=None):
-        scores = log_probs.exp().tolist()
-        emotion = self.labels[int(log_probs.argmax())]
-        pairs = zip(self.labels, scores, strict=True)
-        return Prediction(str(path), emotion, dict(pairs), speaker)
+    def _batch(self, wavs):
+        """[B, S] or [S] → [B, S] in float32 on the model's device."""
+        wavs = torch.atleast_2d(wavs)
+        # Integers stay what they are: check_batch refuses them.
+        wavs = wavs.float() if wavs.is_floating_point() else wavs
+        return wavs.to(self.device)
+
+    def _prediction(self, path, row, speaker=None):
+        """Log-probabilities [1, C] or an error → prediction or error."""
+        if isinstance(row, AudioError):
+            return row
+        scores = dict(zip(self.labels, row[0].exp().tolist(), strict=True))
+        emotion = self.labels[int(row.argmax())]
+        return Prediction(str(path), emotion, scores, speaker)
 
     def _moments(self, vectors):
         """Moments of the speaker of vectors [1, E]."""
-        return speaker_moments(
-            torch.cat(vectors), self.model.classifier, self.model.speaker_model
-        )
+        model = self.model
+        vectors = torch.cat(vectors)
+        return speaker_moments(vectors, model.classifier, model.speaker_model)
 
     def _embed_group(self, paths, max_batch_seconds):
         """Vectors or errors of some files, in order."""
         vectors, short = {}, []
         for i, path in enumerate(paths):
-            if (audio_seconds(path) or 0) <= WINDOW_SAMPLES / SAMPLE_RATE:
+            if (audio.audio_seconds(path) or 0) <= WINDOW_SECONDS:
                 short.append(i)
                 continue
             try:
@@ -478,7 +472,7 @@ class EmotionClassifier:
             except AudioError as error:
                 vectors[i] = error
         names = [paths[i] for i in short]
-        for batch in read_batches(names, max_batch_seconds):
+        for batch in audio.read_batches(names, max_batch_seconds):
             signals = {}
             for i, signal in batch:
                 if isinstance(signal, AudioError):
@@ -499,6 +493,15 @@ class EmotionClassifier:
         enabled = torch.is_grad_enabled() and trains
         with torch.set_grad_enabled(enabled), self._autocast:
             yield
+
+
+def _raise_errors(results):
+    """Results as a list; raises the first AudioError among them."""
+    results = list(results)
+    for result in results:
+        if isinstance(result, AudioError):
+            raise result
+    return results
 
 
 def check_list(values: Iterable) -> Iterable:

@@ -19,8 +19,10 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +43,7 @@ CARD = "README.md"
 
 FORMAT = 1  # raised when the meaning of config.json changes
 MAX_BYTES = 10_000_000  # of a JSON or text file; a config has two thousand
-LARGEST = 1_000_000  # of a number in a config
+LARGEST = 100_000  # number in a config
 
 
 @dataclasses.dataclass
@@ -98,34 +100,38 @@ def save_model(
     Raises
     ------
     ModelFolderError
-        ``folder`` is a file, or there are more or fewer labels or tokens than
-        outputs.
+        ``folder`` is a file, or ``load_folder`` would not load it: a part is
+        in no dictionary of ``model.PARTS``, or there are more or fewer names
+        than outputs.
     """
+    import torch
     from safetensors.torch import save_file
 
     folder = Path(folder)
     if folder.is_file():
         raise ModelFolderError(f"{folder} is a file; a model is a folder.")
-    _check_outputs("labels", labels, getattr(model, "classifier", None))
-    _check_outputs("tokens", tokens, tokens and model.ppg_head)
+    head = getattr(model, "classifier", None)
+    check_labels(labels or [], head.n_classes if head else 0, "labels")
+    if tokens is not None:
+        _check_tokens(tokens, model, "tokens")
+    trained = dict(model.named_parameters())
+    weights = {}
+    for name, value in model.state_dict().items():
+        kind = (name in trained and dtype) or torch.float32
+        weights[name] = value.detach().to(kind).cpu().contiguous()
+    _check_shapes(model.config, weights)
     with replacing_folder(folder) as unfinished:
-        save_file(_weights(model, dtype), unfinished / WEIGHTS)
+        save_file(weights, unfinished / WEIGHTS)
         if labels is not None:
             write_labels(unfinished / LABELS, labels)
         if tokens is not None:
-            text = json.dumps(tokens.facts, ensure_ascii=False, indent=1)
-            (unfinished / TOKENS).write_text(text + "\n", encoding="utf-8")
-        config = {
-            "format": FORMAT,
-            **model.config,
-            "sha256": {p.name: sha256(p) for p in sorted(unfinished.iterdir())},
-        }
-        text = json.dumps(config, ensure_ascii=False, indent=1)
-        (unfinished / CONFIG).write_text(text + "\n", encoding="utf-8")
+            write_json(unfinished / TOKENS, tokens.facts)
+        sums = {p.name: sha256(p) for p in sorted(unfinished.iterdir())}
+        config = {"format": FORMAT, **model.config, "sha256": sums}
+        write_json(unfinished / CONFIG, config)
         (unfinished / CARD).write_text(card, encoding="utf-8")
-        shutil.copyfile(
-            Path(__file__).with_name(HYPERPARAMS), unfinished / HYPERPARAMS
-        )
+        yaml = Path(__file__).with_name(HYPERPARAMS)
+        shutil.copyfile(yaml, unfinished / HYPERPARAMS)
     return folder
 
 
@@ -152,15 +158,15 @@ def load_folder(folder: str | Path) -> LoadedModel:
 
     folder = Path(folder)
     config = read_config(folder)
-    config.pop("format")
     files = config.pop("sha256")
     check_files(folder, files)
+    weights = _read_weights(folder / WEIGHTS)
     try:
-        _check_shapes(config, folder / WEIGHTS)
+        _check_shapes(config, weights)
         model = build_model(config)
     except ModelFolderError as error:
         raise ModelFolderError(f"{folder / CONFIG}: {error}") from error
-    load_weights(model, folder / WEIGHTS)
+    model.load_state_dict(weights)
     labels = tokens = None
     if hasattr(model, "classifier"):
         labels = read_labels(folder / LABELS, model.classifier.n_classes)
@@ -170,7 +176,7 @@ def load_folder(folder: str | Path) -> LoadedModel:
             tokens = load_tokenizer(read_json(path), str(path))
         except TokenError as error:
             raise ModelFolderError(str(error)) from error
-        _check_outputs(str(path), tokens, model.ppg_head)
+        _check_tokens(tokens, model, str(path))
     return LoadedModel(model, labels, tokens)
 
 
@@ -182,78 +188,58 @@ def is_model_folder(path: str | Path) -> bool:
 def read_config(folder: Path) -> dict[str, Any]:
     """Read and check ``config.json``, as far as possible without torch.
 
+    Returns
+    -------
+    dict
+        Of ``model.build_model``, and under "sha256" the folder's files.
+
     Raises
     ------
     ModelFolderError
         The folder has none, one of another format, or values out of bounds.
     """
     path = folder / CONFIG
+    if not folder.is_dir():
+        raise ModelFolderError(f"{folder} is no folder; a model is one.")
     if not path.is_file() and (folder / HYPERPARAMS).is_file():
         raise ModelFolderError(
-            f"{folder} was saved by an older release, which kept models as "
-            "yaml: train it again, or use the release that saved it."
+            f"{folder} has no {CONFIG}: older releases kept models as yaml. "
+            "Train the model again, or use the release that saved it."
         )
     if not path.is_file():
         raise ModelFolderError(f"{folder} is no model folder: no {CONFIG}.")
     config = read_json(path)
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
+    if isinstance(config, dict) and "model_type" in config:
+        raise ModelFolderError(
+            f"{folder} is a Hugging Face checkpoint ({config['model_type']}), "
+            "not a trained model: give it to train.py as its encoder."
+        )
+    if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
         raise ModelFolderError(
             f"{path} is not of format {FORMAT}: this release cannot read it."
         )
     files = config.get("sha256")
-    if not isinstance(files, dict) or set(files) - {WEIGHTS, LABELS, TOKENS}:
-        raise ModelFolderError(f"{path} has no checksums of its files.")
-    if WEIGHTS not in files:
-        raise ModelFolderError(f"{path} names no {WEIGHTS}.")
+    known = {WEIGHTS, LABELS, TOKENS}
+    if not isinstance(files, dict) or not {WEIGHTS} <= set(files) <= known:
+        raise ModelFolderError(f"{path} has no checksums of the model's files.")
     for name, arguments in config.items():
-        if name not in ("format", "sha256", "model"):
-            if not isinstance(arguments, dict) or not _bounded(arguments):
-                raise ModelFolderError(
-                    f"{path}: {name} has values that no model has."
-                )
+        part = isinstance(arguments, dict) and _bounded(arguments)
+        if name != "model" and not part:
+            raise ModelFolderError(f"{path}: {name} has values of no model.")
     return config
 
 
 def check_files(
-    folder: Path, checksums: dict[str, str], source: str = CONFIG
+    folder: Path, checksums: Mapping[str, str], source: str = CONFIG
 ) -> None:
     """Raise ModelFolderError for a file that is missing or was changed."""
     for name, expected in checksums.items():
-        path = folder / name
-        if not path.is_file():
-            raise ModelFolderError(f"{path} is missing.")
-        if sha256(path) != expected:
+        if not (folder / name).is_file():
+            raise ModelFolderError(f"{folder / name} is missing.")
+        if sha256(folder / name) != expected:
             raise ModelFolderError(
-                f"{path} is damaged: its checksum is not that of {source}. "
-                "Copy or download the folder again."
-            )
-
-
-def load_weights(model: torch.nn.Module, path: Path) -> None:
-    """Load weights into a model; every key must arrive, every one be finite.
-
-    Raises
-    ------
-    ModelFolderError
-        The file is damaged, or its keys or shapes are others.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        weights = load_file(path)
-        model.load_state_dict(weights, strict=True)
-    except SafetensorError as error:
-        raise ModelFolderError(f"{path} is damaged: {error}") from error
-    except RuntimeError as error:
-        raise ModelFolderError(
-            f"{path} does not fit the model of {CONFIG}: {error}"
-        ) from error
-    for name, value in weights.items():
-        if not value.isfinite().all():
-            raise ModelFolderError(
-                f"{path} is damaged: {name} has values that are NaN or "
-                "infinite."
+                f"{folder / name} is damaged: its checksum is not that of "
+                f"{source}. Copy or download the folder again."
             )
 
 
@@ -292,48 +278,35 @@ def read_labels(path: Path, expected: int) -> list[str]:
     """
     names = {}
     try:
-        for line in read_text(path).splitlines():
+        for line in _read_text(path).splitlines():
             if line.startswith("="):  # what follows is SpeechBrain's own
                 break
             name, index = line.rsplit(" => ", maxsplit=1)
             names[int(index)] = ast.literal_eval(name)
-        labels = [names[index] for index in sorted(names)]
-        titles = {label for label in labels if isinstance(label, str)}
-    except (ValueError, SyntaxError, TypeError, MemoryError) as error:
+        labels = [names.get(index) for index in range(len(names))]
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise ModelFolderError(f"{path} is damaged: {error}") from error
-    whole = sorted(names) == list(range(expected))
-    if not whole or len(titles) != expected:
-        raise ModelFolderError(
-            f"{path} has {len(titles)} names, the model has {expected} "
-            "outputs: they do not belong together."
-        )
+    check_labels(labels, expected, str(path))
     return labels
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; ModelFolderError if it is missing or damaged."""
-    try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ModelFolderError(f"{path} is damaged: {error}") from error
+def check_labels(labels: Sequence[str], expected: int, where: str) -> None:
+    """Raise ModelFolderError unless each output has a name of its own.
 
-
-def read_text(path: Path) -> str:
-    """Read a text file; ModelFolderError if it is missing or damaged."""
-    if not path.is_file():
-        raise ModelFolderError(f"{path} is missing.")
-    if path.stat().st_size > MAX_BYTES:
-        raise ModelFolderError(f"{path} has more than {MAX_BYTES} bytes.")
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFolderError(f"{path} cannot be read: {error}") from error
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file, 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    Names are printed in tables of lines and tabs: control characters would
+    break them.
+    """
+    texts = {label for label in labels if isinstance(label, str)}
+    if not len(labels) == len(texts) == expected:
+        raise ModelFolderError(
+            f"{where} has {len(texts)} names, the model has {expected} "
+            "outputs: they do not belong together."
+        )
+    for label in labels:
+        if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in label):
+            raise ModelFolderError(
+                f"{where}: the label {label!r} has control characters."
+            )
 
 
 @contextlib.contextmanager
@@ -372,53 +345,97 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _weights(model, dtype):
-    """Weights to write: parameters in ``dtype``, buffers in float32."""
-    import torch
-
-    parameters = dict(model.named_parameters())
-    return {
-        name: value.detach()
-        .to((dtype if name in parameters else None) or torch.float32)
-        .cpu()
-        .contiguous()
-        for name, value in model.state_dict().items()
-    }
+def write_json(path: Path, values: Any) -> None:
+    """Write values as JSON, lists on one line each."""
+    text = json.dumps(values, ensure_ascii=False, indent=2)
+    for whole in set(re.findall(r"\[\n[^\[\]{}]*\]", text)):
+        items = re.sub(r"\n *", " ", whole[1:-1]).strip()
+        text = text.replace(whole, f"[{items}]")
+    path.write_text(text + "\n", encoding="utf-8")
 
 
-def _check_shapes(config, path):
+def read_json(path: Path) -> Any:
+    """Read a JSON file; ModelFolderError if it is missing or damaged."""
+    try:
+        return json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{path} is damaged: {error}") from error
+
+
+def _read_text(path):
+    """Read a text file; ModelFolderError if it is missing or damaged."""
+    if not path.is_file():
+        raise ModelFolderError(f"{path} is missing.")
+    if path.stat().st_size > MAX_BYTES:
+        raise ModelFolderError(f"{path} has more than {MAX_BYTES} bytes.")
+    return path.read_text(encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_weights(path):
+    """Weights by name, mapped from the disk; all of them are finite."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ModelFolderError(f"{path} is damaged: {error}") from error
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise ModelFolderError(
+                f"{path} is damaged: {name} has values that are NaN or "
+                "infinite."
+            )
+    return weights
+
+
+def _check_shapes(config: Mapping, weights: Mapping[str, torch.Tensor]) -> None:
     """Raise ModelFolderError unless the weights are those of the config.
 
-    Read from the header of the file: nothing large is allocated before.
+    Nothing is allocated, whatever sizes the config has.
     """
     import torch
-    from safetensors import SafetensorError, safe_open
+    from torch.overrides import TorchFunctionMode
 
     from qieemo_sb.model import build_model
 
-    try:
-        with safe_open(path, "pt") as file:
-            found = {k: file.get_slice(k).get_shape() for k in file.keys()}
-    except SafetensorError as error:
-        raise ModelFolderError(f"{path} is damaged: {error}") from error
-    blocks = config.get("encoder", {}).get("dims", {})
-    for name in ("n_blocks", "num_hidden_layers"):
-        if isinstance(blocks, dict) and blocks.get(name, 0) > len(found):
-            raise ModelFolderError(f"encoder has {blocks[name]} blocks.")
-    with torch.device("meta"):
+    class WithoutMemory(TorchFunctionMode):
+        # As torch.device("meta"), which needs torch's compiler for random
+        # draws and the like, and a second to import that.
+        tensors_left = 1000 + 20 * len(weights)
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            if function.__name__ == "eye":
+                function, args = torch.empty, (args[0], args[0])
+            if function.__name__ in ("empty", "zeros", "ones", "full"):
+                kwargs["device"] = "meta"
+                self.tensors_left -= 1
+                if self.tensors_left < 0:
+                    raise ModelFolderError(f"it is larger than {WEIGHTS}.")
+            if function.__name__ in ("normal_", "__set__"):  # of weights
+                return [*args, *kwargs.values()][0]
+            return function(*args, **kwargs)
+
+    with WithoutMemory():
         model = build_model(config)
     expected = {k: list(v.shape) for k, v in model.state_dict().items()}
-    if expected != found:
-        names = sorted(
-            name
-            for name in {**expected, **found}
-            if expected.get(name) != found.get(name)
-        )
-        raise ModelFolderError(
-            f"{path.name} has other weights: {len(names)} differ, the first is "
-            f"{names[0]} ({found.get(names[0])} where {expected.get(names[0])} "
-            "is needed)."
-        )
+    found = {k: list(v.shape) for k, v in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ModelFolderError(
+                f"the weight {name} is {found.get(name)} in {WEIGHTS} where "
+                f"{expected.get(name)} is needed: they do not belong together."
+            )
 
 
 def _bounded(value, depth=0):
@@ -431,13 +448,11 @@ def _bounded(value, depth=0):
     return value is None or (isinstance(value, str) and len(value) < 1000)
 
 
-def _check_outputs(what, names, part):
-    """Raise ModelFolderError unless each output of a part has a name."""
-    outputs = 0
-    if part is not None:
-        outputs = getattr(part, "n_classes", None) or part.n_tokens
-    if (0 if names is None else len(names)) != outputs:
+def _check_tokens(tokens, model, where):
+    """Raise ModelFolderError unless there are as many tokens as outputs."""
+    outputs = model.ppg_head.n_tokens if model.ppg_head is not None else 0
+    if len(tokens) != outputs:
         raise ModelFolderError(
-            f"{what} has {0 if names is None else len(names)} names, the model "
-            f"has {outputs} outputs: they do not belong together."
+            f"{where} has {len(tokens)} names, the model has {outputs} "
+            "outputs: they do not belong together."
         )

@@ -1,6 +1,6 @@
 """SpeechBrain's EncoderClassifier for model folders, theirs and ours.
 
-SpeechBrain's relative lengths become samples here.
+SpeechBrain's relative lengths become samples here, results its tuples.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -24,18 +24,11 @@ from speechbrain.utils.fetching import FetchConfig, LocalStrategy, fetch
 
 from qieemo_sb.audio import read_audio
 from qieemo_sb.errors import AudioError, ModelFolderError, QieemoError
-from qieemo_sb.frames import absolute_lengths
-from qieemo_sb.lobes.classifier import Classifier
+from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths
 from qieemo_sb.lobes.normalization import Moments
 from qieemo_sb.lobes.tokens import Tokenizer
 from qieemo_sb.model import PPGOutput, Qieemo, QieemoOutput
-from qieemo_sb.serving.classifier import (
-    BATCH_SECONDS,
-    NO_EMOTION,
-    PPG,
-    EmotionClassifier,
-    check_list,
-)
+from qieemo_sb.serving.classifier import NO_EMOTION, PPG, EmotionClassifier
 from qieemo_sb.serving.folder import CONFIG, load_folder, read_config
 from qieemo_sb.serving.onednn import accelerate
 
@@ -68,18 +61,6 @@ class EmbeddingModel(torch.nn.Module):
         return self.model(wavs, lengths, frame_wise=False).embedding
 
 
-class ClassifierHead(torch.nn.Module):
-    """Qieemo's classifier, once a ``FolderLoader`` has filled it."""
-
-    def __init__(self):
-        super().__init__()
-        self.classifier: Classifier | None = None
-
-    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        """[B, E] → [B, C] log-probabilities."""
-        return self.classifier(embedding)
-
-
 class FolderLoader:
     """Fills the modules of ``hyperparams.yaml`` from a model folder.
 
@@ -90,7 +71,7 @@ class FolderLoader:
     ---------
     embedding_model : EmbeddingModel
         Gets the model.
-    classifier : ClassifierHead
+    classifier : torch.nn.Sequential
         Gets its classifier.
     label_encoder : CategoricalEncoder
         Gets the emotions.
@@ -99,7 +80,7 @@ class FolderLoader:
     def __init__(
         self,
         embedding_model: EmbeddingModel,
-        classifier: ClassifierHead,
+        classifier: torch.nn.Sequential,
         label_encoder: CategoricalEncoder,
     ):
         self.embedding_model = embedding_model
@@ -137,18 +118,17 @@ class FolderLoader:
         if loaded.labels is None:
             raise ModelFolderError(NO_EMOTION)
         self.embedding_model.model = accelerate(loaded.model)
-        self.classifier.classifier = loaded.model.classifier
-        self.label_encoder.update_from_iterable(loaded.labels, False)
-        self.label_encoder.expect_len(len(loaded.labels))
+        self.classifier.append(loaded.model.classifier)
+        _fill(self.label_encoder, loaded.labels)
 
 
 class EncoderClassifier(SpeechBrainEncoderClassifier):
     """SpeechBrain's EncoderClassifier for model folders, safer and richer.
 
-    Same calls and same results as SpeechBrain's class on the same folder. This
-    one evaluates no yaml, checks audio before the model sees it, gives
-    frame-wise results, and transcribes where the PPG was trained for it. It
-    also loads a model of stage 1. ::
+    A thin adapter over ``EmotionClassifier``, with the calls and results of
+    SpeechBrain's class on the same folder. This one evaluates no yaml, checks
+    audio before the model sees it, gives frame-wise results, and transcribes
+    where the PPG was trained for it. It also loads a model of stage 1. ::
 
         classifier = EncoderClassifier.from_hparams("results/demo/model")
         log_probs, score, index, emotion = classifier.classify_file("a.wav")
@@ -197,6 +177,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
     def from_hparams(
         cls,
         source: str | Path,
+        *,
         savedir: str | Path | None = None,
         local_strategy: LocalStrategy = LocalStrategy.SYMLINK,
         fetch_config: FetchConfig | None = None,
@@ -235,6 +216,8 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         hparams = {
             "labels": loaded.labels,
             "tokens": loaded.tokens,
+            "label_encoder": _fill(CategoricalEncoder(), loaded.labels or []),
+            "sample_rate": SAMPLE_RATE,
             "savedir": savedir,
         }
         return cls(modules={"qieemo": loaded.model}, hparams=hparams, **kwargs)
@@ -257,7 +240,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         Arguments
         ---------
         wavs : torch.Tensor
-            [B, S] or [S] at 16 kHz.
+            [B, S] or [S] at 16 kHz, floating point.
         wav_lens : torch.Tensor or None
             [B] relative lengths; None: every row is full.
 
@@ -270,7 +253,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         AudioError
             See ``check_batch``; lengths that are no fractions, too.
         """
-        return self.qieemo.analyse_batch(*self._batch(wavs, wav_lens))
+        return self.qieemo.analyse_batch(wavs, _samples(wavs, wav_lens))
 
     def encode_batch(
         self,
@@ -290,7 +273,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
                 "Qieemo keeps no statistics of its embeddings: call "
                 "encode_batch without normalize."
             )
-        return self.qieemo.embed_batch(*self._batch(wavs, wav_lens))
+        return self.qieemo.embed_batch(wavs, _samples(wavs, wav_lens))
 
     def classify_batch(
         self,
@@ -318,7 +301,8 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         text_lab : list of str
             Its emotion.
         """
-        return self._answer(self.encode_batch(wavs, wav_lens), speaker)
+        embedding = self.encode_batch(wavs, wav_lens)
+        return self._answer(self.qieemo.log_probs(embedding, speaker))
 
     def classify_file(
         self, path: str | Path, speaker: Moments | None = None, **kwargs
@@ -344,61 +328,35 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         AudioError
             The file cannot be used or downloaded; names it.
         """
-        path = local_file(path, **kwargs)
-        return self._answer(self.qieemo.embed_file(path), speaker)
+        embedding = self.qieemo.embed_file(local_file(path, **kwargs))
+        return self._answer(self.qieemo.log_probs(embedding, speaker))
 
-    def classify_files(
-        self,
-        paths: Iterable[str | Path],
-        max_batch_seconds: float = BATCH_SECONDS,
-        speaker: Moments | None = None,
-    ) -> Iterator[Answer | AudioError]:
-        """Classify many audio files; see ``EmotionClassifier.predict``.
-
-        Yields
-        ------
-        tuple or AudioError
-            The result or the error of ``classify_file``, in order.
-        """
-        vectors = self.qieemo.embed_files(check_list(paths), max_batch_seconds)
-        for vector in vectors:
-            broken = isinstance(vector, AudioError)
-            yield vector if broken else self._answer(vector, speaker)
+    def classify_files(self, *args, **kwargs) -> Iterator[Answer | AudioError]:
+        """As ``EmotionClassifier.predict``, but a tuple for each file."""
+        return map(self._answer, self.qieemo.file_log_probs(*args, **kwargs))
 
     def classify_conversation(
-        self,
-        paths: Iterable[str | Path],
-        speakers: Sequence[str],
-        max_batch_seconds: float = BATCH_SECONDS,
+        self, *args, **kwargs
     ) -> list[Answer | AudioError]:
-        """As ``EmotionClassifier.predict_conversation``, in tuples."""
-        rows = self.qieemo.conversation_log_probs(
-            list(check_list(paths)), speakers, max_batch_seconds
-        )
-        return [
-            row if isinstance(row, AudioError) else self._best(row)
-            for row in rows
-        ]
+        """As ``EmotionClassifier.predict_conversation``, but in tuples."""
+        rows = self.qieemo.conversation_log_probs(*args, **kwargs)
+        return [self._answer(row) for row in rows]
 
-    def adapt(
-        self,
-        paths: Iterable[str | Path],
-        max_batch_seconds: float = BATCH_SECONDS,
-    ) -> Moments:
-        """Learn a speaker's usual voice; see ``EmotionClassifier.adapt``."""
-        return self.qieemo.adapt(paths, max_batch_seconds)
+    def adapt(self, *args, **kwargs) -> Moments:
+        """As ``EmotionClassifier.adapt``."""
+        return self.qieemo.adapt(*args, **kwargs)
 
     def ppg_batch(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
     ) -> PPG:
-        """Phonetic posteriorgram; arguments as of ``analyse_batch``."""
-        return self.qieemo.ppg_batch(*self._batch(wavs, wav_lens))
+        """As ``EmotionClassifier.ppg_batch``, of relative lengths."""
+        return self.qieemo.ppg_batch(wavs, _samples(wavs, wav_lens))
 
     def transcribe_batch(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
     ) -> tuple[list[str], list[list[int]]]:
         """As ``EmotionClassifier.transcribe_batch``, of relative lengths."""
-        return self.qieemo.transcribe_batch(*self._batch(wavs, wav_lens))
+        return self.qieemo.transcribe_batch(wavs, _samples(wavs, wav_lens))
 
     def transcribe_file(self, path: str | Path, **kwargs) -> str:
         """The transcript of an audio file; arguments as ``classify_file``."""
@@ -427,26 +385,29 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         AudioError
             As of ``classify_file``.
         """
-        signal = torch.from_numpy(read_audio(local_file(path, savedir)))
-        return signal.to(self.device)
+        wav = torch.from_numpy(read_audio(local_file(path, savedir)))
+        return wav.to(self.qieemo.device)
 
-    def _batch(self, wavs, wav_lens):
-        """A batch [B, S] in float32 and its lengths in samples."""
-        wavs = wavs.unsqueeze(0) if wavs.dim() == 1 else wavs
-        if wavs.is_floating_point():  # else check_batch refuses it
-            wavs = wavs.float()
-        if wav_lens is not None:
-            wav_lens = absolute_lengths(wav_lens, wavs.shape[1])
-        return wavs, wav_lens
+    def _answer(self, row):
+        """Log-probabilities [B, C] → SpeechBrain's tuple; an error stays."""
+        if isinstance(row, AudioError):
+            return row
+        score, index = row.max(dim=-1)
+        return row, score, index, [self.labels[i] for i in index.tolist()]
 
-    def _answer(self, embedding, speaker=None):
-        return self._best(self.qieemo.log_probs(embedding, speaker))
 
-    def _best(self, log_probs):
-        """Log-probabilities [B, C] → SpeechBrain's tuple."""
-        score, index = log_probs.max(dim=-1)
-        text_lab = [self.labels[i] for i in index.tolist()]
-        return log_probs, score, index, text_lab
+def _samples(wavs, wav_lens):
+    """Relative lengths of a batch in samples; None stays None."""
+    if wav_lens is None:
+        return None
+    return absolute_lengths(wav_lens, wavs.shape[-1])
+
+
+def _fill(label_encoder, labels):
+    """Give SpeechBrain's encoder of labels its labels."""
+    label_encoder.update_from_iterable(labels, sequence_input=False)
+    label_encoder.expect_len(len(labels))
+    return label_encoder
 
 
 def fetch_folder(
@@ -473,18 +434,15 @@ def fetch_folder(
         There is no such folder, and the hub has no such model.
     """
     hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source))
-    if Path(source).is_file():
-        raise ModelFolderError(f"{source} is a file; a model is a folder.")
-    if Path(source).is_dir():
+    here = isinstance(source, Path) or not hub_id or Path(source).exists()
+    if here:
+        read_config(Path(source))  # raises, before anything is linked
         if savedir is None:
             return Path(source)
-        read_config(Path(source))  # before anything is linked
-    elif isinstance(source, Path) or not hub_id:
-        raise ModelFolderError(f"{source} is neither a folder nor a hub id.")
     try:
         config = fetch(CONFIG, str(source), savedir, **options)
     except OSError as error:
-        if Path(source).is_dir():  # then it is savedir that cannot be used
+        if here:  # then it is savedir that cannot be used
             raise
         raise ModelFolderError(
             f"There is no folder {source} here, and the hub does not give "

@@ -1,63 +1,449 @@
-"""Files of a model folder: labels without SpeechBrain, written whole."""
+"""A model folder holds the whole model, or says what is wrong with it."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from speechbrain.dataio.encoder import CategoricalEncoder
 
+from qieemo_sb.encoders.ssl import SSLEncoder
 from qieemo_sb.errors import ModelFolderError
-from qieemo_sb.serving.folder import read_labels, replacing_folder
+from qieemo_sb.lobes.blocks import BlockMixer
+from qieemo_sb.lobes.fusion import MMF, Concatenation
+from qieemo_sb.lobes.ppg import PretrainedPPGHead
+from qieemo_sb.lobes.speaker import SpeakerModel
+from qieemo_sb.lobes.tokens import Characters, Pieces, Tokenizer
+from qieemo_sb.model import PARTS, PPGModel
+from qieemo_sb.serving.folder import (
+    load_folder,
+    read_labels,
+    replacing_folder,
+    save_model,
+    sha256,
+    write_labels,
+)
 
-NAMES = ["neutral", "it's", 'a "b"', "=", "a => b", "traurig, müde", "a\nb"]
+LABELS = ["neu", "hap", "ang", "sad"]
+N_TOKENS, D_MODEL, WIDTH = 29, 16, 12
+FILES = [
+    "README.md",
+    "config.json",
+    "hyperparams.yaml",
+    "label_encoder.txt",
+    "model.safetensors",
+]
 
 
-def test_names_are_those_that_speechbrain_wrote(tmp_path, make_labels):
-    path = tmp_path / "label_encoder.txt"
-    make_labels(NAMES).save(path)
-    assert read_labels(path, len(NAMES)) == NAMES
+def ssl():
+    """A small HuBERT in the place of Whisper."""
+    dims = {
+        "family": "hubert",
+        "normalise": True,
+        "hidden_size": D_MODEL,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "conv_dim": [4] * 7,
+        "num_conv_pos_embedding_groups": 2,
+    }
+    return {
+        "encoder": SSLEncoder(dims=dims),
+        "ppg_head": PretrainedPPGHead(D_MODEL, N_TOKENS),
+        "mmf": Concatenation(N_TOKENS, D_MODEL, WIDTH, dropout=0.2),
+        "speaker_model": SpeakerModel(2 * WIDTH, len(LABELS)),
+    }
 
 
-def test_order_is_that_of_the_outputs(tmp_path):
-    path = tmp_path / "label_encoder.txt"
+def one_block():
+    """The blocks of a mixer that mixes nothing."""
+    return {"mixer": BlockMixer([2], D_MODEL)}
+
+
+def save(folder, model, **options):
+    return save_model(folder, model, "", **{"labels": LABELS, **options})
+
+
+def refusal(folder):
+    with pytest.raises(ModelFolderError) as caught:
+        load_folder(folder)
+    return str(caught.value)
+
+
+def config_of(folder):
+    return json.loads((folder / "config.json").read_text())
+
+
+def change_config(folder, change):
+    config = config_of(folder)
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def change_weights(folder, change):
+    """Change weights, and the checksum with them."""
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+    sign(folder, "model.safetensors")
+
+
+def sign(folder, name):
+    digest = sha256(folder / name)
+    change_config(
+        folder, lambda config: config["sha256"].update({name: digest})
+    )
+
+
+# Round trips
+
+
+def test_round_trip(variant_model, tmp_path, sound):
+    check_round_trip(variant_model, tmp_path, sound(16_000)[None])
+
+
+@pytest.mark.parametrize("parts", [ssl, one_block])
+def test_round_trip_of_other_parts(parts, tmp_path, make_model, sound):
+    check_round_trip(make_model(**parts()), tmp_path, sound(16_000)[None])
+
+
+@torch.no_grad()
+def check_round_trip(model, tmp_path, wavs):
+    """Save and load a model; it is the same one."""
+    loaded = load_folder(save(tmp_path / "m", model))
+    again = loaded.model.eval()
+    assert again.config == model.config
+    weights = again.state_dict()
+    for key, value in model.state_dict().items():
+        assert torch.equal(weights[key], value), key
+    assert torch.equal(again(wavs).log_probs, model(wavs).log_probs)
+    assert (loaded.labels, loaded.tokens) == (LABELS, None)
+
+
+def test_every_class_of_every_part_makes_the_round_trip(make_model, variants):
+    found = set()
+    for model in (*variants.values(), make_model(**ssl())):
+        found |= {part["class"] for part in list(model.config.values())[1:]}
+    assert found == {name for rivals in PARTS.values() for name in rivals}
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        Characters(),
+        Pieces(29).fit(["a quick brown fox jumps over and over the lazy dog"]),
+        Tokenizer("phonemes", ["<blank>", *map(chr, range(0x250, 0x26C))]),
+    ],
+    ids=str,
+)
+def test_stage_one_and_its_tokens(tokens, tmp_path, make_model):
+    whole = make_model()
+    model = PPGModel(whole.encoder, whole.ppg_head)
+    folder = save(tmp_path / "m", model, labels=None, tokens=tokens)
+    loaded = load_folder(folder)
+    assert isinstance(loaded.model, PPGModel)
+    assert loaded.labels is None
+    assert loaded.tokens == tokens
+    indices = [3, 5, 8]
+    assert loaded.tokens.decode_ids(indices) == tokens.decode_ids(indices)
+    assert "label_encoder.txt" not in os.listdir(folder)
+
+
+def test_parameters_are_halved_and_statistics_are_not(tmp_path, make_model):
+    model = make_model()
+    model.classifier.standard.variance.fill_(1e5)  # float16 ends at 65 504
+    folder = save(tmp_path / "m", model, dtype=torch.float16)
+    learned = dict(model.named_parameters())
+    for name, value in load_file(folder / "model.safetensors").items():
+        expected = torch.float16 if name in learned else torch.float32
+        assert value.dtype == expected, name
+    loaded = load_folder(folder).model.state_dict()
+    assert {value.dtype for value in loaded.values()} == {torch.float32}
+    assert loaded["classifier.standard.variance"].unique() == 1e5
+
+
+def test_saving_writes_float32_and_leaves_the_model_as_it_was(
+    tmp_path, make_model
+):
+    model = make_model().half().train()
+    folder = save(tmp_path / "m", model)
+    weights = load_file(folder / "model.safetensors").values()
+    assert {value.dtype for value in weights} == {torch.float32}
+    assert model.training
+    assert next(model.parameters()).dtype == torch.float16
+
+
+def test_saved_again_it_is_the_same(model_folder, tmp_path):
+    loaded = load_folder(model_folder)
+    again = save_model(
+        tmp_path / "again", loaded.model, "# A card\n", loaded.labels
+    )
+    assert sorted(os.listdir(model_folder)) == FILES
+    for name in FILES:
+        assert (again / name).read_bytes() == (model_folder / name).read_bytes()
+
+
+def test_a_config_is_pleasant_to_read(model_folder):
+    lines = (model_folder / "config.json").read_text().splitlines()
+    assert '    "blocks": [1, 2],' in lines
+    assert max(map(len, lines)) < 100
+
+
+# Writing
+
+
+def test_a_folder_is_replaced_and_leftovers_go(model_folder, make_model):
+    (model_folder / "old.txt").touch()
+    beside = model_folder.with_name("model.unfinished")
+    beside.mkdir()
+    (beside / "half.txt").touch()
+    assert save(model_folder, make_model(mmf=None)) == model_folder
+    assert sorted(os.listdir(model_folder)) == FILES
+    assert os.listdir(model_folder.parent) == [model_folder.name]
+
+
+def test_a_folder_is_written_completely_or_not_at_all(model_folder, make_model):
+    with pytest.raises(TypeError):
+        save_model(model_folder, make_model(), None, LABELS)
+    assert (model_folder / "README.md").read_text() == "# A card\n"
+    load_folder(model_folder)
+    assert os.listdir(model_folder.parent) == [model_folder.name]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"labels": ["a", "b"]}, "has 2 names, the model has 4 outputs"),
+        ({"labels": None}, "has 0 names, the model has 4 outputs"),
+        ({"labels": ["a", "b", "c", "c"]}, "has 3 names"),
+        ({"labels": ["a", "b", "c", "d\te"]}, "control characters"),
+        ({"tokens": Tokenizer("x", ["<blank>", "a"])}, "tokens has 2 names"),
+    ],
+)
+def test_names_that_do_not_fit_are_not_saved(
+    options, message, tmp_path, make_model
+):
+    with pytest.raises(ModelFolderError, match=message):
+        save(tmp_path / "m", make_model(), **options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_class_of_no_dictionary_is_not_saved(tmp_path, make_model):
+    class Mine(MMF):
+        pass
+
+    model = make_model(mmf=Mine(N_TOKENS, D_MODEL, WIDTH))
+    with pytest.raises(ModelFolderError, match="no mmf 'Mine': known are MMF"):
+        save(tmp_path / "m", model)
+
+
+def test_a_model_is_no_file(model_folder, make_model):
+    path = model_folder / "README.md"
+    with pytest.raises(ModelFolderError, match="is a file"):
+        save(path, make_model())
+    assert "is no folder" in refusal(path)
+
+
+# Damage
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "label_encoder.txt", "model.safetensors"]
+)
+def test_a_missing_file_is_named(name, model_folder):
+    (model_folder / name).unlink()
+    assert name in refusal(model_folder)
+
+
+def test_card_and_yaml_are_not_needed(model_folder):
+    (model_folder / "README.md").unlink()
+    (model_folder / "hyperparams.yaml").unlink()
+    load_folder(model_folder)
+
+
+@pytest.mark.parametrize("name", ["label_encoder.txt", "model.safetensors"])
+def test_a_changed_file_is_damaged(name, model_folder):
+    path = model_folder / name
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert f"{name} is damaged" in refusal(model_folder)
+
+
+@pytest.mark.parametrize("contents", [b"", b"PK", b"\xff" * 100])
+def test_what_holds_no_weights_is_damaged(contents, model_folder):
+    (model_folder / "model.safetensors").write_bytes(contents)
+    sign(model_folder, "model.safetensors")
+    assert "model.safetensors is damaged" in refusal(model_folder)
+
+
+@pytest.mark.parametrize(
+    "change, name",
+    [
+        (lambda w: w.pop("cma.norm.bias"), "cma.norm.bias is None"),
+        (lambda w: w.update(extra=torch.zeros(1)), "extra"),
+        (
+            lambda w: w.update({"cma.norm.bias": torch.zeros(7)}),
+            r"cma.norm.bias is [7] in model.safetensors where [12]",
+        ),
+        (lambda w: w["cma.norm.bias"].fill_(torch.nan), "cma.norm.bias has"),
+        (lambda w: w["cma.norm.bias"].fill_(torch.inf), "cma.norm.bias has"),
+    ],
+    ids=["missing", "extra", "shape", "nan", "infinite"],
+)
+def test_weights_that_do_not_fit(change, name, model_folder):
+    change_weights(model_folder, change)
+    assert name in refusal(model_folder)
+
+
+def test_weights_of_another_model(model_folder, tmp_path, make_model):
+    other = save(tmp_path / "other", make_model(mmf=None))
+    shutil.copy(other / "model.safetensors", model_folder)
+    sign(model_folder, "model.safetensors")
+    assert "do not belong together" in refusal(model_folder)
+
+
+@pytest.mark.parametrize(
+    "contents, message",
+    [
+        (b"", "config.json is damaged"),
+        (b"{", "config.json is damaged"),
+        (b"\xff\x00", "config.json is damaged"),
+        (b"[" * 100_000, "config.json is damaged"),
+        (b"[1]", "not of format 1"),
+        (b'{"format": 2}', "not of format 1"),
+        (b'{"format": 1, "sha256": {}}', "no checksums"),
+        (
+            b'{"format": 1, "sha256": {"model.safetensors": "", "../x": ""}}',
+            "no checksums",
+        ),
+        (b'{"model_type": "wav2vec2"}', "Hugging Face checkpoint .wav2vec2."),
+    ],
+)
+def test_a_config_of_something_else(contents, message, model_folder):
+    (model_folder / "config.json").write_bytes(contents)
+    with pytest.raises(ModelFolderError, match=message):
+        load_folder(model_folder)
+
+
+def leaves(values, path=()):
+    """Paths to all values of nested dicts and lists."""
+    for key in values if isinstance(values, dict) else range(len(values)):
+        yield (*path, key)
+        if isinstance(values[key], dict | list):
+            yield from leaves(values[key], (*path, key))
+
+
+def test_no_value_of_a_config_builds_something_else(tmp_path, variants):
+    """Each value in turn is replaced; nothing but our error may come of it."""
+    model = variants["statistics"]
+    folder = save(tmp_path / "m", model)
+    text = (folder / "config.json").read_text()
+    shapes = {k: v.shape for k, v in model.state_dict().items()}
+    for path in leaves(json.loads(text)):
+        for value in (-1, 99_999, "x", None, [[]]):
+            config = json.loads(text)
+            place = config
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = value
+            (folder / "config.json").write_text(json.dumps(config))
+            try:
+                again = load_folder(folder).model
+            except ModelFolderError:
+                continue
+            found = {k: v.shape for k, v in again.state_dict().items()}
+            assert found == shapes, (path, value)
+
+
+def test_huge_sizes_are_refused_before_anything_is_built(model_folder):
+    text = (model_folder / "config.json").read_text()
+    change_config(model_folder, lambda c: c["mmf"].update(width=99_999))
+    assert "12 is needed" in refusal(model_folder)
+    (model_folder / "config.json").write_text(text)
+    change_config(model_folder, lambda c: c["ppg_head"].update(hidden=99_999))
+    assert "99999] is needed" in refusal(model_folder)
+    (model_folder / "config.json").write_text(text)
+    change_config(
+        model_folder, lambda c: c["encoder"]["dims"].update(n_blocks=99_999)
+    )
+    assert "is larger than model.safetensors" in refusal(model_folder)
+
+
+def test_an_older_release(model_folder):
+    (model_folder / "config.json").unlink()
+    assert "older releases kept models as yaml" in refusal(model_folder)
+
+
+def test_damaged_tokens(tmp_path, make_model):
+    folder = save(tmp_path / "m", make_model(), tokens=Characters())
+    for contents, message in (
+        ("{", "tokens.json is damaged"),
+        ("{}", "tokens.json"),
+        (
+            json.dumps(Tokenizer("x", ["<blank>"]).facts),
+            "tokens.json has 1 names",
+        ),
+    ):
+        (folder / "tokens.json").write_text(contents)
+        sign(folder, "tokens.json")
+        assert message in refusal(folder)
+    (folder / "tokens.json").unlink()
+    assert "tokens.json is missing" in refusal(folder)
+
+
+# Labels
+
+
+NAMES = ["neutral", "it's", 'a "b"', "=", "a => b", "traurig, müde"]
+
+
+def test_labels_are_as_speechbrain_keeps_them(tmp_path):
+    encoder = CategoricalEncoder()
+    encoder.update_from_iterable(NAMES, sequence_input=False)
+    encoder.save(tmp_path / "theirs.txt")
+    write_labels(tmp_path / "ours.txt", NAMES)
+    assert read_labels(tmp_path / "theirs.txt", len(NAMES)) == NAMES
+    assert read_labels(tmp_path / "ours.txt", len(NAMES)) == NAMES
+    ours, theirs = tmp_path / "ours.txt", tmp_path / "theirs.txt"
+    ours, theirs = ours.read_text(), theirs.read_text()
+    assert ours.split("=====")[0] == theirs.split("=====")[0]
+    write_labels(tmp_path / "ours.txt", NAMES[:4])
+    again = CategoricalEncoder()
+    again.load(tmp_path / "ours.txt")
+    assert again.ind2lab == dict(enumerate(NAMES[:4]))
+
+
+def test_labels_are_in_the_order_of_the_outputs(tmp_path):
+    path = tmp_path / "labels.txt"
     path.write_text("'b' => 1\n'c' => 2\n'a' => 0\n=====\n'x' => 0\n")
     assert read_labels(path, 3) == ["a", "b", "c"]
 
 
-def test_missing(tmp_path):
-    with pytest.raises(ModelFolderError, match=r"gone.txt is missing"):
-        read_labels(tmp_path / "gone.txt", 2)
-
-
 @pytest.mark.parametrize(
-    "contents",
-    [b"'a' => 0\n'b", b"\xff\xfe\x00", b"a => 0\n", b"'a' => b\n", b"[] => 0"],
+    "contents, message",
+    [
+        (b"'a' => 0\n'b", "is damaged"),
+        (b"\xff\xfe\x00", "is damaged"),
+        (b"a => 0\n", "is damaged"),
+        (b"'a' => b\n", "is damaged"),
+        (b"", "has 0 names, the model has 2"),
+        (b"[] => 0\n'a' => 1\n", "has 1 names"),
+        (b"'a' => 0\n'a' => 1\n", "has 1 names"),
+        (b"'a' => 0\n'b' => 2\n", "has 1 names"),
+        (b"'a' => 0\n'b' => 1\n'c' => 2\n", "has 3 names"),
+        (b"'a' => 0\n'b\\n' => 1\n", "control characters"),
+    ],
 )
-def test_damaged(tmp_path, contents):
+def test_labels_that_cannot_be_used(contents, message, tmp_path):
     path = tmp_path / "labels.txt"
     path.write_bytes(contents)
-    with pytest.raises(ModelFolderError, match=r"labels.txt is damaged"):
-        read_labels(path, 1)
-
-
-@pytest.mark.parametrize(
-    "contents, count",
-    [("", 0), ("'a' => 0\n", 1), ("'a' => 0\n'a' => 1\n", 1)],
-)
-def test_another_count(tmp_path, contents, count):
-    path = tmp_path / "labels.txt"
-    path.write_text(contents)
-    with pytest.raises(ModelFolderError, match=f"has {count} names, the model"):
+    with pytest.raises(ModelFolderError, match=f"labels.txt.*{message}"):
         read_labels(path, 2)
 
 
-def test_output_without_a_name(tmp_path):
-    path = tmp_path / "labels.txt"
-    path.write_text("'a' => 0\n'b' => 2\n")
-    with pytest.raises(ModelFolderError, match="do not belong together"):
-        read_labels(path, 2)
-
-
-# -- Writing a folder whole or not at all
+# Replacing a folder
 
 
 def names(folder):
