@@ -169,9 +169,7 @@ def check_ctc(model: Qieemo, weight: float, crop: float | None) -> None:
     """
     problem = None
     if crop:
-        problem = (
-            "a crop does not hold the transcript: set crop_seconds to null"
-        )
+        problem = "a crop loses words: set crop_seconds to null"
     if model.ppg_head is None:
         problem = "there is no PPG head: set ppg_head"
     elif model.ppg_head.frozen and model.encoder.frozen:

@@ -29,7 +29,7 @@ from pathlib import Path
 import torch
 from qieemo_sb.corpora.manifest import replacing
 from qieemo_sb.errors import QieemoError
-from qieemo_sb.evaluation.model_card import reader_card
+from qieemo_sb.evaluation.model_card import ppg_card
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.model import PPGModel
 from qieemo_sb.serving.folder import save_model
@@ -115,7 +115,7 @@ def write_results(hparams, cer, wer):
     save_model(
         folder / "model",
         hparams.model,
-        reader_card(metrics),
+        ppg_card(metrics),
         tokens=hparams.tokenizer,
     )
 
