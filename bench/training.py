@@ -24,6 +24,7 @@ from contestants import EMOTIONS, SpeechBrainLobe, make_model
 
 from qieemo_sb.frames import FRAME_SECONDS, SAMPLE_RATE
 from qieemo_sb.serving.onednn import accelerate
+from qieemo_sb.training.augment import random_crop
 from qieemo_sb.training.cache import EncoderCache
 
 BATCH = 8
@@ -128,7 +129,9 @@ class OursFrozen(Trainer):
         self.cache.fill(self.items, progress=False)
 
     def scores(self, paths):
-        encoded = self.cache.output(*self.cache.load_batch(paths, self.crop))
+        frames = [self.cache.load(path) for path in paths]
+        size = self.crop or max(map(len, frames))
+        encoded = self.cache.output(*random_crop(frames, size))
         return self.model(encoded=encoded, frame_wise=False).log_probs
 
 

@@ -11,8 +11,7 @@ Adds, or brings up to date:
     tests/recipes/RAVDESS.csv           likewise, a new file
     tests/recipes/setup/recipes_*_qieemo_*
 
-and touches nothing else. A second call changes nothing. Files are written
-whole or not at all.
+and touches nothing else. A second call changes nothing.
 
 Authors
  * The Qieemo-SB authors 2026
@@ -21,30 +20,24 @@ Authors
 import argparse
 import csv
 import io
-import json
 import os
 import re
 import sys
 from pathlib import Path
-
-from qieemo_sb.corpora.manifest import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP = Path(__file__).with_name("speechbrain_setup.py")
 
 DATASETS = ("IEMOCAP", "RAVDESS")
 NAME = "qieemo"
-CSVS, SETUPS = "tests/recipes", "tests/recipes/setup"
-NEEDED = ("recipes", f"{CSVS}/IEMOCAP.csv", "recipes/IEMOCAP/README.md")
-LEFT_OUT = {"results", "__pycache__"}  # what a run leaves beside a recipe
+NEEDED = ("recipes", "tests/recipes/IEMOCAP.csv", "recipes/IEMOCAP/README.md")
+LEFT_OUT = {"results", "__pycache__"}  # of a run beside a recipe
+BEGIN, END = f"<!-- {NAME}: begin -->\n", f"<!-- {NAME}: end -->\n"
 
-BEGIN, END = f"<!-- {NAME}: begin -->", f"<!-- {NAME}: end -->"
-ABOUT = re.compile(r"^# \**About", re.MULTILINE)  # what ends a README
-
-# What a yaml that has one of these at the top is given to; else train.py.
+# A key at the top of a yaml → its script; else train.py.
 SCRIPTS = {"axes": "ablate.py", "make_ppg_head": "train_ppg.py"}
 
-# -- What SpeechBrain's recipe tests are told, all on its own tests/samples --
+# -- The options of SpeechBrain's recipe tests, all on its own tests/samples --
 
 SAMPLES, TEMPORARY = "tests/samples", f"tests/tmp/{NAME}"
 ALWAYS = {
@@ -55,37 +48,31 @@ ALWAYS = {
     "number_of_epochs": 2,
     "skip_prep": True,
 }
-# Options that only some yaml have.
-WHERE_KNOWN = {
+WHERE_KNOWN = {  # options that only some yaml have
     "test_folder": f"{SAMPLES}/ASR/",
     "emotions": "[neutrality,happiness,anger,sadness]",
     "n_classes": 4,
     "whisper_source": f"{TEMPORARY}/whisper",
     "cache_folder": f"{TEMPORARY}/cache",
 }
-OF_SCRIPT = {"ablate.py": ["--folds=1", "--row=default"]}
-EVERY_RUN = ["train_log.txt", "log.txt", "env.log", "hyperparams.yaml"]
-LEAVES = {
-    "train.py": [
-        *EVERY_RUN,
-        "train.py",
-        "save/options.json",
-        "metrics.json",
-        "predictions.csv",
-        "confusion.png",
-        "model/model.safetensors",
-    ],
-    "train_ppg.py": [
-        *EVERY_RUN,
-        "train_ppg.py",
-        "save/options.json",
-        "metrics.json",
-        "readings.txt",
-        "model/model.safetensors",
-    ],
-    "ablate.py": ["ablation.json", "ablation.md", "ablation.png"],
+EVERY_RUN = (
+    "train_log.txt log.txt env.log hyperparams.yaml save/options.json "
+    "metrics.json model/model.safetensors "
+)
+# Script → task, further options, files that it leaves.
+TESTS = {
+    "train.py": (
+        "Emotion_recognition",
+        "",
+        EVERY_RUN + "train.py predictions.csv confusion.png",
+    ),
+    "train_ppg.py": ("ASR", "", EVERY_RUN + "train_ppg.py readings.txt"),
+    "ablate.py": (
+        "Emotion_recognition",
+        " --folds=1 --row=default",
+        "ablation.json ablation.md ablation.png",
+    ),
 }
-TASKS = {"train_ppg.py": "ASR"}  # else Emotion_recognition
 
 NEXT = """\
 In {checkout}, with qieemo-sb and SpeechBrain's lint-requirements.txt:
@@ -97,7 +84,8 @@ codespell --ignore-words=.dict-speechbrain.txt recipes/*/qieemo
 python -c 'from tests.utils.recipe_tests import run_recipe_tests
 print(run_recipe_tests(
     filters_fields=["Readme_file"],
-    filters=[{readmes}],
+    filters=[["recipes/IEMOCAP/qieemo/README.md",
+              "recipes/RAVDESS/qieemo/README.md"]],
     do_checks=True,
     run_opts="--device=cpu",
 ))'"""
@@ -110,18 +98,6 @@ class CheckoutError(ValueError):
 def drop_in(checkout):
     """Apply everything to a checkout → paths that changed, relative to it."""
     checkout = Path(checkout)
-    check(checkout)
-    changed = []
-    for dataset in DATASETS:
-        changed += copy_recipe(checkout, dataset)
-        changed += [add_rows(checkout, dataset)]
-        changed += add_setup(checkout, dataset)
-    changed += [add_section(checkout)]
-    return [path.relative_to(checkout) for path in changed if path]
-
-
-def check(checkout):
-    """Raise CheckoutError unless all that is added to is there."""
     missing = [name for name in NEEDED if not (checkout / name).exists()]
     if missing:
         raise CheckoutError(
@@ -129,33 +105,44 @@ def check(checkout):
             f"{' and no '.join(missing)}. Clone "
             "https://github.com/speechbrain/speechbrain and name that folder."
         )
+    files = {"recipes/IEMOCAP/README.md": add_section(checkout)}
+    for dataset in DATASETS:
+        files |= recipe_files(dataset)
+        files |= setup_files(dataset)
+        files[f"tests/recipes/{dataset}.csv"] = add_rows(checkout, dataset)
+    return [
+        Path(path)
+        for path, content in files.items()
+        if write(checkout / path, content)
+    ]
 
 
-def copy_recipe(checkout, dataset):
-    """Copy a recipe's folder; its links stay links, as SpeechBrain has them."""
-    place = Path("recipes", dataset, NAME)
-    changed = []
-    for folder, folders, files in os.walk(ROOT / place):
+# Below, a file's content is bytes and a mode, or Path: the target of a link.
+
+
+def recipe_files(dataset):
+    """Files of a recipe's folder; links stay links, as SpeechBrain has them."""
+    files = {}
+    for folder, folders, names in os.walk(ROOT / "recipes" / dataset / NAME):
         folders[:] = sorted(set(folders) - LEFT_OUT)
-        for name in sorted(n for n in files if n[0] != "."):
-            source = Path(folder, name)
-            target = checkout / source.relative_to(ROOT)
-            if source.is_symlink():
-                done = link(target, os.readlink(source))
-            else:
-                done = write(target, source.read_bytes(), source.stat().st_mode)
-            changed += [target] * done
-    return changed
+        for path in sorted(Path(folder, n) for n in names if n[0] != "."):
+            link = path.is_symlink()
+            files[path.relative_to(ROOT).as_posix()] = (
+                path.readlink()
+                if link
+                else (path.read_bytes(), path.stat().st_mode & 0o755)
+            )
+    return files
 
 
 def yamls(dataset):
-    """A recipe's yaml → the script that it is given to, sorted."""
+    """A recipe's yaml → the script that reads it, sorted."""
     found = {}
-    for path in sorted((ROOT / "recipes" / dataset / NAME).glob("hparams/*")):
-        if path.suffix == ".yaml":
-            keys = top_keys(path)
-            scripts = [SCRIPTS[key] for key in SCRIPTS if key in keys]
-            found[path.name] = (scripts or ["train.py"])[0]
+    folder = ROOT / "recipes" / dataset / NAME / "hparams"
+    for path in sorted(folder.glob("*.yaml")):
+        keys = top_keys(path)
+        scripts = [script for key, script in SCRIPTS.items() if key in keys]
+        found[path.name] = (scripts or ["train.py"])[0]
     return found
 
 
@@ -166,98 +153,85 @@ def top_keys(path):
 
 
 def add_rows(checkout, dataset):
-    """Put a row a yaml into a dataset's table → its path if it changed."""
-    table = checkout / CSVS / f"{dataset}.csv"
+    """A dataset's table with a row a yaml; rows of others stay as they are."""
+    table = checkout / f"tests/recipes/{dataset}.csv"
     # A new table has the columns of one that is there.
-    known = table if table.exists() else checkout / CSVS / "IEMOCAP.csv"
-    lines = known.read_text(encoding="utf-8").splitlines()
-    head, rows = lines[0], lines[1:] if known == table else []
-    own = f",recipes/{dataset}/{NAME}/"
+    known = table if table.exists() else table.with_name("IEMOCAP.csv")
+    head, *rows = known.read_text(encoding="utf-8").splitlines()
+    ours = f",recipes/{dataset}/{NAME}/"
+    others = [row for row in rows if known == table and ours not in row]
     text = io.StringIO()
     writer = csv.DictWriter(
         text, head.split(","), extrasaction="ignore", lineterminator="\n"
     )
     for name, script in yamls(dataset).items():
         writer.writerow(make_row(dataset, name, script))
-    # Rows of others stay as they were typed.
-    others = [row for row in rows if own not in row]
-    new = "\n".join([head, *others, text.getvalue()])
-    return table if write(table, new.encode()) else None
+    return "\n".join([head, *others, text.getvalue()]).encode(), 0o644
 
 
 def make_row(dataset, name, script):
-    """What a table says of a yaml."""
+    """A yaml's row in a table."""
     folder = f"recipes/{dataset}/{NAME}"
+    path = ROOT / folder / "hparams" / name
+    if script == "ablate.py":  # takes the options of the yaml it starts from
+        text = path.read_text(encoding="utf-8")
+        path = path.with_name(re.search(r"^hparams: (\S+)", text, re.M)[1])
+    known = top_keys(path)
+    options = ALWAYS | {k: v for k, v in WHERE_KNOWN.items() if k in known}
+    task, more, leaves = TESTS[script]
     return {
-        "Task": TASKS.get(script, "Emotion_recognition"),
+        "Task": task,
         "Dataset": dataset,
         "Script_file": f"{folder}/{script}",
         "Hparam_file": f"{folder}/hparams/{name}",
         "Data_prep_file": f"{folder}/{dataset.lower()}_prepare.py",
         "Readme_file": f"{folder}/README.md",
-        "test_debug_flags": flags(ROOT / folder / "hparams" / name, script),
-        "test_debug_checks": f"file_exists=[{','.join(LEAVES[script])}]",
+        "test_debug_flags": " ".join(f"--{k}={v}" for k, v in options.items())
+        + more,
+        "test_debug_checks": f"file_exists=[{','.join(leaves.split())}]",
     }
 
 
-def flags(path, script):
-    """The command line with which a yaml runs on tests/samples."""
-    if script == "ablate.py":  # options are those of the yaml it starts from
-        (start,) = re.findall(
-            r"^hparams: (\S+)", path.read_text(encoding="utf-8"), re.MULTILINE
-        )
-        path = path.with_name(start)
-    known = top_keys(path)
-    options = [
-        *ALWAYS.items(),
-        *((key, value) for key, value in WHERE_KNOWN.items() if key in known),
-    ]
-    given = [f"--{key}={value}" for key, value in options]
-    return " ".join([*given, *OF_SCRIPT.get(script, [])])
-
-
-def add_setup(checkout, dataset):
-    """What run_recipe_tests runs before a yaml that needs a Whisper."""
-    changed = []
-    program = checkout / SETUPS / f"recipes_IEMOCAP_{NAME}_train/hparams_{NAME}"
-    if dataset == "IEMOCAP" and write(program, SETUP.read_bytes(), 0o755):
-        changed.append(program)
+def setup_files(dataset):
+    """Programs that run_recipe_tests runs before a yaml with a Whisper."""
+    program = f"tests/recipes/setup/recipes_IEMOCAP_{NAME}_train/hparams_{NAME}"
+    files = {}
     for name, script in yamls(dataset).items():
-        row = make_row(dataset, name, script)
-        if "whisper_source" not in row["test_debug_flags"]:
-            continue
-        folder = row["Script_file"].removesuffix(".py").replace("/", "_")
-        path = checkout / SETUPS / folder / f"hparams_{Path(name).stem}"
-        if path != program:
-            target = os.path.relpath(program, path.parent)
-            changed += [path] * link(path, target)
-    return changed
+        if (
+            "whisper_source"
+            in make_row(dataset, name, script)["test_debug_flags"]
+        ):
+            folder = f"recipes_{dataset}_{NAME}_{script.removesuffix('.py')}"
+            stem = name.removesuffix(".yaml")
+            path = f"tests/recipes/setup/{folder}/hparams_{stem}"
+            files[path] = Path(os.path.relpath(program, os.path.dirname(path)))
+    if program in files:
+        files[program] = SETUP.read_bytes(), 0o755
+    return files
 
 
 def add_section(checkout):
-    """Put the recipe into IEMOCAP's README → its path if it changed."""
+    """IEMOCAP's README with the recipe's section before "About"."""
     readme = checkout / "recipes/IEMOCAP/README.md"
     text = readme.read_text(encoding="utf-8")
-    section = f"{BEGIN}\n{make_section()}{END}\n"
+    section = BEGIN + make_section() + END
+    if BEGIN in text and END not in text:
+        raise CheckoutError(f"{readme}: {BEGIN.strip()} stands without its end")
     if BEGIN in text:
-        before, _, rest = text.partition(BEGIN)
-        _, mark, after = rest.partition(f"{END}\n")
-        if not mark:
-            raise CheckoutError(f"{readme}: {BEGIN} stands there without {END}")
+        before, rest = text.split(BEGIN, 1)
+        new = before + section + rest.split(END, 1)[1]
     else:
-        about = ABOUT.search(text)
+        about = re.search(r"^# \**About", text, re.MULTILINE)
         place = about.start() if about else len(text)
-        before, after = text[:place].rstrip("\n") + "\n\n", "\n" + text[place:]
-    new = before + section + after
-    return readme if write(readme, new.encode()) else None
+        new = text[:place].rstrip("\n") + f"\n\n{section}\n" + text[place:]
+    return new.encode(), 0o644
 
 
 def make_section():
-    """What IEMOCAP's README says: how to run, and the recipe's own results."""
-    own = (ROOT / "recipes/IEMOCAP" / NAME / "README.md").read_text(
-        encoding="utf-8"
-    )
-    results = re.search(r"^## Results\n(.*?)(?=^## |\Z)", own, re.M | re.S)[1]
+    """The section: how to run, and the recipe's own results."""
+    readme = ROOT / "recipes/IEMOCAP" / NAME / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    results = re.search(r"^## Results\n(.*?)(?=^## |\Z)", text, re.M | re.S)[1]
     return (
         "# Training Qieemo (ASR encoder, MMF, CMA)\n"
         f"Go to [{NAME}]({NAME}/README.md), which says more, and run:\n"
@@ -280,24 +254,25 @@ def moved(text):
     return re.sub(r"\]\(([^)]+)\)", move, text)
 
 
-def write(path, data, mode=0o644):
-    """Write a file unless it is as it should be → whether it was written."""
-    mode = 0o755 if mode & 0o100 else 0o644
-    if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
-        if bool(path.stat().st_mode & 0o100) == bool(mode & 0o100):
+def write(path, content):
+    """Write a file or link unless it is as it should be → True if written."""
+    if isinstance(content, Path):
+        if path.is_symlink() and path.readlink() == content:
             return False
-    with replacing(path) as partial:
-        partial.write_bytes(data)
-        partial.chmod(mode)
-    return True
-
-
-def link(path, target):
-    """Make a symbolic link unless it is there → whether it was made."""
-    if path.is_symlink() and os.readlink(path) == target:
-        return False
-    with replacing(path) as partial:
-        partial.symlink_to(target)
+    elif path.is_file() and not path.is_symlink():
+        executable = bool(path.stat().st_mode & 0o100)
+        if (path.read_bytes(), executable) == (
+            content[0],
+            bool(content[1] & 0o100),
+        ):
+            return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    if isinstance(content, Path):
+        path.symlink_to(content)
+    else:
+        path.write_bytes(content[0])
+        path.chmod(0o755 if content[1] & 0o100 else 0o644)
     return True
 
 
@@ -308,8 +283,7 @@ def main(arguments=None):
     checkout = parser.parse_args(arguments).checkout
     changed = drop_in(checkout)
     print(*changed, f"{len(changed)} files changed.\n", sep="\n")
-    readmes = [f"recipes/{dataset}/{NAME}/README.md" for dataset in DATASETS]
-    print(NEXT.format(checkout=checkout, readmes=json.dumps(readmes)))
+    print(NEXT.format(checkout=checkout))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import plots, tables
 from qieemo_sb.evaluation.scores import score
 from qieemo_sb.evaluation.tables import METRICS, plus_minus
-from qieemo_sb.training.cache import PooledCache
+from qieemo_sb.training.cache import EncoderCache
 from qieemo_sb.training.hparams import load_part
 
 SHOWN = ("weighted_accuracy", "unweighted_accuracy", "macro_f1")
@@ -90,9 +90,10 @@ def pooled_statistics(
         A file cannot be used; names it.
     """
     blocks = range(encoder.n_blocks + 1)
-    cache = PooledCache(folder, encoder.requires_grad_(False), blocks)
+    encoder = encoder.requires_grad_(False)
+    cache = EncoderCache(folder, encoder, blocks, pooled=True)
     cache.fill(wavs.values())
-    return {utt_id: cache.load(wav) for utt_id, wav in wavs.items()}
+    return {utt_id: cache.load(wav).numpy() for utt_id, wav in wavs.items()}
 
 
 def linear_probe(

@@ -1,57 +1,82 @@
-"""Random crops: another stretch of each utterance every epoch."""
+"""Augmentation: random crops, other speeds, holes in the spectrogram."""
+
+from collections.abc import Sequence
 
 import torch
+from speechbrain.augment.augmenter import Augmenter
+from speechbrain.augment.freq_domain import SpectrogramDrop
+from speechbrain.augment.time_domain import SpeedPerturb
+from torch.nn.utils.rnn import pad_sequence
+
+from qieemo_sb.frames import SAMPLE_RATE
 
 
 def random_crop(
-    x: torch.Tensor, lengths: torch.Tensor, size: int
+    rows: Sequence[torch.Tensor], size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cut a random stretch out of each utterance that is longer than it.
 
     Arguments
     ---------
-    x : torch.Tensor
-        [B, T, *], samples or frames.
-    lengths : torch.Tensor
-        [B] absolute lengths.
+    rows : sequence of torch.Tensor
+        B utterances [T, *], samples or frames; of a memory map, only the
+        stretch is read.
     size : int
-        The most that is left of an utterance.
+        Most samples or frames that are left of an utterance.
 
     Returns
     -------
     torch.Tensor
-        [B, min(T, size), *].
+        [B, T, *], T at most ``size``, zero past the lengths.
     torch.Tensor
         [B] absolute lengths.
 
     Example
     -------
-    >>> x, lengths = random_crop(torch.ones(2, 5), torch.tensor([5, 2]), 3)
+    >>> x, lengths = random_crop([torch.ones(5), torch.ones(2)], 3)
     >>> x.shape, lengths
     (torch.Size([2, 3]), tensor([3, 2]))
     """
-    size = min(size, x.shape[1])
-    starts = crop_starts(lengths, size)
-    rows = [
-        row[start : start + size] for row, start in zip(x, starts, strict=True)
+    lengths = torch.tensor([len(row) for row in rows])
+    room = (lengths - size).clamp(min=0) + 1
+    starts = (torch.rand(len(rows)) * room).long().tolist()
+    stretches = [
+        row[start : start + size]
+        for row, start in zip(rows, starts, strict=True)
     ]
-    return torch.stack(rows), lengths.clamp(max=size)
+    return pad_sequence(stretches, batch_first=True), lengths.clamp(max=size)
 
 
-def crop_starts(lengths: torch.Tensor, size: int) -> list[int]:
-    """Where random stretches begin; 0 for what is not longer than they.
+def speed_perturb(speeds: Sequence[int]) -> Augmenter:
+    """Resample each batch to one of some speeds, in percent."""
+    return Augmenter(augmentations=[SpeedPerturb(SAMPLE_RATE, list(speeds))])
+
+
+def spectrogram_drops(
+    frames: tuple[int, int] = (5, 30), channels: tuple[int, int] = (3, 12)
+) -> torch.nn.Sequential:
+    """Replace one stretch of mel frames and one of channels by the mean.
 
     Arguments
     ---------
-    lengths : torch.Tensor
-        [B] absolute lengths.
-    size : int
-        Of a stretch.
+    frames, channels : (int, int)
+        Least and most that are dropped at once, of 10 ms and of mel bands.
 
     Returns
     -------
-    list of int
-        B places, each equally likely.
+    torch.nn.Sequential
+        Log-mel [B, M, n_mels] → the same.
     """
-    room = (lengths.cpu() - size).clamp(min=0) + 1
-    return (torch.rand(len(lengths)) * room).long().tolist()
+    return torch.nn.Sequential(
+        *(
+            SpectrogramDrop(
+                drop_length_low=low,
+                drop_length_high=high,
+                drop_count_low=1,
+                drop_count_high=2,
+                replace="mean",
+                dim=dim,
+            )
+            for dim, (low, high) in ((1, frames), (2, channels))
+        )
+    )

@@ -1,4 +1,4 @@
-"""What stage 1 has learned to read, handed to stage 2."""
+"""The PPG head and the encoder that a recipe trains on: new, or of stage 1."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from qieemo_sb.corpora.manifest import write_text
 from qieemo_sb.encoders import pretrained_encoder
 from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.encoders.ssl import read_config
-from qieemo_sb.errors import ModelFolderError
+from qieemo_sb.errors import CorpusError, ModelFolderError
 from qieemo_sb.lobes.ppg import PPGHead, PretrainedPPGHead
 from qieemo_sb.lobes.tokens import (
     Characters,
@@ -19,6 +19,7 @@ from qieemo_sb.lobes.tokens import (
     Vocabulary,
     load_tokenizer,
 )
+from qieemo_sb.model import Qieemo
 from qieemo_sb.serving.folder import TOKENS, is_model_folder, load_folder
 
 NEW_WIDTH = 256  # of a new PPG head's layers, at most
@@ -30,15 +31,15 @@ class Reader:
 
     Arguments
     ---------
-    ppg_head : PPGHead
+    ppg_head : PPGHead or PretrainedPPGHead
         Last block → PPG.
     tokens : Tokenizer
         Text → indices of the PPG, and back.
     trained : bool
-        Whether the head reads already.
+        True if the head transcribes already.
     """
 
-    ppg_head: PPGHead
+    ppg_head: PPGHead | PretrainedPPGHead
     tokens: Tokenizer
     trained: bool
 
@@ -49,23 +50,23 @@ def make_reader(
     freeze: bool = True,
     encoder_source: str | Path | None = None,
 ) -> Reader:
-    """The PPG head of stage 1, the encoder's own, or a new one.
+    """The PPG head of stage 1, the encoder's own CTC head, or a new one.
 
-    A new one reads nothing yet. wav2vec 2.0 and its like have a head of their
-    own where they were tuned to read.
+    wav2vec 2.0 and its like have a head of their own where they were tuned to
+    transcribe.
 
     Arguments
     ---------
     encoder : SpeechEncoder
-        Whose last block the head is to read.
+        The head is to stand on its last block.
     source : str, Path or None
         Model folder of ``train_ppg.py``; None: the encoder's own head, or a
         new one over characters.
     freeze : bool
-        Whether stage 1's head stays as it is. The encoder's own always does,
-        a new one always trains.
+        Keep stage 1's head as it is. The encoder's own never trains, a new one
+        always does.
     encoder_source : str, Path or None
-        What ``make_encoder`` made the encoder of.
+        The encoder's source; see ``make_encoder``.
 
     Returns
     -------
@@ -74,31 +75,53 @@ def make_reader(
     Raises
     ------
     ModelFolderError
-        The model in ``source`` does not read, or was trained on an encoder
-        with other weights.
+        The model in ``source`` does not transcribe, or was trained on an
+        encoder with other weights.
     """
-    if source is None and _reads_by_itself(encoder_source):
-        head = pretrained_ppg_head(str(encoder_source))
-        return Reader(head, tokens_of(str(encoder_source)), trained=True)
-    if source is None:
-        tokens = Characters()
-        # No wider than the encoder: beside a small one it would cost the most.
-        # Without neighbours: to read needs them, emotions alone teach no
-        # reading, and training would take several times as long.
-        width = min(NEW_WIDTH, encoder.d_model)
-        head = PPGHead(encoder.d_model, len(tokens), hidden=width, context=1)
-        return Reader(head, tokens, trained=False)
+    if source is not None:
+        return _stage_one(encoder, source, freeze)
+    if encoder_source is not None and not is_model_folder(encoder_source):
+        if has_ctc_head(str(encoder_source)):
+            head = pretrained_ppg_head(str(encoder_source))
+            return Reader(head, tokens_of(str(encoder_source)), trained=True)
+    tokens = Characters()
+    # No wider than the encoder: beside a small one it would cost the most.
+    # Without neighbours: to transcribe needs them, but emotions alone do not
+    # teach that, and training would take several times as long.
+    width = min(NEW_WIDTH, encoder.d_model)
+    head = PPGHead(encoder.d_model, len(tokens), hidden=width, context=1)
+    return Reader(head, tokens, trained=False)
+
+
+def _stage_one(encoder, source, freeze):
+    """The PPG head of a model folder, if it was trained on this encoder."""
     loaded = load_folder(source)
-    model, tokens = loaded.model, loaded.tokens
-    if model.ppg_head is None or tokens is None:
+    if loaded.model.ppg_head is None or loaded.tokens is None:
         raise ModelFolderError(
-            f"The model in {source} was not trained to read. Give the model "
-            "folder of train_ppg.py."
+            f"The model in {source} was not trained to transcribe. Give the "
+            "model folder of train_ppg.py."
         )
-    _check_encoder(encoder, model.encoder, source)
+    ours, theirs = encoder.state_dict(), loaded.model.encoder.state_dict()
+    if ours.keys() != theirs.keys() or not all(
+        torch.equal(ours[key].cpu(), theirs[key].cpu()) for key in ours
+    ):
+        raise ModelFolderError(
+            f"The PPG head in {source} was trained on another encoder "
+            f"({_describe(loaded.model.encoder)}) than yours "
+            f"({_describe(encoder)}). Set the encoder's source to {source} to "
+            "take both."
+        )
     if freeze:
-        model.ppg_head.freeze()
-    return Reader(model.ppg_head, tokens, trained=True)
+        loaded.model.ppg_head.freeze()
+    return Reader(loaded.model.ppg_head, loaded.tokens, trained=True)
+
+
+def _describe(encoder):
+    weights = next(iter(encoder.state_dict().values())).double()
+    return (
+        f"{type(encoder).__name__} of {encoder.n_blocks} blocks, "
+        f"{encoder.d_model} wide, checksum {float(weights.sum()):.6g}"
+    )
 
 
 def make_encoder(
@@ -132,20 +155,40 @@ def make_encoder(
     return encoder
 
 
+def check_ctc(model: Qieemo, weight: float, crop: float | None) -> None:
+    """Raise CorpusError for a CTC loss that cannot teach the PPG.
+
+    Arguments
+    ---------
+    model : Qieemo
+        Any.
+    weight : float
+        Of the loss.
+    crop : float or None
+        Seconds of a stretch that is cut out of each utterance.
+    """
+    problem = None
+    if crop:
+        problem = "a crop loses words: set crop_seconds to null"
+    if model.ppg_head is None:
+        problem = "there is no PPG head: set ppg_head"
+    elif model.ppg_head.frozen and model.encoder.frozen:
+        problem = "neither PPG head nor encoder trains: set freeze_ppg to False"
+    if weight and problem:
+        raise CorpusError(
+            f"ctc_weight is {weight}, but {problem}, or ctc_weight to 0."
+        )
+
+
 def check_tokens(tokens: Tokenizer, folder: str | Path) -> None:
-    """Refuse checkpoints whose PPG has other tokens; the first run saves them.
+    """Raise ModelFolderError for checkpoints whose PPG has other tokens.
 
     Arguments
     ---------
     tokens : Tokenizer
-        Of the run.
+        Of the run; the first run keeps them.
     folder : str or Path
-        Of its checkpoints.
-
-    Raises
-    ------
-    ModelFolderError
-        Names both.
+        Of the checkpoints.
     """
     path = Path(folder) / TOKENS
     if not path.exists():
@@ -155,44 +198,13 @@ def check_tokens(tokens: Tokenizer, folder: str | Path) -> None:
     before = load_tokenizer(json.loads(path.read_text("utf-8")), str(path))
     if before != tokens:
         raise ModelFolderError(
-            f"The checkpoints in {folder} read {before}, the PPG head reads "
+            f"The checkpoints in {folder} have a PPG of {before}, this run has "
             f"{tokens}, other ones. Choose another output_folder."
         )
 
 
-def _reads_by_itself(encoder_source):
-    """Whether an encoder's checkpoint, one of others, has a CTC head."""
-    if encoder_source is None or is_model_folder(encoder_source):
-        return False
-    return has_ctc_head(str(encoder_source))
-
-
-def _check_encoder(encoder, trained_on, source):
-    """Raise ModelFolderError unless both encoders are one and the same."""
-    here, there = encoder.state_dict(), trained_on.state_dict()
-    same = here.keys() == there.keys() and all(
-        torch.equal(here[key].cpu(), there[key].cpu()) for key in here
-    )
-    if not same:
-        raise ModelFolderError(
-            f"The PPG head in {source} was trained on another encoder "
-            f"({_shape(trained_on)}) than the one that it is to read "
-            f"({_shape(encoder)}). Set the encoder's source to {source} to "
-            "take both."
-        )
-
-
-def _shape(encoder):
-    """An encoder in words."""
-    weights = next(iter(encoder.state_dict().values())).double()
-    return (
-        f"{type(encoder).__name__} of {encoder.n_blocks} blocks, "
-        f"{encoder.d_model} wide, checksum {float(weights.sum()):.6g}"
-    )
-
-
 def has_ctc_head(source: str) -> bool:
-    """Whether a checkpoint was tuned to read.
+    """True if a checkpoint was tuned to transcribe.
 
     Arguments
     ---------
@@ -210,8 +222,7 @@ def has_ctc_head(source: str) -> bool:
 def pretrained_ppg_head(source: str) -> PretrainedPPGHead:
     """A checkpoint's CTC head, its rows in the order of ``tokens_of``.
 
-    Begin, end and unknown are left out: no transcript has them, so CTC never
-    teaches a model to say them.
+    Begin, end and unknown are left out: no transcript has them.
 
     Arguments
     ---------
@@ -224,7 +235,7 @@ def pretrained_ppg_head(source: str) -> PretrainedPPGHead:
 
     Raises
     ------
-    ValueError
+    ModelFolderError
         The checkpoint has no such head, or none that can be used.
     """
     config = _read_ctc_config(source)
@@ -235,7 +246,7 @@ def pretrained_ppg_head(source: str) -> PretrainedPPGHead:
         output_loading_info=True,
     )
     if any(name.startswith("lm_head.") for name in info["missing_keys"]):
-        raise ValueError(f"'{source}' lacks the weights of its CTC head.")
+        raise ModelFolderError(f"'{source}' lacks the weights of its CTC head.")
     rows = list(_vocabulary(source, config.vocab_size))
     head = PretrainedPPGHead(config.hidden_size, len(rows))
     head.linear.weight.data = model.lm_head.weight.data[rows]
@@ -258,7 +269,7 @@ def tokens_of(source: str) -> Tokenizer:
 
     Raises
     ------
-    ValueError
+    ModelFolderError
         The checkpoint has no CTC head, or none that can be used.
     """
     vocabulary = _vocabulary(source, _read_ctc_config(source).vocab_size)
@@ -271,12 +282,12 @@ def _read_ctc_config(source):
     """Configuration of a checkpoint with a head on its last block."""
     config = read_config(source)
     if not has_ctc_head(source):
-        raise ValueError(
+        raise ModelFolderError(
             f"'{source}' has no CTC head: it holds {config.architectures}. Use "
-            "PPGHead, or a checkpoint that was tuned to read."
+            "PPGHead, or a checkpoint that was tuned to transcribe."
         )
     if getattr(config, "add_adapter", False):
-        raise ValueError(
+        raise ModelFolderError(
             f"'{source}' reads from an adapter above its last block, whose "
             "frames are not 20 ms. Use PPGHead."
         )
@@ -284,26 +295,26 @@ def _read_ctc_config(source):
 
 
 def _vocabulary(source, size):
-    """Row of the head → token, in this house's order; the blank is first."""
+    """Row of the head → token, sorted by token; the blank comes first."""
     try:
         tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(source)
     except (OSError, TypeError) as error:
-        raise ValueError(
+        raise ModelFolderError(
             f"'{source}' has a CTC head and no vocab.json that says what its "
             f"outputs mean: {error}"
         ) from error
     blank = tokenizer.pad_token_id
     if blank is None or blank >= size:
-        raise ValueError(
+        raise ModelFolderError(
             f"'{source}' has {size} outputs, none of which is the blank "
             f"'{tokenizer.pad_token}'."
         )
-    unsaid = {blank, tokenizer.bos_token_id, tokenizer.eos_token_id}
-    unsaid.add(tokenizer.unk_token_id)
+    special = {blank, tokenizer.bos_token_id, tokenizer.eos_token_id}
+    special.add(tokenizer.unk_token_id)
     names = {
         row: " " if token == tokenizer.word_delimiter_token else token
         for token, row in tokenizer.get_vocab().items()
-        if row < size and row not in unsaid
+        if row < size and row not in special
     }
     lower = {row: name.lower() for row, name in names.items()}
     if len(set(lower.values())) == len(names):  # case says nothing

@@ -1,4 +1,4 @@
-"""What each of two processes does that fill the same caches."""
+"""Two processes fill the same caches."""
 
 
 def fill_together(caches, wavs, start):

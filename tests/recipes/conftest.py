@@ -1,16 +1,15 @@
-"""A small synthetic corpus and a small Whisper for the recipes."""
+"""A small corpus and a small Whisper for the recipes."""
 
 import csv
 
 import pytest
-from synthetic import write_synthetic
+from tree import write_tree
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    """240 turns in IEMOCAP's tree: enough for the machinery, not to learn."""
-    folder = tmp_path_factory.mktemp("synthetic") / "corpus"
-    return write_synthetic(folder, turns_per_speaker=24)
+    """120 turns in IEMOCAP's tree: enough for the machinery, not to learn."""
+    return write_tree(tmp_path_factory.mktemp("data") / "corpus")
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +33,7 @@ def whisper(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def table(corpus):
-    """A CSV over the synthetic corpus with labels of its own."""
+    """A CSV over the corpus with labels of its own."""
     labels = ["calm", "upset", "glad"]
     wavs = sorted(corpus.glob("Session*/sentences/wav/*/Ses*.wav"))
     path = corpus.parent / "corpus.csv"

@@ -3,30 +3,34 @@
 import csv
 import json
 import signal
+from pathlib import Path
 
+import dying
 import pytest
-from runs import SYNTHETIC, TORCHRUN, demo, start, stop_in_epoch_two, train
-
-
-def arguments(corpus, output, *options):
-    return [
-        *demo(corpus, output),
-        "--distributed_backend=gloo",
-        *options,
-    ]
+from runs import IEMOCAP, TORCHRUN, TUNED, small, train
 
 
 @pytest.fixture(scope="module")
-def run(corpus, tmp_path_factory):
-    """What an uninterrupted run printed, and its folder."""
+def options(corpus, whisper):
+    def make(output, *more):
+        gloo = "--distributed_backend=gloo"
+        return small(corpus, whisper, output, *TUNED, gloo, *more)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def run(options, tmp_path_factory):
+    """Everything that an uninterrupted run printed, and its folder."""
     output = tmp_path_factory.mktemp("two") / "run"
     code, printed = train(
-        SYNTHETIC, *arguments(corpus, output), launcher=TORCHRUN
+        IEMOCAP, *options(output, "--num_workers=0"), launcher=TORCHRUN
     )
     assert code == 0, printed
     return printed, output
 
 
+@pytest.mark.slow
 def test_everything_is_tested_and_written_once(run):
     printed, output = run
     test = json.loads((output / "test.json").read_text())
@@ -43,14 +47,21 @@ def test_everything_is_tested_and_written_once(run):
     assert not list(output.rglob("*partial*"))
 
 
-def test_a_stopped_run_ends_as_if_it_had_not_been(run, corpus, tmp_path):
-    output = tmp_path / "stopped"
-    options = arguments(corpus, output, "--ckpt_interval_steps=2")
-    process = start(SYNTHETIC, *options, launcher=TORCHRUN)
-    # torchrun hands it to its workers, which a SIGKILL would leave alone.
-    stop_in_epoch_two(process, output, signal.SIGTERM)
-    code, printed = train(SYNTHETIC, *options, launcher=TORCHRUN)
+@pytest.mark.slow
+def test_a_stopped_run_ends_as_if_it_had_not_been(run, options, tmp_path):
+    given = options(tmp_path, "--num_workers=0", "--ckpt_interval_steps=1")
+    # Each worker kills itself before its second step of epoch 2.
+    script = [str(int(signal.SIGKILL)), "2", "2", "train.py"]
+    code, printed = train(
+        IEMOCAP,
+        *script,
+        *given,
+        script=str(Path(dying.__file__)),
+        launcher=TORCHRUN,
+    )
+    assert code != 0 and not (tmp_path / "metrics.json").exists(), printed
+    code, printed = train(IEMOCAP, *given, launcher=TORCHRUN)
     assert code == 0, printed
     assert "Going into epoch 1" not in printed
     for name in ("metrics.json", "predictions.csv"):
-        assert (output / name).read_text() == (run[1] / name).read_text()
+        assert (tmp_path / name).read_text() == (run[1] / name).read_text()

@@ -2,7 +2,7 @@
 
 import json
 
-from runs import SYNTHETIC, demo, train
+from runs import IEMOCAP, TUNED, small, train
 
 from qieemo_sb.corpora.iemocap import prepare_iemocap
 
@@ -18,20 +18,16 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_bf16_debug_device_skip_prep_and_compile(corpus, tmp_path):
-    prepare_iemocap(
-        corpus,
-        tmp_path,
-        fold=5,
-        expected_counts=corpus / "expected_counts.json",
-    )
+def test_bf16_debug_device_skip_prep_and_compile(corpus, whisper, tmp_path):
+    counts = corpus / "expected_counts.json"
+    prepare_iemocap(corpus, tmp_path, fold=5, expected_counts=counts)
     splits = ("train", "valid", "test")
     given = [f"--{s}_annotation={tmp_path / s}.json" for s in splits]
     output = tmp_path / "run"
     code, printed = train(
-        SYNTHETIC,
-        *demo(corpus, output, epochs=5),
-        *given,
+        IEMOCAP,
+        *small(corpus, whisper, output, *TUNED, *given, epochs=5),
+        "--num_workers=0",
         "--skip_prep=True",
         "--device=cpu",
         "--precision=bf16",
@@ -53,11 +49,3 @@ def test_bf16_debug_device_skip_prep_and_compile(corpus, tmp_path):
     # --debug: two batches of at most sixteen are tested.
     tested = json.loads((tmp_path / "test.json").read_text())
     assert 1 < metrics["num_utterances"] <= min(32, len(tested))
-
-
-def test_jit_is_refused_before_anything_is_done(corpus, tmp_path):
-    code, printed = train(SYNTHETIC, *demo(corpus, tmp_path), "--jit")
-    assert code != 0
-    assert "TorchScript cannot compile Qieemo; use --compile" in printed
-    assert "Traceback" not in printed
-    assert not (tmp_path / "train.json").exists()

@@ -6,11 +6,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from runs import IEMOCAP, RAVDESS, ROOT
 
-ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools/speechbrain_dropin.py"
 COLUMNS = (
     "Task,Dataset,Script_file,Hparam_file,Data_prep_file,Readme_file,"
@@ -106,7 +105,7 @@ def test_what_others_wrote_stays_as_it_was(checkout):
     table = (checkout / "tests/recipes/IEMOCAP.csv").read_text()
     assert table.startswith(f"{COLUMNS}\n{THEIRS}\n")
     text = (checkout / "recipes/IEMOCAP/README.md").read_text()
-    cut = text.index(tool.BEGIN), text.index(tool.END) + len(tool.END) + 2
+    cut = text.index(tool.BEGIN), text.index(tool.END) + len(tool.END) + 1
     assert text[: cut[0]] + text[cut[1] :] == README
 
 
@@ -209,3 +208,20 @@ def test_every_key_of_a_yaml_is_read_by_its_script(path):
         after = text[text.index(f"\n{key}:") + 1 :]
         read = re.search(rf'\["{key}"\]|(hparams|modules)\.{key}', code)
         assert read or f"<{key}>" in after or key.endswith(spelled), key
+
+
+@pytest.mark.parametrize(
+    "names, banner",
+    [
+        (["qieemo.yaml", "manifest.yaml"], "## All corpora ##"),
+        (["ppg.yaml"], "## Tokens ##"),
+    ],
+)
+def test_yaml_differ_in_their_corpus_alone(names, banner):
+    places = [
+        recipe / "hparams" / n for recipe in (IEMOCAP, RAVDESS) for n in names
+    ]
+    texts = [path.read_text() for path in places if path.exists()]
+    assert len(texts) > 1
+    assert len({text.partition(banner)[2] for text in texts}) == 1
+    assert all(text.count("\n") <= 120 for text in texts)

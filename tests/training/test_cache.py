@@ -1,4 +1,4 @@
-"""What is kept is what the encoder said, and nothing is computed twice."""
+"""The cache holds the encoder's output, and nothing is computed twice."""
 
 import multiprocessing
 import os
@@ -11,7 +11,6 @@ import torch
 
 from qieemo_sb.audio import read_audio
 from qieemo_sb.errors import AudioError, CacheError
-from qieemo_sb.training.augment import random_crop
 from qieemo_sb.training.cache import EncoderCache
 
 
@@ -36,7 +35,8 @@ def make_cache(tmp_path, make_encoder):
 
 def alone(encoder, wav, blocks):
     """[T, K, D] of a file by itself."""
-    hidden = encoder(read_audio(wav)[None], blocks=blocks).hidden_states
+    wavs = torch.from_numpy(read_audio(wav))[None]
+    hidden = encoder(wavs, blocks=blocks).hidden_states
     return torch.stack([hidden[k][0] for k in blocks], dim=1)
 
 
@@ -44,61 +44,40 @@ def fill(cache, wavs):
     return cache.fill(wavs, progress=False)
 
 
-@pytest.mark.parametrize("file", range(3))
-def test_kept_is_exactly_what_the_encoder_says(make_cache, wavs, file):
-    cache, wav = make_cache(), wavs[file]
-    assert fill(cache, [wav]) == 1
-    kept = cache.load(wav)
-    assert kept.dtype == torch.float32
-    assert torch.equal(kept, alone(cache.encoder, wav, cache.blocks))
+@pytest.mark.parametrize("blocks", [[1, 3], [3, 1]])
+def test_an_entry_is_exactly_the_output_of_the_encoder(
+    make_cache, wavs, blocks
+):
+    cache = make_cache(blocks=blocks)
+    for wav in wavs:
+        assert fill(cache, [wav]) == 1
+        assert cache.load(wav).dtype == torch.float32
+        expected = alone(cache.encoder, wav, blocks)
+        assert torch.equal(cache.load(wav), expected)
 
 
 def test_files_that_are_encoded_together(make_cache, wavs):
-    cache = make_cache()
-    assert fill(cache, wavs) == 3
+    cache, pooled = make_cache(), make_cache(pooled=True)
+    assert fill(cache, wavs) == fill(pooled, wavs) == 3
     for wav in wavs:
         expected = alone(cache.encoder, wav, cache.blocks)
         assert torch.allclose(cache.load(wav), expected, atol=1e-5)
-
-
-def test_blocks_come_in_the_order_asked_for(make_cache, wavs):
-    cache = make_cache(blocks=[3, 1])
-    fill(cache, wavs[:1])
-    expected = alone(cache.encoder, wavs[0], [3, 1])
-    assert torch.equal(cache.load(wavs[0]), expected)
-
-
-def test_a_batch_is_each_file_and_how_long_it_is(make_cache, wavs):
-    cache = make_cache()
-    fill(cache, wavs)
-    frames, lengths = cache.load_batch(wavs)
-    assert lengths.tolist() == [len(cache.load(wav)) for wav in wavs]
-    for row, length, wav in zip(frames, lengths, wavs, strict=True):
-        assert torch.equal(row[:length], cache.load(wav))
-        assert not row[length:].any()
-
-
-@pytest.mark.parametrize("size", [7, 40, 5_000])
-def test_a_stretch_is_the_one_that_would_be_cut_out(make_cache, wavs, size):
-    cache = make_cache()
-    fill(cache, wavs)
-    torch.manual_seed(3)
-    expected, expected_lengths = random_crop(*cache.load_batch(wavs), size)
-    torch.manual_seed(3)
-    frames, lengths = cache.load_batch(wavs, size)
-    assert torch.equal(lengths, expected_lengths)
-    for row, other, length in zip(frames, expected, lengths, strict=True):
-        assert torch.equal(row[:length], other[:length])
+        moments = [expected.mean(dim=0), expected.std(dim=0, correction=0)]
+        expected = torch.cat(moments, dim=-1)  # [K, 2 D]
+        assert torch.allclose(pooled.load(wav), expected, atol=1e-5)
+    sizes = [path.stat().st_size for path in pooled.folder.iterdir()]
+    assert max(sizes) < 500  # 2 blocks x 32 x 4 bytes and a header
 
 
 def test_half_precision_keeps_three_digits(make_cache, wavs):
     cache = make_cache(dtype="float16")
     fill(cache, wavs[:1])
-    kept = cache.load(wavs[0])
+    frames = cache.load(wavs[0])[None]
+    hidden = cache.output(frames, torch.tensor([50])).hidden_states
     expected = alone(cache.encoder, wavs[0], cache.blocks)
-    assert kept.dtype == torch.float32
-    assert torch.allclose(kept, expected, rtol=1e-3, atol=1e-4)
-    assert not torch.equal(kept, expected)
+    assert hidden[3].dtype == torch.float32
+    assert torch.allclose(hidden[3][0], expected[:, 1], rtol=1e-3, atol=1e-4)
+    assert not torch.equal(hidden[3][0], expected[:, 1])
 
 
 def test_second_fill_encodes_nothing(make_cache, wavs):
@@ -114,7 +93,13 @@ def test_file_named_twice_is_encoded_once(make_cache, wavs):
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"blocks": [1, 2]}, {"dtype": "float16"}]
+    "change",
+    [
+        {"seed": 1},
+        {"blocks": [1, 2]},
+        {"dtype": "float16"},
+        {"pooled": True},
+    ],
 )
 def test_other_contents_have_other_entries(make_cache, wavs, change):
     fill(make_cache(), wavs[:1])
@@ -190,10 +175,10 @@ def test_two_processes_fill_the_same_folders(
     make_encoder, write_wav, sound, tmp_path
 ):
     wavs = [
-        write_wav(sound(4_000 + 10 * i, i), name=f"{i}.wav") for i in range(60)
+        write_wav(sound(4_000 + 10 * i, i), name=f"{i}.wav") for i in range(24)
     ]
     encoder = make_encoder()
-    caches = [EncoderCache(tmp_path / f"{i}", encoder, [1]) for i in range(20)]
+    caches = [EncoderCache(tmp_path / f"{i}", encoder, [1]) for i in range(8)]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([type(encoder).__module__])
     start = context.Barrier(2)
@@ -208,7 +193,7 @@ def test_two_processes_fill_the_same_folders(
     assert [process.exitcode for process in processes] == [0, 0]
     expected = [alone(encoder, wav, [1]) for wav in wavs]
     for cache in caches:
-        assert len(os.listdir(cache.folder)) == 60
+        assert len(os.listdir(cache.folder)) == 24
         for wav, frames in zip(wavs, expected, strict=True):
             assert torch.allclose(cache.load(wav), frames, atol=1e-5)
 
@@ -226,7 +211,7 @@ def test_mode_of_the_encoder_is_kept(make_cache, wavs):
     assert cache.encoder.training
 
 
-def test_model_says_the_same_of_kept_frames(
+def test_a_model_gives_the_same_on_cached_frames(
     make_model, variant, pad, wavs, tmp_path
 ):
     model = make_model(**variant)
@@ -235,11 +220,11 @@ def test_model_says_the_same_of_kept_frames(
     loaded = [cache.load(wav) for wav in wavs]
     lengths = torch.tensor([len(frames) for frames in loaded])
     assert lengths.tolist() == [50, 1_563, 31]
-    encoded = cache.output(pad(loaded)[0], lengths)
-    kept = model(encoded=encoded)
-    heard = model(*pad([read_audio(wav) for wav in wavs]))
-    assert torch.allclose(kept.log_probs, heard.log_probs, atol=1e-4)
-    assert torch.allclose(kept.embedding, heard.embedding, atol=1e-4)
+    cached = model(encoded=cache.output(pad(loaded)[0], lengths))
+    signals = [torch.from_numpy(read_audio(wav)) for wav in wavs]
+    direct = model(*pad(signals))
+    assert torch.allclose(cached.log_probs, direct.log_probs, atol=1e-4)
+    assert torch.allclose(cached.embedding, direct.embedding, atol=1e-4)
 
 
 def test_damaged_entry_is_named(make_cache, wavs):
@@ -250,10 +235,10 @@ def test_damaged_entry_is_named(make_cache, wavs):
         with open(entry, "r+b") as file:
             file.truncate(size)
         with pytest.raises(CacheError, match=f"{entry.name} is damaged"):
-            cache.load_batch(wavs[:1])
+            cache.load(wavs[0])
 
 
-def test_a_precision_that_numpy_does_not_have(make_cache):
+def test_a_precision_that_is_not_known(make_cache):
     with pytest.raises(CacheError, match="cache_dtype is bfloat16"):
         make_cache(dtype="bfloat16")
 

@@ -1,0 +1,329 @@
+"""Manifests → data sets, their checks, and batches of like length."""
+
+import functools
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import speechbrain as sb
+import torch
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.dataio.sampler import DynamicBatchSampler
+from speechbrain.utils.distributed import run_on_main
+
+from qieemo_sb.audio import read_audio
+from qieemo_sb.corpora.manifest import raise_all, read_manifest
+from qieemo_sb.errors import CorpusError
+from qieemo_sb.frames import SAMPLE_RATE, num_frames
+from qieemo_sb.lobes.tokens import Tokenizer, transcript_problem
+from qieemo_sb.model import PPGModel, Qieemo
+from qieemo_sb.training.cache import EncoderCache
+from qieemo_sb.training.resume import keep_data
+
+logger = logging.getLogger(__name__)
+
+Datasets = dict[str, DynamicItemDataset]
+
+# Evaluates the longest batches first, unshuffled, so that running out of
+# memory shows at once.
+TEST = {"shuffle": False, "batch_ordering": "descending"}
+PADDED = ("emo_encoded", "tokens")  # where frames are cropped before
+
+
+def read_datasets(
+    manifests: Mapping[str, str | Path],
+    folders: Mapping[str, str | Path],
+    required: Iterable[str],
+    save_folder: str | Path,
+) -> Datasets:
+    """Read manifests; a run goes on with those of its checkpoints only.
+
+    Arguments
+    ---------
+    manifests, folders : mapping of str to (str or Path)
+        Split → manifest, and the folder that its paths are relative to.
+    required : iterable of str
+        Fields that each utterance must have.
+    save_folder : str or Path
+        Of the checkpoints.
+
+    Returns
+    -------
+    dict
+        Split → data set.
+
+    Raises
+    ------
+    CorpusError
+        A manifest cannot be used, or the checkpoints were trained with others.
+    """
+    for path in manifests.values():  # with --skip_prep they may be anyone's
+        read_manifest(path, required=required)
+    run_on_main(keep_data, args=[save_folder, manifests])
+    return {
+        split: DynamicItemDataset.from_json(
+            json_path=path, replacements={"data_root": folders[split]}
+        )
+        for split, path in manifests.items()
+    }
+
+
+def check_labels(
+    datasets: Datasets, emotions: Sequence[str], n_classes: int
+) -> None:
+    """Raise CorpusError unless each class and each utterance has an emotion."""
+    if len(emotions) != n_classes:
+        raise CorpusError(
+            f"emotions has {len(emotions)} names, n_classes is {n_classes}."
+        )
+    problems = []
+    for split, dataset in datasets.items():
+        examples = {e["emo"]: utt_id for utt_id, e in dataset.data.items()}
+        problems += [
+            f"{split}: '{label}', e.g. {examples[label]}"
+            for label in sorted(set(examples) - set(emotions))
+        ]
+    raise_all(
+        f"These labels are not in emotions {list(emotions)}. Add them to "
+        "emotions in the yaml, or drop the utterances:",
+        problems,
+    )
+
+
+def class_weights(
+    dataset: DynamicItemDataset, emotions: Sequence[str], balance: bool
+) -> torch.Tensor:
+    """Weights [C] that give each emotion the same total; ones, unbalanced."""
+    if not balance:
+        return torch.ones(len(emotions))
+    counts = Counter(entry["emo"] for entry in dataset.data.values())
+    shares = torch.tensor([counts[emotion] for emotion in emotions])
+    return shares.sum() / (len(emotions) * shares.clamp(min=1))
+
+
+def check_speakers(datasets: Datasets, adapt: bool) -> bool:
+    """Tell if every speaker is known.
+
+    Arguments
+    ---------
+    datasets : dict
+        Split → data set.
+    adapt : bool
+        The classifier is adapted to speakers.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    CorpusError
+        ``adapt``, and an utterance has no speaker; names all of these.
+    """
+    unknown = [
+        f"{split}: {utt_id} has no speaker"
+        for split, dataset in datasets.items()
+        for utt_id, entry in dataset.data.items()
+        if not entry.get("spk_id")
+    ]
+    if adapt:
+        raise_all(
+            "{count} utterances have no speaker to adapt to. Give each a "
+            "spk_id, or set adapt_speakers to False:",
+            unknown,
+        )
+    return not unknown
+
+
+def alignable(
+    datasets: Datasets,
+    tokens: Tokenizer,
+    remedy: str,
+    leave_out: bool = False,
+) -> Datasets:
+    """Data sets whose transcripts CTC can align.
+
+    Arguments
+    ---------
+    datasets : dict
+        Split → data set.
+    tokens : Tokenizer
+        Fitted.
+    remedy : str
+        Ends the message, after "Mend the manifests, or ".
+    leave_out : bool
+        Drop other utterances with a warning, instead of raising.
+
+    Returns
+    -------
+    dict
+        Split → data set.
+
+    Raises
+    ------
+    CorpusError
+        Lists the utterances that cannot be aligned.
+    """
+    problems = {}
+    for split, dataset in datasets.items():
+        for utt_id, entry in dataset.data.items():
+            frames = num_frames(round(float(entry["length"]) * SAMPLE_RATE))
+            problem = transcript_problem(tokens, entry.get("wrd"), frames)
+            if problem:
+                problems[split, utt_id] = f"{split}, {utt_id}: {problem}"
+    if not problems:
+        return datasets
+    heading = f"{len(problems)} transcripts that CTC cannot align"
+    if not leave_out:
+        raise_all(
+            f"{heading}. Mend the manifests, or {remedy}:", problems.values()
+        )
+    told = "\n  ".join(problems.values())
+    logger.warning("%s are left out:\n  %s", heading, told)
+    return {
+        split: dataset.filtered_sorted(
+            key_test={"id": lambda utt_id, s=split: (s, utt_id) not in problems}
+        )
+        for split, dataset in datasets.items()
+    }
+
+
+def fill_cache(
+    datasets: Datasets,
+    model: Qieemo | PPGModel,
+    folder: str | Path | None,
+    dtype: str,
+) -> EncoderCache | None:
+    """Compute a frozen encoder's output, once for all epochs and folds.
+
+    Arguments
+    ---------
+    datasets : dict
+        Split → data set.
+    model : Qieemo or PPGModel
+        On the device that encodes.
+    folder : str, Path or None
+        None: no cache.
+    dtype : str
+        See ``EncoderCache``.
+
+    Returns
+    -------
+    EncoderCache or None
+        None if the encoder trains, too.
+    """
+    if not folder or not model.encoder.frozen:
+        return None
+    cache = EncoderCache(folder, model.encoder, model.blocks, dtype)
+    wavs = [e["wav"] for d in datasets.values() for e in d.data.values()]
+    run_on_main(cache.fill, args=[wavs])
+    return cache
+
+
+def add_speech(datasets: Datasets, cache: EncoderCache | None) -> str:
+    """Add the item that a model is run on: audio, or cached frames.
+
+    Arguments
+    ---------
+    datasets : dict
+        Split → data set.
+    cache : EncoderCache or None
+        Filled.
+
+    Returns
+    -------
+    str
+        Name of the item: "sig", [S] at 16 kHz, or "frames", [T, K, D].
+    """
+    name = "sig" if cache is None else "frames"
+
+    @sb.utils.data_pipeline.takes("wav")
+    @sb.utils.data_pipeline.provides(name)
+    def speech_pipeline(wav):
+        if cache is None:
+            return torch.from_numpy(read_audio(wav))
+        return cache.load(wav)
+
+    sb.dataio.dataset.add_dynamic_item(datasets.values(), speech_pipeline)
+    return name
+
+
+def length_sampler(
+    dataset: DynamicItemDataset,
+    settings: Mapping[str, Any],
+    seed: int = 0,
+    training: bool = False,
+) -> DynamicBatchSampler:
+    """Batches of utterances of like length.
+
+    Arguments
+    ---------
+    dataset : DynamicItemDataset
+        Its entries have a ``length`` in seconds.
+    settings : mapping
+        The yaml's ``dynamic_batch_sampler``.
+    seed : int
+        Of the shuffling.
+    training : bool
+        Shuffle as the settings say; otherwise nothing is shuffled.
+
+    Returns
+    -------
+    DynamicBatchSampler
+    """
+    return DynamicBatchSampler(
+        dataset,
+        length_func=lambda entry: float(entry["length"]),
+        seed=seed,
+        **{**settings, **({} if training else TEST)},
+    )
+
+
+def loader_options(
+    datasets: Datasets,
+    settings: Mapping[str, Any],
+    seed: int,
+    num_workers: int,
+    cached: bool = False,
+    crop: float | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Options of a Brain's data loaders.
+
+    Arguments
+    ---------
+    datasets : dict
+        "train" and others.
+    settings, seed
+        See ``length_sampler``.
+    num_workers : int
+        Processes that read audio for the training.
+    cached : bool
+        The data sets give cached frames. A worker would read all of them and
+        send a copy, where a memory map takes no time.
+    crop : float or None
+        Seconds of a stretch that the Brain cuts out in training. Cached frames
+        then come as a list of memory maps, of which only that is read.
+
+    Returns
+    -------
+    dict
+        Name of the data set → options.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for name, dataset in datasets.items():
+        training = name == "train"
+        options[name] = {
+            "batch_sampler": length_sampler(dataset, settings, seed, training),
+            "num_workers": num_workers if training and not cached else 0,
+        }
+        if training and cached and crop:
+            options[name]["collate_fn"] = functools.partial(
+                PaddedBatch,
+                padded_keys=PADDED,
+                device_prep_keys=PADDED,
+                nonpadded_stack=False,
+            )
+    return options

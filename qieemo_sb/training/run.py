@@ -1,0 +1,90 @@
+"""Start and end of a recipe's run."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain import create_experiment_directory
+from speechbrain.utils.distributed import infer_device, run_on_main
+
+from qieemo_sb.errors import CorpusError
+from qieemo_sb.training.hparams import check_corpus, resolve
+from qieemo_sb.training.resume import keep_options
+
+# A thread of gloo needs far less; no process notices it.
+SECONDS = 0.1
+
+
+def start(
+    hparams_file: str | Path,
+    run_opts: Mapping[str, Any],
+    overrides: str,
+    check_data: bool = False,
+) -> dict[str, Any]:
+    """Load a recipe's yaml and make the folder of the run.
+
+    A run that is refused leaves the folder as it was.
+
+    Arguments
+    ---------
+    hparams_file, run_opts, overrides
+        As ``sb.parse_arguments`` tells them.
+    check_data : bool
+        Before anything is built, say how to get a corpus that is not there.
+
+    Returns
+    -------
+    dict
+        Key of the yaml → value or object.
+
+    Raises
+    ------
+    QieemoError
+        The options cannot be used, the parts of the model do not fit together,
+        or the folder holds a run with other options.
+    """
+    if run_opts["jit"] or run_opts["jit_module_keys"]:
+        raise CorpusError(
+            "--jit: TorchScript cannot compile Qieemo; use --compile."
+        )
+    resolve(hparams_file, overrides)  # names an option that there is not
+    if check_data:
+        check_corpus(hparams_file, overrides)
+    try:
+        with open(hparams_file, encoding="utf-8") as file:
+            hparams = load_hyperpyyaml(file, overrides)
+    except (ValueError, OSError) as error:  # parts that do not fit, or lack
+        raise CorpusError(str(error)) from error
+    run_on_main(
+        keep_options, args=[hparams["save_folder"], hparams_file, overrides]
+    )
+    create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+    return hparams
+
+
+def move_to_device(model: torch.nn.Module, run_opts: Mapping[str, Any]) -> str:
+    """Move a model to the device of the Brain that there will be; name it."""
+    device = run_opts["device"] or infer_device()
+    model.to(device)
+    return device
+
+
+def leave_process_group() -> None:
+    """Leave the group that ``ddp_init_group`` made, if it made one.
+
+    Gloo's threads drop a collective's tensors after it has ended, and need
+    Python's lock for that. Python being shut down by then, the process would
+    abort although all went well (github.com/pytorch/pytorch/issues/190489, one
+    short run in ten). Sleeping gives them the lock; a barrier does not, nor
+    leaving the group, whose threads DDP keeps alive.
+    """
+    if torch.distributed.is_initialized():
+        time.sleep(SECONDS)
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,131 @@
+"""Data sets, their checks, and batches of like length."""
+
+import numpy as np
+import pytest
+import torch
+from speechbrain.dataio.dataloader import make_dataloader
+from speechbrain.dataio.dataset import DynamicItemDataset, set_output_keys
+
+from qieemo_sb.errors import CorpusError
+from qieemo_sb.lobes.tokens import Characters
+from qieemo_sb.training import data
+
+SETTINGS = {
+    "max_batch_length": 20,
+    "max_batch_ex": 6,
+    "num_buckets": 4,
+    "shuffle": True,
+    "batch_ordering": "random",
+}
+
+
+@pytest.fixture
+def dataset():
+    lengths = [(7 * i) % 12 + 0.5 for i in range(60)]
+    return DynamicItemDataset(
+        {f"{i:02}": {"length": length} for i, length in enumerate(lengths)}
+    )
+
+
+def batches(dataset, **options):
+    """Lengths of the utterances in each batch."""
+    return [
+        [dataset.data[dataset.data_ids[i]]["length"] for i in batch]
+        for batch in data.length_sampler(dataset, SETTINGS, **options)
+    ]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_each_utterance_once_in_small_batches_of_like_length(dataset, training):
+    found = batches(dataset, training=training)
+    assert sorted(sum(found, [])) == sorted(
+        entry["length"] for entry in dataset.data.values()
+    )
+    for batch in found:
+        assert len(batch) <= 6
+        assert len(batch) * max(batch) <= 20 or len(batch) == 1
+        assert max(batch) - min(batch) < 7
+
+
+def test_only_training_is_random_and_read_by_workers(dataset):
+    assert batches(dataset, seed=1) == batches(dataset, seed=2)
+    assert batches(dataset, seed=1, training=True) != batches(
+        dataset, seed=2, training=True
+    )
+    datasets = {"train": dataset, "test": dataset}
+    options = data.loader_options(datasets, SETTINGS, seed=1, num_workers=2)
+    assert [o["num_workers"] for o in options.values()] == [2, 0]
+    found = [list(o["batch_sampler"]) for o in options.values()]
+    assert found[0] != found[1]
+
+
+def test_cached_frames_are_padded_or_left_to_be_cropped(tmp_path):
+    """A batch to crop holds memory maps, of which nothing is read."""
+    for name, frames in (("a", 3), ("b", 5)):
+        values = np.full((frames, 2, 4), frames, dtype="float16")
+        np.save(tmp_path / f"{name}.npy", values)
+
+    class Cache:
+        def load(self, wav):
+            return torch.from_numpy(np.load(wav, mmap_mode="c"))
+
+    entries = {
+        name: {"wav": tmp_path / f"{name}.npy", "length": 1.0} for name in "ab"
+    }
+    dataset = DynamicItemDataset(entries)
+    datasets = {"train": dataset, "test": dataset}
+    assert data.add_speech(datasets, Cache()) == "frames"
+    set_output_keys([dataset], ["id", "frames"])
+    options = data.loader_options(
+        datasets, SETTINGS, seed=1, num_workers=2, cached=True, crop=2.0
+    )
+    found = {
+        name: next(iter(make_dataloader(dataset, **o)))
+        for name, o in options.items()
+    }
+    assert sorted(map(len, found["train"].frames)) == [3, 5]
+    assert found["test"].frames.data.shape == (2, 5, 2, 4)
+    assert sorted(found["test"].frames.lengths.tolist()) == pytest.approx(
+        [0.6, 1.0]
+    )
+
+
+def labelled(**emotions):
+    return {"train": DynamicItemDataset(emotions)}
+
+
+def test_labels_and_their_weights():
+    datasets = labelled(
+        a={"emo": "sad"}, b={"emo": "sad"}, c={"emo": "sad"}, d={"emo": "glad"}
+    )
+    data.check_labels(datasets, ["sad", "glad"], 2)
+    weights = data.class_weights(datasets["train"], ["sad", "glad"], True)
+    assert weights.tolist() == pytest.approx([4 / 6, 4 / 2])
+    weights = data.class_weights(datasets["train"], ["sad", "glad"], False)
+    assert weights.tolist() == [1, 1]
+    with pytest.raises(CorpusError, match="train: 'sad', e.g. c"):
+        data.check_labels(datasets, ["glad", "calm"], 2)
+
+
+def test_speakers_that_are_unknown():
+    known = labelled(a={"spk_id": "ann"})
+    unknown = labelled(a={"spk_id": "ann"}, b={"spk_id": ""}, c={})
+    assert data.check_speakers(known, adapt=True)
+    assert not data.check_speakers(unknown, adapt=False)
+    with pytest.raises(CorpusError, match="2 utterances.*\n.*train: b has no"):
+        data.check_speakers(unknown, adapt=True)
+
+
+def test_transcripts_that_ctc_cannot_align(caplog):
+    datasets = labelled(
+        a={"wrd": "yes", "length": 1.0},
+        b={"wrd": "yes", "length": 0.03},
+        c={"length": 1.0},
+    )
+    with pytest.raises(CorpusError, match="2 transcripts.*or wait") as error:
+        data.alignable(datasets, Characters(), "wait")
+    assert "train, b: 3 frames for the text, 2 are there" in str(error.value)
+    assert "train, c: no transcript" in str(error.value)
+    kept = data.alignable(datasets, Characters(), "wait", leave_out=True)
+    assert kept["train"].data_ids == ["a"]
+    assert "left out" in caplog.text
