@@ -26,7 +26,7 @@ endif
 help:
 	@echo 'make demo    train a small model, then classify a file with it'
 	@echo 'make test    lint, then all tests'
-	@echo 'make lint    ruff check and ruff format --check'
+	@echo 'make lint    ruff, import-linter, mypy'
 	@echo 'make format  let ruff mend what it can'
 	@echo 'make clean   remove the environment, caches and results'
 
@@ -45,6 +45,8 @@ test: lint
 lint: $(STAMP)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	"$(CURDIR)/$(VENV)/bin/lint-imports" --no-logo
+	$(RUN) -m mypy
 
 format: $(STAMP)
 	$(RUN) -m ruff check --fix .
@@ -68,6 +70,7 @@ fresh:
 	@$(PYTHON) -m venv --clear $(VENV)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache \
+		.mypy_cache .import_linter_cache
 	rm -rf recipes/*/*/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -60,6 +60,8 @@ DEV = [
     "pytest>=8.2",
     "pytest-xdist>=3.6",
     "ruff==0.17.6",  # pinned: another release formats and lints otherwise
+    "import-linter>=2.3",
+    "mypy==2.4.1",  # pinned, too
 ]
 
 setup(
