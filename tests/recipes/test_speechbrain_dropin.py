@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from runs import IEMOCAP, RAVDESS, ROOT
+from runs import IEMOCAP, RAVDESS, ROOT, SYNTHETIC
 
 TOOL = ROOT / "tools/speechbrain_dropin.py"
 COLUMNS = (
@@ -210,6 +210,14 @@ def test_every_key_of_a_yaml_is_read_by_its_script(path):
         assert read or f"<{key}>" in after or key.endswith(spelled), key
 
 
+def entries(path, banner):
+    """Text of each top-level entry of a yaml after a banner, by key."""
+    text = path.read_text().partition(banner)[2]
+    found = re.findall(r"^(\w+):(.*\n(?:[ -].*\n)*)", text, re.MULTILINE)
+    assert found
+    return dict(found)
+
+
 @pytest.mark.parametrize(
     "names, banner",
     [
@@ -224,4 +232,28 @@ def test_yaml_differ_in_their_corpus_alone(names, banner):
     texts = [path.read_text() for path in places if path.exists()]
     assert len(texts) > 1
     assert len({text.partition(banner)[2] for text in texts}) == 1
-    assert all(text.count("\n") <= 120 for text in texts)
+
+
+@pytest.mark.parametrize(
+    "name, of, own",
+    [
+        ("demo.yaml", "qieemo.yaml", "encoder reader cma classifier"),
+        ("mixture.yaml", "qieemo.yaml", "block_statistics classifier"),
+        ("ppg.yaml", "ppg.yaml", "tokenizer"),
+        ("ppg_ravdess.yaml", "ppg.yaml", "tokenizer"),
+    ],
+)
+def test_synthetic_yaml_differ_in_plain_values_alone(name, of, own):
+    """Outside of the corpus and of the objects named here."""
+    banner = "## Tokens ##" if "ppg" in name else "## All corpora ##"
+    ours = entries(SYNTHETIC / "hparams" / name, banner)
+    theirs = entries(IEMOCAP / "hparams" / of, banner)
+    assert list(ours) == [key for key in theirs if key in ours]
+    changed = {key for key in ours if ours[key] != theirs[key]}
+    wired = {key for key in changed if "!" in ours[key] + theirs[key]}
+    assert wired == set(own.split())
+
+
+@pytest.mark.parametrize("path", recipe_yamls())
+def test_no_yaml_is_longer_than_120_lines(path):
+    assert (ROOT / path).read_text().count("\n") <= 120
