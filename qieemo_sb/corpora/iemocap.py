@@ -232,8 +232,7 @@ def read_iemocap(
 
 
 def _sessions(root: Path) -> list[Path]:
-    found = root.glob("Session[0-9]*")
-    return sorted(path for path in found if path.name[7:].isdecimal())
+    return sorted(root.glob("Session[1-9]"))
 
 
 def _lines(folder: Path) -> Iterator[str]:
@@ -335,23 +334,19 @@ def check_counts(
 
 def _read_counts(path: str | Path) -> dict[tuple[int, str], int]:
     """Counts in the form of ``EXPECTED_COUNTS``."""
-    counts = read_json(path)
+    file, counts = read_json(path), Counter[tuple[int, str]]()
     try:
-        cells = {
-            (int(session), label): int(number)
-            for session, numbers in counts["turns"].items()
-            for label, number in numbers.items()
-        }
+        for session, numbers in file["turns"].items():
+            for label, number in numbers.items():
+                counts[int(session), label] = int(number)
+                counts[int(session), "turns"] += int(number)
+                counts[0, "turns"] += int(number)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise CorpusError(
             f"{path}: turns by session and label are expected: "
             '{"turns": {"1": {"neu": 12, ...}, ...}}.'
         ) from error
-    totals: Counter = Counter()
-    for (session, _), number in cells.items():
-        totals[session, "turns"] += number
-        totals[0, "turns"] += number
-    return {**cells, **totals}
+    return counts
 
 
 def _hint(root: Path) -> str:

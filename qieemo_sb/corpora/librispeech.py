@@ -17,7 +17,6 @@ Any of its parts will do: all train-* train, dev-* validate, test-* test. No
 speaker is in two of them.
 """
 
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from qieemo_sb.corpora.manifest import (
     prepared,
     raise_all,
     read_manifest,
+    relative_path,
     write_splits,
 )
 from qieemo_sb.corpora.splits import leave_one_session_out
@@ -39,7 +39,7 @@ from qieemo_sb.errors import CorpusError
 
 CORPORA = ("iemocap", "librispeech", "manifests")
 PARTS = {"train": "train-*", "valid": "dev-*", "test": "test-*"}
-LINE = re.compile(r"(\d+)-(\d+)-(\d+) (\S.*)")
+LINE = re.compile(r"((\d+)-\d+-\d+) (\S.*)")  # utterance, speaker, words
 NO_PAIRS = """\
 Stage 1 needs transcribed speech: data_folder is that of the corpus.
 LibriSpeech is at https://www.openslr.org/12; recipes/Synthetic/qieemo trains on
@@ -85,51 +85,23 @@ def prepare_pairs(
     if prepared(output_folder, options):
         return
     if corpus == "manifests":
-        splits = read_pairs(root)
+        needed = ("wav", "length", "wrd")
+        splits = {
+            name: read_manifest(root / f"{name}.json", needed)
+            for name in SPLITS
+        }
     elif corpus == "librispeech":
         splits = read_librispeech(root)
     else:
         turns = read_iemocap(root, None, expected_counts)
-        turns = [replace(turn, emo="") for turn in turns]
         splits = leave_one_session_out(turns, fold)
+    # Emotions play no part here, and train may lack some.
+    splits = {
+        name: [replace(u, emo="", wav=relative_path(u.wav, root)) for u in part]
+        for name, part in splits.items()
+    }
     measured = corpus == "manifests"
     write_splits(splits, output_folder, options, None if measured else root)
-
-
-def read_pairs(data_folder: str | Path) -> Splits:
-    """Read train.json, valid.json and test.json of a folder, without emotions.
-
-    Arguments
-    ---------
-    data_folder : str or Path
-        Holds the manifests and the audio that they name.
-
-    Returns
-    -------
-    dict
-        Utterances of train, valid and test.
-
-    Raises
-    ------
-    CorpusError
-        A manifest cannot be read, or lacks ``wav``, ``length`` or ``wrd``.
-    """
-    root = Path(os.path.abspath(data_folder))
-    return {
-        name: [
-            # A path below the data root, also where a manifest gives a whole
-            # one.
-            replace(
-                u,
-                emo="",
-                wav=Path(os.path.relpath(root / u.wav, root)).as_posix(),
-            )
-            for u in read_manifest(
-                root / f"{name}.json", ("wav", "length", "wrd")
-            )
-        ]
-        for name in SPLITS
-    }
 
 
 def read_librispeech(data_folder: str | Path) -> Splits:
@@ -151,56 +123,39 @@ def read_librispeech(data_folder: str | Path) -> Splits:
         A part is missing, a line is no transcript, or a transcript has no
         audio or audio no transcript; names each.
     """
-    root = Path(os.path.abspath(data_folder))
+    root = Path(data_folder)
     splits: Splits = {name: [] for name in SPLITS}
     problems = []
     for split, kind in PARTS.items():
-        parts = [path for path in sorted(root.glob(kind)) if path.is_dir()]
-        if not parts:
-            inside = root / "LibriSpeech"
-            hint = (
-                f" data_folder should be {inside}." if inside.is_dir() else ""
-            )
+        if not any(path.is_dir() for path in root.glob(kind)):
+            inside, hint = root / "LibriSpeech", NO_PAIRS
+            if inside.is_dir():
+                hint = f"data_folder should be {inside}"
             raise CorpusError(
-                f"{root} has no folder {kind}.{hint} LibriSpeech is at "
-                "https://www.openslr.org/12; at least one train-*, one dev-* "
-                "and one test-* are needed."
+                f"{root} has no folder {kind}; at least one train-*, one "
+                f"dev-* and one test-* are needed.\n{hint}"
             )
-        for chapter in (path for part in parts for path in part.glob("*/*/")):
-            utterances, found = _read_chapter(chapter, root)
-            splits[split] += utterances
-            problems += found
+        sounds = {path.stem: path for path in root.glob(f"{kind}/*/*/*.flac")}
+        for path in sorted(root.glob(f"{kind}/*/*/*.trans.txt")):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                if not (match := LINE.fullmatch(line.strip())):
+                    problems.append(f"{path}: no transcript: {line!r}")
+                elif sound := sounds.pop(match[1], None):
+                    utterance = Utterance(
+                        utt_id=match[1],
+                        wav=sound.relative_to(root).as_posix(),
+                        wrd=match[3],
+                        spk_id=match[2],
+                        corpus="LibriSpeech",
+                        language="en",
+                    )
+                    splits[split].append(utterance)
+                else:
+                    problems.append(f"{path}: {match[1]} has no audio")
+        problems += [f"{path}: no transcript" for path in sounds.values()]
         splits[split].sort(key=lambda utterance: utterance.utt_id)
     raise_all(
         f"{root} is no whole LibriSpeech ({{count}} problems):",
         sorted(problems),
     )
     return splits
-
-
-def _read_chapter(folder: Path, root: Path) -> tuple[list, list[str]]:
-    """Utterances of a chapter, and what is wrong with it."""
-    utterances, problems = [], []
-    sounds = {path.stem: path for path in folder.glob("*.flac")}
-    for path in sorted(folder.glob("*.trans.txt")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            match = LINE.fullmatch(line.strip())
-            if not match:
-                problems.append(f"{path}: no transcript: {line!r}")
-                continue
-            utt_id, _, words = line.strip().partition(" ")
-            if sound := sounds.pop(utt_id, None):
-                utterances.append(
-                    Utterance(
-                        utt_id=utt_id,
-                        wav=sound.relative_to(root).as_posix(),
-                        wrd=words.strip(),
-                        spk_id=match[1],
-                        corpus="LibriSpeech",
-                        language="en",
-                    )
-                )
-            else:
-                problems.append(f"{path}: {utt_id} has no audio")
-    problems += [f"{path}: no transcript" for path in sounds.values()]
-    return utterances, problems

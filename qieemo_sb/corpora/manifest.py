@@ -266,6 +266,26 @@ def write_json(value: dict, path: str | Path) -> None:
     write_text(path, text + "\n")
 
 
+def relative_path(path: str | Path, folder: str | Path) -> str:
+    """Path below a data folder as manifests have it, with ``/``.
+
+    Arguments
+    ---------
+    path : str or Path
+        Absolute or relative to ``folder``; a list may come from Windows.
+    folder : str or Path
+        The data folder.
+
+    Returns
+    -------
+    str
+        Begins with ``../`` if the file is not in the folder.
+    """
+    if os.path.isabs(path):
+        path = os.path.relpath(path, folder)
+    return posixpath.normpath(str(path).replace("\\", "/"))
+
+
 # -- Manifests -------------------------------------------------------------
 
 
@@ -506,7 +526,7 @@ def write_splits(
 
 
 def prepared(output_folder: str | Path, options: dict) -> bool:
-    """Whether `write_splits` has finished here with these very options.
+    """True if `write_splits` has finished here with the same options.
 
     Arguments
     ---------
@@ -518,8 +538,7 @@ def prepared(output_folder: str | Path, options: dict) -> bool:
     Returns
     -------
     bool
-        True if prepare.json holds the same options and all three manifests
-        exist.
+        prepare.json holds the same options and all three manifests exist.
     """
     folder = Path(output_folder)
     if not all((folder / f"{name}.json").is_file() for name in SPLITS):

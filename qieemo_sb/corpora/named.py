@@ -100,13 +100,12 @@ RAVDESS = NamedCorpus(
     language="en",
     pattern=r"03-01-(?P<emotion>\d\d)-\d\d-(?P<sentence>\d\d)-\d\d"
     r"-(?P<speaker>\d\d)",
-    emotions=dict(
-        zip(
-            "01 02 03 04 05 06 07 08".split(),
-            "neutral calm happy sad angry fearful disgust surprised".split(),
-            strict=True,
+    emotions={
+        f"{code:02}": label
+        for code, label in enumerate(
+            "neutral calm happy sad angry fearful disgust surprised".split(), 1
         )
-    ),
+    },
     speaker="Actor_{speaker}",
     sentences={
         "01": "kids are talking by the door",
@@ -377,14 +376,12 @@ def _missing(corpus, clips) -> list[str]:
         if match := re.fullmatch(corpus.pattern, stem):
             speaker = corpus.speaker.format(**match.groupdict())
             missing.setdefault(speaker, []).append(stem)
-    heard = Counter(clip.spk_id for clip in clips.values())
-    found = Counter(clip.emo for clip in clips.values())
-    found["speakers"] = len(heard)
+    found = Counter(clip.spk_id for clip in clips.values())
+    found["speakers"] = len(found)
+    found.update(clip.emo for clip in clips.values())
     return [
-        f"{speaker}: {len(stems)} of {len(stems) + heard[speaker]} clips are "
-        f"missing: {', '.join(stems)}"
-        if heard[speaker]
-        else f"{speaker}: all {len(stems)} clips are missing"
+        f"{speaker}: {len(stems)} of {len(stems) + found[speaker]} clips are "
+        f"missing{': ' + ', '.join(stems) if found[speaker] else ''}"
         for speaker, stems in sorted(missing.items())
     ] + [
         f"{name}: {found[name]} found, {number} expected"

@@ -6,9 +6,14 @@ depends on the order of the list or on a global random state.
 
 import random
 from collections.abc import Iterable
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 
-from qieemo_sb.corpora.manifest import SPLITS, Splits, Utterance
+from qieemo_sb.corpora.manifest import (
+    SPLITS,
+    Splits,
+    Utterance,
+    check_choice,
+)
 from qieemo_sb.errors import CorpusError
 
 RANDOM_PARTS = 10  # test one tenth, validate on one tenth, train on the rest
@@ -49,8 +54,8 @@ def leave_one_session_out(utterances: list[Utterance], fold: int) -> Splits:
             f"Leaving a session out takes three sessions: one to train on, "
             f"one to validate, one to test. There are {len(sessions)}."
         )
-    test = _pick(sessions, fold, "session")
-    valid = sessions[fold % len(sessions)]
+    check_choice("fold", fold, range(1, len(sessions) + 1))
+    test, valid = sessions[fold - 1], sessions[fold % len(sessions)]
     return _divide(
         utterances, lambda u: u.session == test, lambda u: u.session == valid
     )
@@ -75,7 +80,8 @@ def leave_one_speaker_out(utterances: list[Utterance], fold: int) -> Splits:
         Utterances of train, valid and test.
     """
     speakers = sorted({u.spk_id for u in utterances})
-    test = _pick(speakers, fold, "speaker")
+    check_choice("fold", fold, range(1, len(speakers) + 1))
+    test = speakers[fold - 1]
     sessions = {u.session for u in utterances if u.spk_id == test}
     splits = _divide(
         utterances, lambda u: u.spk_id == test, lambda u: u.session in sessions
@@ -111,11 +117,11 @@ def random_split(
     dict
         Utterances of train, valid and test.
     """
-    test = _pick(range(RANDOM_PARTS), fold, "part")
-    valid = fold % RANDOM_PARTS
+    check_choice("fold", fold, range(1, RANDOM_PARTS + 1))
+    test, valid = fold - 1, fold % RANDOM_PARTS
     rng = random.Random(seed)
     dealt = []
-    for group in _by_label(utterances).values():
+    for group in _by_label(utterances):
         rng.shuffle(group)
         dealt += group
     part = {u.utt_id: i % RANDOM_PARTS for i, u in enumerate(dealt)}
@@ -164,7 +170,7 @@ def by_speakers(
     rng = random.Random(seed)
     others = [u for u in utterances if u.spk_id not in tested]
     chosen: set[str] = set()
-    for group in _by_label(others).values():
+    for group in _by_label(others):
         count = round(valid_fraction * len(group))
         chosen.update(u.utt_id for u in _deal(group, rng)[:count])
     return _divide(
@@ -199,19 +205,14 @@ def speaker_folds(
 
 
 def seeded_speaker_split(
-    utterances: list[Utterance],
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
-    seed: int = 1986,
+    utterances: list[Utterance], seed: int = 1986
 ) -> Splits:
-    """Split the speakers at random: none of them is in two parts.
+    """Split the speakers 70/15/15 at random: none of them is in two parts.
 
     Arguments
     ---------
     utterances : list of Utterance
-        At least three speakers.
-    fractions : tuple of float
-        Of the speakers, for train, valid and test. Each part has at least
-        one speaker.
+        At least three speakers; each part has one or more of them.
     seed : int
         Of the shuffle.
 
@@ -228,23 +229,10 @@ def seeded_speaker_split(
             f"{', '.join(speakers)}."
         )
     random.Random(seed).shuffle(speakers)
-    share = len(speakers) / sum(fractions)
-    room = len(speakers) - 2  # the two parts that are not counted here
-    num_valid = max(1, min(room, round(fractions[1] * share)))
-    num_test = max(1, min(room + 1 - num_valid, round(fractions[2] * share)))
-    test = speakers[:num_test]
-    valid = speakers[num_test : num_test + num_valid]
+    share = max(1, round(0.15 * len(speakers)))
+    test, valid = speakers[:share], speakers[share : 2 * share]
     return _divide(
         utterances, lambda u: u.spk_id in test, lambda u: u.spk_id in valid
-    )
-
-
-def _pick(names, fold: int, kind: str):
-    if isinstance(fold, int) and 1 <= fold <= len(names):
-        return names[fold - 1]
-    raise CorpusError(
-        f"There is no fold {fold!r}: a fold is one {kind}, and they run from "
-        f"1 to {len(names)}."
     )
 
 
@@ -256,13 +244,9 @@ def _divide(utterances, in_test, in_valid) -> Splits:
     return splits
 
 
-def _by_label(utterances: list[Utterance]) -> dict[str, list[Utterance]]:
-    groups: dict[str, list] = {
-        label: [] for label in sorted({u.emo for u in utterances})
-    }
-    for utterance in sorted(utterances, key=lambda u: u.utt_id):
-        groups[utterance.emo].append(utterance)
-    return groups
+def _by_label(utterances: list[Utterance]) -> list[list[Utterance]]:
+    ordered = sorted(utterances, key=lambda u: (u.emo, u.utt_id))
+    return [list(group) for _, group in groupby(ordered, lambda u: u.emo)]
 
 
 def _deal(group: list[Utterance], rng: random.Random) -> list[Utterance]:

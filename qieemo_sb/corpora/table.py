@@ -27,9 +27,11 @@ from qieemo_sb.corpora.manifest import (
     Splits,
     Utterance,
     digest,
+    existing_folder,
     prepared,
     raise_all,
     read_manifest,
+    relative_path,
     repeated,
     write_splits,
 )
@@ -70,8 +72,7 @@ def prepare_table(
     labels : iterable of str, optional
         The labels there may be; by default all that are found.
     need_transcripts : bool
-        Whether an utterance without transcript is an error, as it is when
-        CTC is trained.
+        Raise an error for an utterance without transcript; CTC needs them.
     seed : int
         Of the division of speakers.
 
@@ -87,11 +88,9 @@ def prepare_table(
             "Give either csv_file or all of train_manifest, valid_manifest "
             "and test_manifest."
         )
-    if not data_folder or not os.path.isdir(data_folder):
-        raise CorpusError(
-            f"data_folder is {str(data_folder)!r}, which is no folder. It "
-            "must be the folder that audio paths are relative to."
-        )
+    root = existing_folder(
+        data_folder, "It is the folder that audio paths are relative to."
+    )
     files = [str(x) for x in ([csv_file] if csv_file else manifests)]
     outputs = [
         Path(output_folder, f"{name}.json").absolute() for name in SPLITS
@@ -103,7 +102,7 @@ def prepare_table(
     )
     options = {
         "corpus": "own",
-        "data_folder": os.path.abspath(data_folder),
+        "data_folder": str(root),
         "files": {os.path.abspath(file): digest(file) for file in files},
         "labels": None if labels is None else sorted(map(str, labels)),
         "need_transcripts": need_transcripts,
@@ -111,14 +110,21 @@ def prepare_table(
     }
     if prepared(output_folder, options):
         return
-    if csv_file:
-        splits = _read_csv(csv_file, options)
-    else:
-        splits = _read_manifests(files, options)
-    write_splits(splits, output_folder, options, data_folder)
+    read = _read_csv if csv_file else _read_manifests
+    splits = read(files, options)
+    trained = {u.spk_id for name in ("train", "valid") for u in splits[name]}
+    shared = sorted(({u.spk_id for u in splits["test"]} & trained) - {""})
+    if shared:
+        logger.warning(
+            "%d test speakers are in train or valid too, so the test does not "
+            "measure the accuracy on new speakers: %s",
+            len(shared),
+            ", ".join(shared),
+        )
+    write_splits(splits, output_folder, options, root)
 
 
-def _read_manifests(files: list, options: dict) -> Splits:
+def _read_manifests(files: list[str], options: dict) -> Splits:
     splits: Splits = {name: [] for name in SPLITS}
     problems = []
     for name, file in zip(SPLITS, files, strict=True):
@@ -133,11 +139,11 @@ def _read_manifests(files: list, options: dict) -> Splits:
             place = f"{file}: utterance {utterance.utt_id}"
             problems += [f"{place}: {problem}" for problem in found]
     raise_all("The manifests have {count} problems:", problems)
-    _warn_of_shared_speakers(splits)
     return splits
 
 
-def _read_csv(file: str | Path, options: dict) -> Splits:
+def _read_csv(files: list[str], options: dict) -> Splits:
+    (file,) = files
     utterances, parts, problems = [], [], []
     first_line: dict[str, int] = {}
     for line, cells in _csv_rows(file):
@@ -180,11 +186,8 @@ def _read_csv(file: str | Path, options: dict) -> Splits:
             f"{file}: {parts.count('')} of {len(parts)} lines have no split. "
             "Fill the column or leave it out."
         )
-    splits: Splits = {name: [] for name in SPLITS}
-    for utterance, part in zip(utterances, parts, strict=True):
-        splits[part].append(utterance)
-    _warn_of_shared_speakers(splits)
-    return splits
+    pairs = list(zip(utterances, parts, strict=True))
+    return {name: [u for u, part in pairs if part == name] for name in SPLITS}
 
 
 def _csv_rows(file: str | Path) -> list[tuple[int, dict[str, str]]]:
@@ -220,23 +223,7 @@ def _checked(utterance: Utterance, options: dict) -> tuple:
         problems.append(f"label {utterance.emo!r} is none of {known}")
     if options["need_transcripts"] and not utterance.wrd.strip():
         problems.append("the transcript is missing, which CTC needs")
-    wav = utterance.wav
-    if os.path.isabs(wav):
-        wav = os.path.relpath(wav, folder)
-    # A backslash: the list was made on Windows.
-    wav = posixpath.normpath(wav.replace("\\", "/"))
+    wav = relative_path(utterance.wav, folder)
     if wav.startswith("../"):
         problems.append(f"{utterance.wav} is not in the data folder {folder}")
     return replace(utterance, wav=wav), problems
-
-
-def _warn_of_shared_speakers(splits: Splits) -> None:
-    trained = {u.spk_id for name in ("train", "valid") for u in splits[name]}
-    shared = sorted(({u.spk_id for u in splits["test"]} & trained) - {""})
-    if shared:
-        logger.warning(
-            "%d test speakers are in train or valid too, so test figures "
-            "will not tell how new speakers fare: %s",
-            len(shared),
-            ", ".join(shared),
-        )

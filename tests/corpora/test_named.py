@@ -167,7 +167,7 @@ def test_all_that_is_wrong_is_listed(flat):
     assert lines[4:] == [
         "  03-01-02-01-01-01-05 is there twice: 03-01-02-01-01-01-05.flac "
         "and speech/Actor_05/03-01-02-01-01-01-05.wav",
-        "  Actor_07: all 60 clips are missing",
+        "  Actor_07: 60 of 60 clips are missing",
         "  Actor_24: 2 of 60 clips are missing: "
         "03-01-01-01-01-01-24, 03-01-08-02-02-02-24",
     ]

@@ -1,4 +1,4 @@
-"""Who is trained on, who validates, who is tested."""
+"""The protocols on a small corpus of five sessions."""
 
 import random
 
@@ -99,7 +99,7 @@ def test_next_session_validates(corpus, fold, valid, train):
 
 @pytest.mark.parametrize("fold", [0, 6, -1, "1", None])
 def test_session_folds_that_exist_are_named(corpus, fold):
-    with pytest.raises(CorpusError, match=r"one session, .* from 1 to 5"):
+    with pytest.raises(CorpusError, match="one of 1, 2, 3, 4, 5"):
         leave_one_session_out(corpus, fold)
 
 
@@ -128,7 +128,7 @@ def test_partner_validates(corpus, fold, test, valid):
 
 
 def test_speaker_folds_that_exist_are_named(corpus):
-    with pytest.raises(CorpusError, match=r"one speaker, .* from 1 to 10"):
+    with pytest.raises(CorpusError, match="one of 1, 2, .* 9, 10"):
         leave_one_speaker_out(corpus, 11)
 
 
@@ -174,7 +174,7 @@ def test_seed_changes_the_random_split(corpus):
 
 
 def test_random_folds_that_exist_are_named(corpus):
-    with pytest.raises(CorpusError, match=r"from 1 to 10"):
+    with pytest.raises(CorpusError, match="one of 1, 2, .* 9, 10"):
         random_split(corpus, fold=11)
 
 
@@ -225,12 +225,9 @@ def test_seeded_split_divides_ten_speakers_into_six_two_two(corpus):
     }
 
 
-@pytest.mark.parametrize(
-    "fractions", [(0.7, 0.15, 0.15), (0.1, 0.8, 0.1), (0, 0, 1)]
-)
-def test_three_speakers_are_one_each(clip, fractions):
+def test_three_speakers_are_one_each(clip):
     utts = [clip(x, spk_id=x) for x in "abc"]
-    assert sizes(seeded_speaker_split(utts, fractions)) == {
+    assert sizes(seeded_speaker_split(utts)) == {
         "train": 1,
         "valid": 1,
         "test": 1,

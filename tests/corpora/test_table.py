@@ -320,7 +320,7 @@ def test_neither_both_or_half(data, output, given):
 @pytest.mark.parametrize("folder", [None, "", "no"])
 def test_data_folder_must_be_there(write, output, folder):
     message = refusal(prepare_table, output, folder, write(HEADER))
-    assert "which is no folder" in message
+    assert "the folder that audio paths are relative to" in message
 
 
 def test_missing_list_is_named(data, output):
