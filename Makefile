@@ -33,7 +33,7 @@ help:
 demo: $(STAMP)
 	cd $(RECIPE) && $(RUN) train.py hparams/demo.yaml
 	cd $(RECIPE) && $(RUN) classify.py results/demo
-	@echo; echo 'The model that ships, which has heard people, on a turn of it:'
+	@echo; echo 'The model in pretrained/, trained on people, on a turn of this corpus:'
 	"$(CURDIR)/$(VENV)/bin/qieemo" predict pretrained/qieemo-tiny.en \
 		$(RECIPE)/$(TURN)
 

@@ -21,7 +21,7 @@ from functools import cache
 
 import numpy as np
 
-ESPEAK_RATE = 22_050  # samples per second of everything espeak-ng says
+ESPEAK_RATE = 22_050  # samples per second of espeak-ng's output
 
 LIMITS = {
     "rate": (80, 450),  # words per minute
@@ -134,7 +134,7 @@ def speak(
 
 
 def phonemes(text: str, voice: str = "en-us") -> list[list[str]]:
-    """How espeak-ng pronounces a text, without saying it.
+    """Phonemes of a text as espeak-ng pronounces it; no sound is made.
 
     Arguments
     ---------

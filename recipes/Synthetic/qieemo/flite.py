@@ -20,7 +20,7 @@ VOICES = ("awb", "kal", "kal16", "rms", "slt")
 
 
 def installed() -> bool:
-    """Whether the program is there."""
+    """True if the program can be found."""
     return shutil.which(PROGRAM) is not None
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs the script of IEMOCAP's recipe that this file's link is named after.
+"""Runs the script of IEMOCAP's recipe that has the name of this link.
 
-Python puts the folder of a script first on its path, and of a link the folder
-that it leads to: links to IEMOCAP's scripts would not find the modules here.
+A link straight to that script would not do: Python would look for modules in
+IEMOCAP's folder and not find those of this one.
 
 Authors
  * The Qieemo-SB authors 2026

@@ -1,7 +1,7 @@
-"""Speech-text pairs for those who have none: sentences, spoken by machines.
+"""Speech-text pairs without a corpus: sentences spoken by synthesisers.
 
 Each utterance is a sentence in a voice, at a rate, a pitch, a range of pitch
-and a loudness of its own; half of them in a room, most of them in noise.
+and a loudness drawn at random; half of them in a room, most of them in noise.
 Valid and test have voices and sentences that train lacks::
 
     FOLDER/train/0001/train-0001234.flac   16 kHz; valid and test likewise
@@ -50,7 +50,7 @@ ACCENTS = (
     "en-us en-us en-us-nyc en-gb en-gb-x-rp en-gb-scotland en-gb-x-gbclan "
     "en-gb-x-gbcwmd en-029"
 ).split()
-# Whispers, robots and jokes: nobody speaks so.
+# Whispers, robots and jokes: no person speaks like this.
 UNNATURAL = (
     "AnxiousAndy Demonic Tweaky UniRobot anikaRobot croak fast robosoft "
     "robosoft2 robosoft3 robosoft4 robosoft5 robosoft6 robosoft7 robosoft8 "

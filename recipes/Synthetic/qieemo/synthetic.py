@@ -2,25 +2,26 @@
 
 IEMOCAP is licensed and cannot be shipped. This generator writes a small tree
 laid out exactly like it, so that every recipe and test runs end to end. The
-"emotions" are rules written down below: the corpus says nothing about people,
-and a score on it says only that the machinery works.
+"emotions" are rules written down below: accuracy on this corpus shows that the
+recipe works and tells nothing about people.
 
 Ten speakers, a woman and a man in each of five sessions, have an espeak-ng
 voice, a pitch, a rate and a loudness of their own. An emotion is a *style*, a
 change relative to the speaker's own values, and a *vocabulary*, keywords that
-make up more than half of a sentence. ``carrier`` says which of them tells:
+make up more than half of a sentence. ``carrier`` chooses which of them
+depends on the emotion:
 
 ``both``
-    Style tells arousal, vocabulary tells valence, and neither is enough::
+    Style shows arousal, vocabulary shows valence, and neither is enough::
 
                         light words    heavy words
         raised voice    hap, exc       ang
         lowered voice   neu            sad
 
-    hap and ang share a voice, as neu and sad do: only words part them. hap
-    and neu share a vocabulary, as ang and sad do: only the voice parts them.
-    The other two pairs differ in both. Voice alone or words alone name the
-    right one of four classes half of the time.
+    hap and ang share a voice, as neu and sad do, and differ in words. hap and
+    neu share a vocabulary, as ang and sad do, and differ in voice. The other
+    two pairs differ in both. Voice alone or words alone give the right one of
+    four classes half of the time.
 ``voice``
     Words are drawn without regard to the emotion; each of the four classes
     has a style of its own.
@@ -28,8 +29,8 @@ make up more than half of a sentence. ``carrier`` says which of them tells:
     Every turn has the speaker's own voice; each of the four classes has a
     vocabulary of its own.
 
-exc is made as hap is (the usual task merges them). The remaining labels take
-what the tables below give them; oth and xxx are anything at all.
+exc is made as hap is (the usual task merges them). The other labels are in the
+tables below; oth and xxx take any style and vocabulary.
 
 > python synthetic.py FOLDER --carrier both
 
@@ -115,7 +116,7 @@ GAP = 0.5  # seconds between two turns of a dialog
 
 
 class Style(NamedTuple):
-    """A change relative to the speaker's own voice."""
+    """A change relative to the speaker's neutral voice."""
 
     pitch: int  # added to espeak-ng's setting of that name (0 to 99)
     pitch_range: int  # likewise
@@ -133,7 +134,7 @@ STYLES = {
 
 
 class Speaker(NamedTuple):
-    """A voice of its own: a neutral turn of this speaker."""
+    """The speaker's voice in a neutral turn."""
 
     session: int
     gender: str
@@ -364,7 +365,7 @@ def _plan_turn(speaker, name, label, style, vocabulary, seed):
 
 
 def _is_finished(root, options):
-    """Whether this very corpus stands there; an error if another does."""
+    """True if this corpus is there already; another one is an error."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     record = root / OPTIONS_FILE
@@ -454,7 +455,7 @@ def _opinion(turn, rater):
 
 
 def _write_apple_double(path):
-    """Leave macOS's litter beside a file: ``._name``, not text, not sound."""
+    """Write ``._name`` beside a file, as macOS does: neither text nor sound."""
     header = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \xff\xfe"
     path.with_name(f"._{path.name}").write_bytes(header)
 
