@@ -160,7 +160,7 @@ def write_results(folder, hparams, scores, summary):
         "seed": hparams.seed,
     }
     title = "{corpus}, fold {fold}, seed {seed}".format(**facts)
-    write_metrics(folder / "metrics.json", summary, **facts)
+    write_metrics(folder / "metrics.json", {**summary, **facts})
     write_predictions(folder / "predictions.csv", scores, emotions)
     plots.confusion(
         summary["confusion_matrix"], emotions, folder / "confusion.png", title
