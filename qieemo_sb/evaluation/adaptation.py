@@ -193,9 +193,13 @@ class SpeakerEmbeddings:
                 shown = torch.isin(targets, classes[order[:emotions]])
                 if not shown.any():
                     continue
-                clips, speakers = embeddings[shown], [None] * 3
-                speakers[1] = speaker_moments(clips, classifier)
-                speakers[2] = speaker_moments(clips, classifier, model)
+                clips = embeddings[shown]
+                voice = speaker_moments(clips, classifier)
+                speakers = (
+                    None,
+                    voice,
+                    speaker_moments(clips, classifier, model),
+                )
                 outputs = [classifier(clips, speaker) for speaker in speakers]
                 predicted = torch.stack(outputs).argmax(dim=2)  # [3, n]
                 found.append(predicted == targets[shown])

@@ -179,19 +179,21 @@ def cell(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def plus_minus(spread: Mapping) -> str:
+def plus_minus(spread: Mapping | None) -> str:
     """Format mean ± standard deviation over folds.
 
     Arguments
     ---------
-    spread : mapping
+    spread : mapping or None
         Of ``spread``.
 
     Returns
     -------
     str
-        "0.750 ± 0.031", or the mean alone where there is no deviation.
+        "0.750 ± 0.031", the mean alone where there is no deviation, or a dash.
     """
+    if spread is None:
+        return cell(None)
     mean, deviation = spread["mean"], spread["std_over_folds"]
     return cell(mean) + ("" if deviation is None else f" ± {cell(deviation)}")
 

@@ -105,9 +105,9 @@ def _stage_one(encoder, source, freeze):
         torch.equal(ours[key].cpu(), theirs[key].cpu()) for key in ours
     ):
         raise ModelFolderError(
-            f"The PPG head in {source} was trained on another encoder than "
-            f"yours: {_describe(loaded.model.encoder)}, yours "
-            f"{_describe(encoder)}. Set the encoder's source to {source} to "
+            f"The PPG head in {source} was trained on another encoder "
+            f"({_describe(loaded.model.encoder)}) than yours "
+            f"({_describe(encoder)}). Set the encoder's source to {source} to "
             "take both."
         )
     if freeze:
@@ -116,9 +116,10 @@ def _stage_one(encoder, source, freeze):
 
 
 def _describe(encoder):
-    weights = next(iter(encoder.state_dict().values())).double().sum()
+    first = next(iter(encoder.state_dict().values()))
     kind, size = type(encoder).__name__, encoder.n_blocks
-    return f"{kind} of {size} blocks, {encoder.d_model} wide, sum {weights:.6g}"
+    text = f"{kind} of {size} blocks, {encoder.d_model} wide"
+    return f"{text}, checksum {first.double().sum():.6g}"
 
 
 def make_encoder(
