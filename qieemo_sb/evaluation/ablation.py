@@ -152,7 +152,7 @@ def plan_rows(
     rows : iterable of Row
         Of ``read_grid``.
     train, hparams_file, arguments, folds, seeds
-        See ``cross_validation.plan``; a row's own arguments replace those.
+        See ``cross_validation.plan``; a row's arguments replace those.
     output_folder : Path
         Gets a folder a row.
 

@@ -15,7 +15,7 @@ import torch
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.speaker import SpeakerModel, speaker_moments
 
-CLIPS_AXIS = "clips of the speaker that were heard before"
+CLIPS_AXIS = "earlier clips of the speaker"
 CLIPS = (0, 1, 2, 5, 10, 20, 60)  # of the curve
 EMOTIONS = (1, 2, 3)  # numbers of emotions that a speaker shows
 # Accuracies of few emotions: without adaptation, with all that a speaker's

@@ -25,14 +25,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import speechbrain as sb
 import torch
 
-from qieemo_sb.corpora.manifest import read_json, write_json, write_text
+from qieemo_sb.corpora.manifest import digest, read_json, write_json, write_text
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import plots, tables
 from qieemo_sb.evaluation.adaptation import ADAPTATIONS, CLIPS_AXIS
@@ -215,8 +214,7 @@ def _decisive_options(words):
     options = plain_options(hparams_file, overrides, cache_folder=".")
     for key in LISTS:
         if options.get(key) and Path(options[key]).is_file():
-            content = Path(options[key]).read_bytes()
-            options[f"contents of {key}"] = sha256(content).hexdigest()
+            options[f"contents of {key}"] = digest(options[key])
     for key in sorted(run_options.overridden_args - DISPLAY):
         options[key] = run_options[key]
     return options
@@ -377,7 +375,7 @@ def summarise(
         ``planned`` runs, ``runs`` with the metrics and minutes of each,
         ``failed`` ones with their last lines, and ``summary`` (None while no
         run has succeeded; see ``aggregate``). For runs with
-        ``adapt_speakers``, else None: ``adaptation``, clips heard before →
+        ``adapt_speakers``, else None: ``adaptation``, earlier clips →
         ``spread`` of WA; ``few_emotions``, each of ``ADAPTATIONS`` → how
         many emotions a speaker shows → the same.
     """
@@ -536,7 +534,7 @@ def make_parser(
     add, cores = parser.add_argument, torch.get_num_threads()
     add("hparams", type=Path, help=hparams)
     add("--folds", type=_numbers, metavar="1,2,3", help="all of the corpus")
-    add("--output_folder", type=Path, help="beside the yaml's own")
+    add("--output_folder", type=Path, help="beside the yaml's")
     if runs:
         add("--seeds", type=_numbers, default=[1986], help="a run each (1986)")
         add("--ray", action="store_true", help="side by side on a Ray cluster")

@@ -393,7 +393,7 @@ def _strip(axes, title):
 
 
 def _make_figure(width, height):
-    """An empty figure; matplotlib is imported by those who draw."""
+    """An empty figure; matplotlib is imported when something is drawn."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))

@@ -18,7 +18,7 @@ from qieemo_sb.corpora.manifest import Utterance, write_text
 from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import plots, tables
-from qieemo_sb.evaluation.scores import score
+from qieemo_sb.evaluation.scores import fit_predict, score
 from qieemo_sb.evaluation.tables import METRICS, plus_minus
 from qieemo_sb.training.cache import EncoderCache
 from qieemo_sb.training.hparams import load_part
@@ -119,14 +119,9 @@ def linear_probe(
     EvaluationError
         scikit-learn is not installed.
     """
-    tables.import_extra("sklearn.linear_model", "probe")
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    regression = LogisticRegression(C=c, max_iter=5_000)
-    model = make_pipeline(StandardScaler(), regression)
-    return model.fit(train, targets).predict(test)
+    linear_model = tables.import_extra("sklearn.linear_model", "probe")
+    regression = linear_model.LogisticRegression(C=c, max_iter=5_000)
+    return fit_predict(regression, train, targets, test)
 
 
 def normalise_speakers(
@@ -134,8 +129,8 @@ def normalise_speakers(
 ) -> dict[str, np.ndarray]:
     """Remove each speaker's mean and scale over all of their utterances.
 
-    It takes no label, but all utterances of a speaker, also of those who are
-    tested: a protocol of its own.
+    It takes no label, but all utterances of a speaker, also of a tested one:
+    another protocol.
 
     Arguments
     ---------

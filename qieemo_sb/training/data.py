@@ -108,7 +108,7 @@ def class_weights(
 
 
 def check_speakers(datasets: Datasets, adapt: bool) -> bool:
-    """Tell if every speaker is known.
+    """True if every utterance has a speaker.
 
     Arguments
     ---------
@@ -238,17 +238,13 @@ def add_speech(datasets: Datasets, cache: EncoderCache | None) -> str:
     str
         Name of the item: "sig", [S] at 16 kHz, or "frames", [T, K, D].
     """
-    name = "sig" if cache is None else "frames"
-
-    @sb.utils.data_pipeline.takes("wav")
-    @sb.utils.data_pipeline.provides(name)
-    def speech_pipeline(wav):
-        if cache is None:
-            return torch.from_numpy(read_audio(wav))
-        return cache.load(wav)
-
-    sb.dataio.dataset.add_dynamic_item(datasets.values(), speech_pipeline)
+    load, name = (cache.load, "frames") if cache else (_read_signal, "sig")
+    sb.dataio.dataset.add_dynamic_item(datasets.values(), load, "wav", name)
     return name
+
+
+def _read_signal(wav):
+    return torch.from_numpy(read_audio(wav))
 
 
 def loader_options(
@@ -267,7 +263,7 @@ def loader_options(
         "train" and others.
     settings : mapping
         The yaml's ``dynamic_batch_sampler``, for batches of utterances of like
-        length. Only the training is shuffled as it says.
+        length. Only the training is shuffled by them.
     seed : int
         Of the shuffling.
     num_workers : int
