@@ -126,7 +126,7 @@ class OursFrozen(Trainer):
         super().__init__(self.model.parameters(), paths)
 
     def fill(self):
-        self.cache.fill(self.items, progress=False)
+        self.cache.fill(self.items)
 
     def scores(self, paths):
         frames = [self.cache.load(path) for path in paths]

@@ -24,7 +24,7 @@ is there, so an object of another class has its arguments in a list.
 import json
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +58,9 @@ class Row(NamedTuple):
     folder: str
     arguments: list[str]
     script: str | None
+
+
+PlannedRow = tuple[Row, dict[str, int] | None, list[cv.Run]]
 
 
 def read_grid(
@@ -102,24 +105,24 @@ def read_grid(
             )
         options.update({f"{axis}: {name}": choices[name] for name in others})
     options.update(grid.get("rows") or {})
-    rows = [_make_row(str(name), row or {}) for name, row in options.items()]
-    folders, known = ([row[i] for row in rows] for i in (1, 0))
-    if len(set(folders)) < len(rows):
+    rows = {str(name): _make_row(str(name), options[name]) for name in options}
+    folders = [row.folder for row in rows.values()]
+    if len(set(folders)) < len(options):
         raise EvaluationError(f"{path}: rows have names too alike: {folders}.")
-    if unknown := [name for name in names or [] if name not in known]:
-        raise EvaluationError(f"{path} has no row {unknown}: it has {known}.")
-    rows = [row for row in rows if row.name in (names or known)]
-    return Path(path).with_name(grid["hparams"]), rows
+    if unknown := [name for name in names or [] if name not in rows]:
+        raise EvaluationError(
+            f"{path} has no row {unknown}: it has {list(rows)}."
+        )
+    chosen = [row for name, row in rows.items() if name in (names or rows)]
+    return Path(path).with_name(grid["hparams"]), chosen
 
 
 def _make_row(name, options):
     """A row of the grid, its options as on the command line."""
-    texts = {
-        key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in options.items()
-        if key != "script"
-    }
-    for key, text in texts.items():
+    arguments, options = [], dict(options or {})
+    script = options.pop("script", None)
+    for key, value in options.items():
+        text = value if isinstance(value, str) else json.dumps(value)
         if re.match(r"!\S+\s*{", text):
             raise EvaluationError(
                 f"Row '{name}': {key} has its arguments by name, which would "
@@ -128,9 +131,9 @@ def _make_row(name, options):
             )
         if "=" in text:  # train.py would take what follows for an option
             raise EvaluationError(f"Row '{name}': {key} cannot hold a '='.")
-    arguments = [f"--{key}={text}" for key, text in texts.items()]
+        arguments.append(f"--{key}={text}")
     folder = re.sub(r"\W+", "_", name).strip("_")
-    return Row(name, folder, arguments, options.get("script"))
+    return Row(name, folder, arguments, script)
 
 
 def plan_rows(
@@ -141,7 +144,7 @@ def plan_rows(
     output_folder: Path,
     folds: Sequence[int] | None,
     seeds: Sequence[int],
-) -> list[tuple[Row, dict[str, int] | None, list[cv.Run]]]:
+) -> list[PlannedRow]:
     """Plan all rows before any is run: a misfit shows at once.
 
     Arguments
@@ -149,7 +152,7 @@ def plan_rows(
     rows : iterable of Row
         Of ``read_grid``.
     train, hparams_file, arguments, folds, seeds
-        See ``cross_validation.plan``; a row's own arguments replace those.
+        See ``cross_validation.plan``; a row's arguments replace those.
     output_folder : Path
         Gets a folder a row.
 
@@ -190,7 +193,7 @@ def _without(words, options):
 def count_parameters(
     hparams_file: str | Path, arguments: Sequence[str]
 ) -> dict[str, int]:
-    """Build the yaml's model, to see that it can be, and count.
+    """Build the yaml's model and count its parameters.
 
     Arguments
     ---------
@@ -212,17 +215,15 @@ def count_parameters(
         model = load_part(hparams_file, overrides, "model")["model"]
     except (ValueError, TypeError) as error:
         raise EvaluationError(f"The model cannot be built: {error}") from error
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return {
-        "trained": sum(size for size, trained in sizes if trained),
-        "total": sum(size for size, _ in sizes),
-    }
+    parameters = list(model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    return {"trained": trained, "total": sum(p.numel() for p in parameters)}
 
 
 def ablate(
-    planned: Sequence[tuple[Row, dict[str, int] | None, list[cv.Run]]],
+    planned: Sequence[PlannedRow],
     output_folder: Path,
-    executor: Callable[[Sequence[cv.Run]], Iterable[cv.Run]] | None = None,
+    executor: cv.Executor = cv.one_by_one,
     about: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run rows and write the table after each.
@@ -234,7 +235,7 @@ def ablate(
     output_folder : Path
         Gets ``ablation.json``, ``ablation.md``, ``ablation.png``, and a folder
         a row as ``cross_validate`` leaves it.
-    executor : callable or None
+    executor : callable
         See ``cross_validate``.
     about : dict or None
         What else the table shall hold: ``title``, ``command``.
@@ -251,21 +252,20 @@ def ablate(
         title = {"title": row.name, "options": row.arguments}
         folder = output_folder / row.folder
         found = cv.cross_validate(runs, folder, executor, title)
-        wa = {
-            (run["fold"], run["seed"]): run["weighted_accuracy"]
-            for run in found["runs"]
-        }
+        done = found["runs"]
+        wa = {(x["fold"], x["seed"]): x["weighted_accuracy"] for x in done}
         pairs = [(*k, wa[k] - first[k]) for k in wa if k in first]
         first = wa if row is planned[0][0] else first
-        minutes = [run["minutes"] for run in found["runs"]]
         summary = found["summary"] or dict.fromkeys(METRICS)
+        minutes = (
+            statistics.median(x["minutes"] for x in done) if done else None
+        )
         result["rows"].append(
             {
                 **{"name": row.name, "script": row.script},
                 **{"options": row.arguments, "parameters": size},
-                "planned": found["planned"],
-                "finished": len(found["runs"]),
-                "minutes": statistics.median(minutes) if minutes else None,
+                **{"planned": len(runs), "finished": len(done)},
+                "minutes": minutes,
                 **{metric: summary[metric] for metric in METRICS},
                 # From the first row, over folds and seeds that both have.
                 "difference": tables.spread(pairs) if pairs else None,
@@ -302,17 +302,14 @@ def describe(result: Mapping[str, Any]) -> str:
     lines = []
     for row in result["rows"]:
         wa, sizes = row["weighted_accuracy"], row["parameters"] or {}
-        scores: list[Any] = [None] * 6
-        if row["finished"]:
-            scores = [plus_minus(wa), wa["std_over_seeds"]]
-            scores.append(row["difference"] and plus_minus(row["difference"]))
-            scores.append(plus_minus(row["unweighted_accuracy"]))
-            scores.append(plus_minus(row["macro_f1"]))
-            scores.append(f"{row['minutes']:.1f}")
         millions = [sizes.get(key) for key in ("trained", "total")]
-        millions = [n if n is None else f"{n / 1e6:.2f}" for n in millions]
+        cells = [n and f"{n / 1e6:.2f}" for n in millions]
+        cells += [plus_minus(wa), wa and wa["std_over_seeds"]]
+        for key in ("difference", "unweighted_accuracy", "macro_f1"):
+            cells.append(plus_minus(row[key]))
+        cells.append(f"{row['minutes']:.1f}" if row["finished"] else None)
         runs = f"{row['finished']} of {row['planned']}"
-        lines.append([row["name"], *millions, *scores, runs])
+        lines.append([row["name"], *cells, runs])
     return (
         f"{tables.heading(result)}\n{tables.markdown_table(head, lines)}\n"
         "Fractions, mean ± sample standard deviation over folds of the means "

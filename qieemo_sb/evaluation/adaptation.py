@@ -1,11 +1,11 @@
-"""Speaker adaptation: accuracy by how much was heard of a speaker before.
+"""Speaker adaptation: accuracy by the number of a speaker's earlier clips.
 
 A voice that is always loud and high is not always angry. What a speaker's
 embeddings have in common is taken off before the classifier: each number is
-standardised by mean and variance of that speaker's own clips instead of the
-training data's; see ``lobes.speaker``. Nobody says which emotions the clips
-hold, and a ``SpeakerModel`` keeps those that they have in common from being
-taken for the voice.
+standardised by mean and variance of that speaker's clips instead of the
+training data's; see ``lobes.speaker``. The emotions of the clips are unknown,
+and a ``SpeakerModel`` keeps those that they have in common from being taken for
+the voice.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,15 @@ import torch
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.speaker import SpeakerModel, speaker_moments
 
-CLIPS_AXIS = "clips of the speaker that were heard before"
+CLIPS_AXIS = "earlier clips of the speaker"
 CLIPS = (0, 1, 2, 5, 10, 20, 60)  # of the curve
 EMOTIONS = (1, 2, 3)  # numbers of emotions that a speaker shows
 # Accuracies of few emotions: without adaptation, with all that a speaker's
 # clips have in common taken for the voice, with a speaker model.
 ADAPTATIONS = ("unadapted", "all_as_voice", "adapted")
+
+
+Clips = tuple[list[int], torch.Tensor, torch.Tensor]  # of one speaker
 
 
 class SpeakerEmbeddings:
@@ -30,8 +33,8 @@ class SpeakerEmbeddings:
     same utterance is dropped, as ``Scores`` does.
     """
 
-    def __init__(self):
-        self._rows = {}
+    def __init__(self) -> None:
+        self._rows: dict[str, list] = {}
 
     def append(
         self,
@@ -57,46 +60,48 @@ class SpeakerEmbeddings:
         for utt_id, *row in rows:
             self._rows.setdefault(utt_id, row)
 
-    @property
-    def ids(self) -> list[str]:
-        """N utterance ids, sorted: the order of all that follows."""
-        return sorted(self._rows)
-
-    @property
-    def speakers(self) -> list[str]:
-        """N names."""
-        return [self._rows[utt_id][0] for utt_id in self.ids]
-
-    @property
-    def embeddings(self) -> torch.Tensor:
-        """Embeddings [N, E]."""
-        return torch.stack([self._rows[utt_id][1] for utt_id in self.ids])
-
-    @property
-    def targets(self) -> torch.Tensor:
-        """True class indices [N]."""
-        return torch.stack([self._rows[utt_id][2] for utt_id in self.ids])
-
-    def by_speaker(
+    def columns(
         self,
-    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+    ) -> tuple[list[str], list[str], torch.Tensor, torch.Tensor]:
+        """All utterances added, sorted by id.
+
+        Returns
+        -------
+        list of str
+            N utterance ids.
+        list of str
+            N speakers.
+        torch.Tensor
+            [N, E] embeddings.
+        torch.Tensor
+            [N] true class indices.
+        """
+        ids = sorted(self._rows)
+        rows = [self._rows[utt_id] for utt_id in ids]
+        speakers, embeddings, targets = zip(*rows, strict=True)
+        return (
+            ids,
+            list(speakers),
+            torch.stack(embeddings),
+            torch.stack(targets),
+        )
+
+    def by_speaker(self) -> Iterator[Clips]:
         """Go through the speakers.
 
         Yields
         ------
         list of int
-            Places of the speaker's n utterances among ``ids``.
+            Places of the speaker's n utterances among ``columns``.
         torch.Tensor
             [n, E] embeddings.
         torch.Tensor
             [n] targets.
         """
-        places: dict[str, list[int]] = {}
-        embeddings, targets = self.embeddings, self.targets
-        for place, speaker in enumerate(self.speakers):
-            places.setdefault(speaker, []).append(place)
-        for chosen in places.values():
-            yield chosen, embeddings[chosen], targets[chosen]
+        _, speakers, embeddings, targets = self.columns()
+        for name in dict.fromkeys(speakers):
+            places = [i for i, other in enumerate(speakers) if other == name]
+            yield places, embeddings[places], targets[places]
 
     @torch.no_grad()
     def log_probs(
@@ -144,7 +149,7 @@ class SpeakerEmbeddings:
             Fraction of right predictions.
         """
         generator = torch.Generator().manual_seed(0)
-        right = total = 0
+        right = []
         for places, embeddings, targets in self.by_speaker():
             for k in [*range(len(places))] * 2:
                 order = torch.randperm(len(places), generator=generator)
@@ -153,9 +158,8 @@ class SpeakerEmbeddings:
                 if len(before):
                     speaker = speaker_moments(before, classifier, model)
                 predicted = classifier(embeddings[k], speaker).argmax()
-                right += int(predicted == targets[k])
-                total += 1
-        return right / total
+                right.append(bool(predicted == targets[k]))
+        return sum(right) / len(right)
 
     @torch.no_grad()
     def accuracy_with_emotions(
@@ -180,8 +184,8 @@ class SpeakerEmbeddings:
             Each of ``ADAPTATIONS`` → fraction of right predictions.
         """
         generator = torch.Generator().manual_seed(0)
-        classes = self.targets.unique()
-        right, total = dict.fromkeys(ADAPTATIONS, 0), 0
+        classes = self.columns()[-1].unique()
+        found = []
         draws = 10 if emotions < len(classes) else 1
         for _, embeddings, targets in self.by_speaker():
             for _ in range(draws):
@@ -189,22 +193,24 @@ class SpeakerEmbeddings:
                 shown = torch.isin(targets, classes[order[:emotions]])
                 if not shown.any():
                     continue
-                clips, expected = embeddings[shown], targets[shown]
+                clips = embeddings[shown]
+                voice = speaker_moments(clips, classifier)
                 speakers = (
                     None,
-                    speaker_moments(clips, classifier),
+                    voice,
                     speaker_moments(clips, classifier, model),
                 )
-                for name, speaker in zip(ADAPTATIONS, speakers, strict=True):
-                    predicted = classifier(clips, speaker).argmax(dim=1)
-                    right[name] += int((predicted == expected).sum())
-                total += len(clips)
-        return {name: count / total for name, count in right.items()}
+                outputs = [classifier(clips, speaker) for speaker in speakers]
+                predicted = torch.stack(outputs).argmax(dim=2)  # [3, n]
+                found.append(predicted == targets[shown])
+        right = torch.cat(found, dim=1)
+        fractions = [sum(row) / len(row) for row in right.tolist()]
+        return dict(zip(ADAPTATIONS, fractions, strict=True))
 
     def curve(
         self, classifier: Classifier, model: SpeakerModel | None = None
     ) -> dict:
-        """Accuracy by how much was heard of a speaker before.
+        """Accuracy by the number of earlier clips, and by that of emotions.
 
         Arguments
         ---------
@@ -218,7 +224,7 @@ class SpeakerEmbeddings:
             size. ``emotions`` and each of ``ADAPTATIONS``: the same for
             numbers of emotions.
         """
-        n_classes = len(self.targets.unique())
+        n_classes = len(self.columns()[-1].unique())
         emotions = [*(n for n in EMOTIONS if n < n_classes), n_classes]
         few = [
             self.accuracy_with_emotions(classifier, n, model) for n in emotions

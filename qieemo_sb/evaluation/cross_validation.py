@@ -15,6 +15,7 @@ differ is worse than none.
 """
 
 import argparse
+import collections
 import dataclasses
 import functools
 import itertools
@@ -24,14 +25,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import speechbrain as sb
 import torch
 
-from qieemo_sb.corpora.manifest import read_json, write_json, write_text
+from qieemo_sb.corpora.manifest import digest, read_json, write_json, write_text
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import plots, tables
 from qieemo_sb.evaluation.adaptation import ADAPTATIONS, CLIPS_AXIS
@@ -39,6 +39,7 @@ from qieemo_sb.evaluation.tables import METRICS, markdown_table, plus_minus
 from qieemo_sb.training.hparams import check_corpus, load_part, plain_options
 from qieemo_sb.training.resume import differences
 
+Executor = Callable[[Sequence["Run"]], Iterable["Run"]]
 TAIL = 15  # lines of a failed run's console that are shown
 # Run options that change how a run is shown, not its result.
 DISPLAY = {"noprogressbar", "tqdm_colored_bar", "log_config", "param_file"}
@@ -47,7 +48,7 @@ LISTS = ("csv_file", "train_manifest", "valid_manifest", "test_manifest")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One fold and seed of a configuration; its folder tells how far it is.
+    """One fold and seed of a configuration; its folder holds its progress.
 
     Arguments
     ---------
@@ -85,11 +86,10 @@ class Run:
 
     def tail(self) -> str:
         """The last lines that the run printed."""
-        text = (
-            (self.folder / "console.txt").read_bytes().decode(errors="replace")
-        )
+        console = (self.folder / "console.txt").read_bytes()
+        lines = console.decode(errors="replace").split("\n")
         # A progress bar rewrites its line: only the last state matters.
-        lines = [line.rpartition("\r")[2] for line in text.split("\n")]
+        lines = [line.rpartition("\r")[2] for line in lines]
         return "\n".join([line for line in lines if line.strip()][-TAIL:])
 
 
@@ -134,14 +134,14 @@ def plan(
     _check_distinct("seeds", seeds)
     # Absolute: on Ray, a worker may stand elsewhere.
     script, folder = Path(script).absolute(), Path(output_folder).absolute()
-    words, runs, cwd = [str(hparams_file), *arguments], [], Path.cwd()
-    options = {"script": script.name, **_decisive_options(words)}
+    given, runs = [str(hparams_file), *arguments], []
+    options = {"script": script.name, **_decisive_options(given)}
     for fold, seed in itertools.product(folds, seeds):
         place = folder / f"fold_{fold}" / str(seed)
-        command = [sys.executable, str(script), *words, f"--fold={fold}"]
-        command += [f"--seed={seed}", f"--output_folder={place}"]
-        command.append("--noprogressbar")
-        runs.append(Run(fold, seed, place, tuple(command), cwd, options))
+        words = [sys.executable, str(script), *given, f"--fold={fold}"]
+        words += [f"--seed={seed}", f"--output_folder={place}"]
+        command = (*words, "--noprogressbar")
+        runs.append(Run(fold, seed, place, command, Path.cwd(), options))
         _check_folder(runs[-1])
     return runs
 
@@ -171,8 +171,7 @@ def choose_folds(
             "Name that division, --folds 1, to train it with several seeds."
         )
     folds = list(known) if folds is None else list(folds)
-    wrong = ", ".join(str(k) for k in folds if k not in (known or folds))
-    if wrong:
+    if wrong := ", ".join(str(k) for k in folds if k not in (known or folds)):
         raise EvaluationError(f"There is no fold {wrong}: there are {known}.")
     _check_distinct("folds", folds)
     return folds
@@ -215,8 +214,7 @@ def _decisive_options(words):
     options = plain_options(hparams_file, overrides, cache_folder=".")
     for key in LISTS:
         if options.get(key) and Path(options[key]).is_file():
-            content = Path(options[key]).read_bytes()
-            options[f"contents of {key}"] = sha256(content).hexdigest()
+            options[f"contents of {key}"] = digest(options[key])
     for key in sorted(run_options.overridden_args - DISPLAY):
         options[key] = run_options[key]
     return options
@@ -240,19 +238,22 @@ def execute(run: Run) -> Run:
     state, started = run.state(), time.monotonic()
     write_json(state, run.folder / "run.json")
     with open(run.folder / "console.txt", "wb") as console:
-        done = subprocess.run(
-            run.command,
-            cwd=run.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+        streams: dict[str, Any] = {
+            "stdout": console,
+            "stderr": subprocess.STDOUT,
+        }
+        streams["stdin"] = subprocess.DEVNULL
+        done = subprocess.run(run.command, cwd=run.cwd, check=False, **streams)
     if done.returncode:  # it is not finished, however far it came
         (run.folder / "metrics.json").unlink(missing_ok=True)
     state["seconds"] += round(time.monotonic() - started, 1)
     write_json(state, run.folder / "run.json")
     return run
+
+
+def one_by_one(runs: Iterable[Run]) -> Iterator[Run]:
+    """Execute runs here, one after the other."""
+    yield from map(execute, runs)
 
 
 def on_ray(
@@ -297,7 +298,7 @@ def on_ray(
 def cross_validate(
     runs: Sequence[Run],
     output_folder: str | Path,
-    executor: Callable[[Sequence[Run]], Iterable[Run]] | None = None,
+    executor: Executor = one_by_one,
     about: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Execute runs; print a line and write the table after each.
@@ -309,8 +310,8 @@ def cross_validate(
     output_folder : str or Path
         Gets ``cv.json``, ``cv.md`` and ``cv.png``, and ``adaptation.png``
         of runs that adapted to speakers.
-    executor : callable or None
-        Runs → runs that have ended, in any order; None: one by one.
+    executor : callable
+        Runs → runs that have ended, in any order.
     about : dict or None
         What else ``cv.json`` and ``cv.md`` shall hold.
 
@@ -320,10 +321,11 @@ def cross_validate(
         Content of ``cv.json``; ``failed`` names what did not end well.
     """
     tables.make_frame([])  # better missing now than after the first run
-    folder, ended, result = Path(output_folder), [], {}
+    folder, result = Path(output_folder), {}
+    ended: list[Run] = []
     left = [run for run in runs if run.metrics() is None]
     started, n_left = time.monotonic(), len(left)
-    for run in executor(runs) if executor else map(execute, runs):
+    for run in executor(runs):
         ended.append(run)
         line = f"[{len(ended)}/{len(runs)}] {_line(run, run in left)}"
         left = [other for other in left if other != run]
@@ -346,9 +348,9 @@ def _line(run, new):
         console = run.folder / "console.txt"
         return f"{name}: FAILED, see {console}\n{run.tail()}\n"
     minutes = run.state()["seconds"] / 60
-    how = f"{minutes:.1f} min" if new else "was finished"
+    took = f"{minutes:.1f} min" if new else "was finished"
     wa, ua = metrics["weighted_accuracy"], metrics["unweighted_accuracy"]
-    return f"{name}: WA {wa:.3f}, UA {ua:.3f} ({how})"
+    return f"{name}: WA {wa:.3f}, UA {ua:.3f} ({took})"
 
 
 def summarise(
@@ -373,7 +375,7 @@ def summarise(
         ``planned`` runs, ``runs`` with the metrics and minutes of each,
         ``failed`` ones with their last lines, and ``summary`` (None while no
         run has succeeded; see ``aggregate``). For runs with
-        ``adapt_speakers``, else None: ``adaptation``, clips heard before →
+        ``adapt_speakers``, else None: ``adaptation``, earlier clips →
         ``spread`` of WA; ``few_emotions``, each of ``ADAPTATIONS`` → how
         many emotions a speaker shows → the same.
     """
@@ -383,9 +385,8 @@ def summarise(
             minutes = round(run.state()["seconds"] / 60, 2)
             good.append({**metrics, "minutes": minutes})
         else:
-            failed.append(
-                {"fold": run.fold, "seed": run.seed, "console": run.tail()}
-            )
+            place = {"fold": run.fold, "seed": run.seed}
+            failed.append({**place, "console": run.tail()})
     return {
         **(about or {}),
         "planned": len(runs),
@@ -401,12 +402,11 @@ def summarise(
 
 def _curve(runs, x, y):
     """Points of the runs' adaptation curves → spread of WA, or None."""
-    points = {}
+    points = collections.defaultdict(list)
     for run in runs:
-        curve = run.get("adaptation", {x: [], y: []})
-        for place, accuracy in zip(curve[x], curve[y], strict=True):
-            row = run["fold"], run["seed"], accuracy
-            points.setdefault(place, []).append(row)
+        if curve := run.get("adaptation"):
+            for place, accuracy in zip(curve[x], curve[y], strict=True):
+                points[place].append((run["fold"], run["seed"], accuracy))
     return {x: tables.spread(rows) for x, rows in points.items()} or None
 
 
@@ -443,13 +443,14 @@ def describe(result: dict[str, Any]) -> str:
     done, planned = len(result["runs"]), result["planned"]
     if done < planned:
         parts.append(f"Incomplete: {done} of {planned} runs.\n")
-    for failure in result["failed"]:
-        where = "fold {fold}, seed {seed}".format(**failure)
-        parts.append(f"Failed: {where}:\n\n```\n{failure['console']}\n```\n")
+    failure = "Failed: fold {fold}, seed {seed}:\n\n```\n{console}\n```\n"
+    parts += [failure.format(**failed) for failed in result["failed"]]
     if result["summary"] is not None:
-        parts += [_score_tables(result), _adaptation_tables(result)]
+        parts.append(_score_tables(result))
+        if result["adaptation"]:
+            parts.append(_adaptation_tables(result))
         parts.append(_confusion_table(result["summary"]["pooled"]))
-    return "\n".join(part for part in parts if part)
+    return "\n".join(parts)
 
 
 def _score_tables(result):
@@ -477,12 +478,10 @@ def _score_tables(result):
 def _adaptation_tables(result):
     """A column for so many clips, or emotions, of a speaker."""
     clips, few = result["adaptation"], result["few_emotions"]
-    if not clips:
-        return ""
     row = ["WA", *map(plus_minus, clips.values())]
     rows = [
-        [f"WA, {how.replace('_', ' ')}", *map(plus_minus, few[how].values())]
-        for how in ADAPTATIONS
+        [f"WA, {name.replace('_', ' ')}", *map(plus_minus, few[name].values())]
+        for name in ADAPTATIONS
     ]
     head = ["emotions that a speaker shows", *few["adapted"]]
     return (
@@ -535,7 +534,7 @@ def make_parser(
     add, cores = parser.add_argument, torch.get_num_threads()
     add("hparams", type=Path, help=hparams)
     add("--folds", type=_numbers, metavar="1,2,3", help="all of the corpus")
-    add("--output_folder", type=Path, help="beside the yaml's own")
+    add("--output_folder", type=Path, help="beside the yaml's")
     if runs:
         add("--seeds", type=_numbers, default=[1986], help="a run each (1986)")
         add("--ray", action="store_true", help="side by side on a Ray cluster")
@@ -544,12 +543,10 @@ def make_parser(
     return parser
 
 
-def make_executor(
-    options: argparse.Namespace,
-) -> Callable[[Iterable[Run]], Iterable[Run]] | None:
+def make_executor(options: argparse.Namespace) -> Executor:
     """Executor for ``cross_validate`` by options of ``make_parser``."""
     resources = {"num_cpus": options.num_cpus, "num_gpus": options.num_gpus}
-    return functools.partial(on_ray, **resources) if options.ray else None
+    return functools.partial(on_ray, **resources) if options.ray else one_by_one
 
 
 def introduce(

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from qieemo_sb.audio import read_audio
 from qieemo_sb.corpora.manifest import identity, replacing
+from qieemo_sb.evaluation.scores import fit_predict
 from qieemo_sb.evaluation.tables import import_extra
 from qieemo_sb.frames import SAMPLE_RATE
 
@@ -97,10 +98,5 @@ def svm(train: np.ndarray, targets: np.ndarray, test: np.ndarray) -> np.ndarray:
     EvaluationError
         scikit-learn is not installed.
     """
-    import_extra("sklearn.svm", "bench")
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
-
-    model = make_pipeline(StandardScaler(), SVC(C=3))
-    return model.fit(train, targets).predict(test)
+    machine = import_extra("sklearn.svm", "bench").SVC(C=3)
+    return fit_predict(machine, train, targets, test)

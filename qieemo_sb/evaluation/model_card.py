@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+FOLDER = Path(__file__).parent
 ADAPTED = """\
 Each speaker was adapted to, by all of their test clips, without labels: see
-`EncoderClassifier.classify_conversation` and `adapt`. A speaker unheard of
-before: WA {:.4f}.
+`EncoderClassifier.classify_conversation` and `adapt`. A new speaker, without
+adaptation: WA {:.4f}.
 """
 
 
@@ -25,21 +26,23 @@ def model_card(metrics: Mapping) -> str:
     """
     labels = metrics["labels"]
     recalls = [
-        f"{label} {row[i] / sum(row):.2f} of {sum(row)}"
-        for i, (label, row) in enumerate(
-            zip(labels, metrics["confusion_matrix"], strict=True)
-        )
+        f"{labels[i]} {row[i] / sum(row):.2f} of {sum(row)}"
+        for i, row in enumerate(metrics["confusion_matrix"])
         if sum(row)
     ]
     # The curve of adaptation begins without any clip.
     curve = metrics.get("adaptation")
     protocol = ADAPTED.format(curve["weighted_accuracy"][0]) if curve else ""
-    return _read_template("model_card.md").format(
-        protocol=protocol,
-        emotions=", ".join(labels),
-        n_labels=len(labels),
-        recalls=", ".join(recalls),
-        **metrics,
+    return (
+        (FOLDER / "model_card.md")
+        .read_text("utf-8")
+        .format(
+            protocol=protocol,
+            emotions=", ".join(labels),
+            n_labels=len(labels),
+            recalls=", ".join(recalls),
+            **metrics,
+        )
     )
 
 
@@ -56,8 +59,4 @@ def ppg_card(metrics: Mapping) -> str:
     str
         Markdown.
     """
-    return _read_template("ppg_card.md").format(**metrics)
-
-
-def _read_template(name):
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return (FOLDER / "ppg_card.md").read_text("utf-8").format(**metrics)

@@ -80,7 +80,7 @@ def cross_validation(
     labels : sequence of str
         The C label texts.
     path : path-like
-        The image; its suffix says the format.
+        The image; its suffix names the format.
     title : str
         Stands on top.
 
@@ -89,21 +89,18 @@ def cross_validation(
     EvaluationError
         The matrix is not as wide and as high as there are labels.
     """
-    figure = _draw_confusion(matrix, labels, "All runs' answers together")
+    figure = _draw_confusion(matrix, labels, "All runs' predictions together")
     # In units of the matrix' height, above it and its heading.
     unit = 1 / (len(labels) * CELL)
     folds = sorted({fold for values in scores.values() for fold in values})
     width = max(1.0, 0.75 * (len(folds) + 1) * unit)
     axes = figure.add_axes((0, 1 + 1.3 * unit, width, 3.0 * unit))
-    for series, (name, by_fold) in enumerate(scores.items()):
-        shift, means = 0.15 * (series - (len(scores) - 1) / 2), []
-        for place, fold in enumerate(folds):
-            if fold in by_fold:
-                means.append(float(np.mean(by_fold[fold])))
-                x, values = place + shift, by_fold[fold]
-                _draw_mean(axes, x, values, SERIES[series], name, bar=False)
-        x = len(folds) + shift
-        _draw_mean(axes, x, means, SERIES[series], name, dots=False)
+    for name, by_fold, shift, color in _series(scores):
+        for fold, values in by_fold.items():
+            x = folds.index(fold) + shift
+            _draw_mean(axes, x, values, color, name, bar=False)
+        means = [np.mean(by_fold[fold]) for fold in sorted(by_fold)]
+        _draw_mean(axes, len(folds) + shift, means, color, name, dots=False)
     axes.axvline(len(folds) - 0.5, color=GREY, linewidth=0.8)
     _finish_columns(axes, [*folds, "mean ±\nover folds"], "fold", title)
     _save(figure, path)
@@ -115,7 +112,7 @@ def steps(
     title: str | None = None,
     axis: str = "block",
 ) -> None:
-    """Draw scores over blocks, or over clips that were heard before.
+    """Draw scores over blocks, or over a speaker's earlier clips.
 
     A line joins the means over folds of what is named by a number; a dot is
     a fold. Sets of blocks stand by themselves.
@@ -125,7 +122,7 @@ def steps(
     scores : mapping
         Name of the score → number, or name of the set → a value a fold.
     path : path-like
-        The image; its suffix says the format.
+        The image; its suffix names the format.
     title : str
         Stands on top.
     axis : str
@@ -135,15 +132,13 @@ def steps(
     single = [place for place, name in enumerate(names) if name.isdigit()]
     figure = _make_figure(1.8 + 0.75 * len(names), 3.6)
     axes = figure.add_axes((0, 0, 1, 1))
-    for series, (name, values) in enumerate(scores.items()):
-        shift = 0.15 * (series - (len(scores) - 1) / 2)
-        means = [float(np.mean(values[names[place]])) for place in single]
-        line = {"color": SERIES[series], "linewidth": 1, "alpha": 0.5}
-        axes.plot([place + shift for place in single], means, **line)
+    for name, values, shift, color in _series(scores):
+        means = [np.mean(values[names[place]]) for place in single]
+        x = [place + shift for place in single]
+        axes.plot(x, means, color=color, linewidth=1, alpha=0.5)
         for place, block in enumerate(names):
-            x, color = place + shift, SERIES[series]
-            _draw_mean(axes, x, values[block], color, name)
-    folds = max(len(own) for row in scores.values() for own in row.values())
+            _draw_mean(axes, place + shift, values[block], color, name)
+    folds = max(len(x) for row in scores.values() for x in row.values())
     spread = "; mean ± sample deviation over folds" if folds > 1 else ""
     names = [name.replace(" ", "\n", 1) for name in names]  # sets are wide
     _finish_columns(axes, names, f"{axis}{spread}", title)
@@ -153,10 +148,9 @@ def steps(
 def comparison(
     rows: Mapping[str, Mapping[int, float]],
     path: str | os.PathLike,
-    score: str = "WA",
     title: str | None = None,
 ) -> None:
-    """Draw one score of several configurations, a row each.
+    """Draw the weighted accuracy of several configurations, a row each.
 
     A small dot is a fold; the large one is the mean over folds, its bar the
     sample standard deviation over folds. A line goes through the first row's
@@ -167,9 +161,7 @@ def comparison(
     rows : mapping
         Name → fold → mean over seeds.
     path : path-like
-        The image; its suffix says the format.
-    score : str
-        Name of the score.
+        The image; its suffix names the format.
     title : str
         Stands on top.
     """
@@ -181,14 +173,14 @@ def comparison(
     dot = {"fmt": "o", "ms": 7, "capsize": 3, "color": SERIES[0], "zorder": 3}
     for place, by_fold in enumerate(rows.values()):
         x = list(by_fold.values())
-        y, light = [place] * len(x), {"alpha": 0.35, "ms": 3.5, "zorder": 3}
-        axes.plot(x, y, "o", color=SERIES[0], **light)
+        light = {"alpha": 0.35, "ms": 3.5, "zorder": 3, "color": SERIES[0]}
+        axes.plot(x, [place] * len(x), "o", **light)
         axes.errorbar(np.mean(x), place, xerr=_deviation(x), **dot)
         text, style = f"{np.mean(x):.3f}", {"va": "center", "size": 9}
         axes.annotate(text, (1, place), (6, 0), color=INK, **style, **at)
     axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel(f"{score}, mean ± sample deviation over folds", color=GREY)
+    axes.set_xlabel("WA, mean ± sample deviation over folds", color=GREY)
     axes.grid(axis="x", color=EMPTY)
     _strip(axes, title)
     _save(figure, path)
@@ -229,21 +221,8 @@ def ppg(
         C emotions.
     title : str or None
         Above all.
-
-    Raises
-    ------
-    EvaluationError
-        The sizes do not fit together.
     """
     frames, samples = np.asarray(posteriors, float), np.asarray(wav, float)
-    if frames.ndim != 2 or frames.shape[1] != len(tokens):
-        raise EvaluationError(f"A PPG {frames.shape} for {len(tokens)} tokens.")
-    shape = None if emotions is None else np.shape(emotions)
-    if shape not in (None, (len(frames), len(labels))):
-        raise EvaluationError(
-            f"Emotions {shape} for {len(frames)} frames and {len(labels)} "
-            "labels."
-        )
     seconds = len(samples) / SAMPLE_RATE
     likely = [v for v in range(1, len(tokens)) if frames[:, v].max() > 0.05]
     likely = likely or list(range(1, min(len(tokens), 3)))
@@ -266,9 +245,8 @@ def ppg(
     _draw_spans(axes[2], spans, tokens)
     if emotions is not None:
         _draw_emotions(axes[3], np.asarray(emotions, float), labels)
-    for part, name in zip(
-        axes, ("wave", "PPG", "said", "emotion"), strict=False
-    ):
+    names = ["wave", "PPG", "tokens", "emotion"][: len(heights)]
+    for part, name in zip(axes, names, strict=True):
         part.set_ylabel(name, color=GREY)
         part.spines[:].set_visible(False)
         part.tick_params(axis="x", length=0)
@@ -279,7 +257,7 @@ def ppg(
 
 
 def _draw_spans(axes, spans, tokens):
-    """Each aligned token over its frames."""
+    """Draw each aligned token over its frames."""
     for token, start, end, _ in spans:
         left, right = start * FRAME_SECONDS, end * FRAME_SECONDS
         axes.axvspan(left, right, color=SERIES[0], alpha=0.18, linewidth=0)
@@ -357,8 +335,7 @@ def _name_classes(grid, labels, totals):
 
 def _headline(counts):
     """WA, UA and the number of utterances, in words."""
-    totals = counts.sum(axis=1)
-    total = int(totals.sum())
+    totals, total = counts.sum(axis=1), counts.sum()
     if total == 0:
         return "no utterances"
     wa = counts.trace() / total
@@ -367,14 +344,25 @@ def _headline(counts):
     return f"WA {wa:.1%}   UA {ua:.1%}   {total} {noun}"
 
 
+def _series(scores):
+    """Name, values, shift to the side and colour of each score."""
+    for place, (name, values) in enumerate(scores.items()):
+        yield (
+            name,
+            values,
+            0.15 * (place - (len(scores) - 1) / 2),
+            SERIES[place],
+        )
+
+
 def _draw_mean(axes, x, values, color, name, dots=True, bar=True):
     """A mean, the values that it is made of, and their deviation."""
+    style = {"color": color, "zorder": 3}
     if dots and len(values) > 1:
-        at = {"color": color, "zorder": 3}
-        axes.plot([x] * len(values), values, "o", ms=3, alpha=0.35, **at)
-    at = {"fmt": "o", "ms": 6, "capsize": 2, "color": color, "zorder": 3}
+        axes.plot([x] * len(values), values, "o", ms=3, alpha=0.35, **style)
+    style |= {"fmt": "o", "ms": 6, "capsize": 2, "label": name}
     deviation = _deviation(values) if bar else None
-    axes.errorbar(x, np.mean(values), yerr=deviation, label=name, **at)
+    axes.errorbar(x, np.mean(values), yerr=deviation, **style)
 
 
 def _deviation(values):
@@ -405,7 +393,7 @@ def _strip(axes, title):
 
 
 def _make_figure(width, height):
-    """An empty figure; matplotlib is imported by those who draw."""
+    """An empty figure; matplotlib is imported when something is drawn."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))

@@ -13,16 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from qieemo_sb.corpora.manifest import (
-    SPLITS,
-    Utterance,
-    read_manifest,
-    write_text,
-)
+from qieemo_sb.corpora import manifest
+from qieemo_sb.corpora.manifest import Utterance, write_text
 from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import plots, tables
-from qieemo_sb.evaluation.scores import score
+from qieemo_sb.evaluation.scores import fit_predict, score
 from qieemo_sb.evaluation.tables import METRICS, plus_minus
 from qieemo_sb.training.cache import EncoderCache
 from qieemo_sb.training.hparams import load_part
@@ -30,6 +26,7 @@ from qieemo_sb.training.hparams import load_part
 SHOWN = ("weighted_accuracy", "unweighted_accuracy", "macro_f1")
 UNADAPTED = "Unknown speakers"
 ADAPTED = "Adapted: each speaker's own mean and scale removed, without labels"
+PICTURES = {UNADAPTED: "probe.png", ADAPTED: "probe_adapted.png"}
 Fold = tuple[list[Utterance], list[Utterance]]  # to train on, to test
 
 
@@ -51,17 +48,17 @@ def read_fold(
     tuple
         Utterances to train on (train and valid), utterances to test.
     """
-    files = [f"{split}_annotation" for split in SPLITS]
+    files = [f"{split}_annotation" for split in manifest.SPLITS]
     keys = ("make_corpus", "prepare", "skip_prep", *files)
     part = load_part(hparams_file, overrides, *keys, **more)
     if not part["skip_prep"]:
         if part.get("make_corpus"):
             part["make_corpus"]()
         part["prepare"]()
-    train, valid, test = (
-        read_manifest(part[file], ("wav", "emo")) for file in files
-    )
-    return train + valid, test
+    splits = [
+        manifest.read_manifest(part[file], ("wav", "emo")) for file in files
+    ]
+    return splits[0] + splits[1], splits[2]
 
 
 def pooled_statistics(
@@ -122,23 +119,18 @@ def linear_probe(
     EvaluationError
         scikit-learn is not installed.
     """
-    tables.import_extra("sklearn.linear_model", "probe")
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    regression = LogisticRegression(C=c, max_iter=5_000)
-    model = make_pipeline(StandardScaler(), regression)
-    return model.fit(train, targets).predict(test)
+    linear_model = tables.import_extra("sklearn.linear_model", "probe")
+    regression = linear_model.LogisticRegression(C=c, max_iter=5_000)
+    return fit_predict(regression, train, targets, test)
 
 
 def normalise_speakers(
     features: Mapping[str, np.ndarray], speakers: Mapping[str, str]
 ) -> dict[str, np.ndarray]:
-    """Remove each speaker's own mean and scale, over all of their utterances.
+    """Remove each speaker's mean and scale over all of their utterances.
 
-    It takes no label, but all utterances of a speaker, also of those who are
-    tested: a protocol of its own.
+    It takes no label, but all utterances of a speaker, also of a tested one:
+    another protocol.
 
     Arguments
     ---------
@@ -165,19 +157,17 @@ def normalise_speakers(
     >>> [float(found[utt_id][0]) for utt_id in "abc"]
     [-1.0, 1.0, 0.0]
     """
-    by_speaker: dict[str, list[str]] = {}
-    normalised: dict[str, np.ndarray] = {}
-    for utt_id in features:
-        if not speakers[utt_id]:
+    names = np.array([speakers[utt_id] for utt_id in features])
+    for utt_id, name in zip(features, names, strict=True):
+        if not name:
             raise EvaluationError(f"{utt_id} has no speaker to normalise by.")
-        by_speaker.setdefault(speakers[utt_id], []).append(utt_id)
-    for utt_ids in by_speaker.values():
-        x = np.stack([features[utt_id] for utt_id in utt_ids])
-        scale = x.std(axis=0)
+    x = np.stack(list(features.values()))
+    for name in set(names):
+        part = x[names == name]
+        scale = part.std(axis=0)
         scale[scale == 0] = 1
-        x = (x - x.mean(axis=0)) / scale
-        normalised.update(zip(utt_ids, x, strict=True))
-    return normalised
+        x[names == name] = (part - part.mean(axis=0)) / scale
+    return dict(zip(features, x, strict=True))
 
 
 def probe_folds(
@@ -279,17 +269,14 @@ def write_probe(result: Mapping, folder: str | Path) -> None:
     folder = Path(folder)
     write_text(folder / "probe.json", tables.to_json(result))
     write_text(folder / "probe.md", describe(result))
-    names = {UNADAPTED: "probe.png", ADAPTED: "probe_adapted.png"}
     for protocol, results in result["tables"].items():
-        scores = {
-            METRICS[metric]: {
-                block: list(found[metric]["by_fold"].values())
-                for block, found in results.items()
-            }
-            for metric in SHOWN
-        }
+        scores: dict[str, dict] = {METRICS[metric]: {} for metric in SHOWN}
+        for block, found in results.items():
+            for metric in SHOWN:
+                values = list(found[metric]["by_fold"].values())
+                scores[METRICS[metric]][block] = values
         title = f"{result['title']}\n{protocol}"
-        plots.steps(scores, folder / names[protocol], title)
+        plots.steps(scores, folder / PICTURES[protocol], title)
 
 
 def describe(result: Mapping) -> str:
@@ -347,10 +334,9 @@ def class_indices(
     EvaluationError
         A label is none of the classes.
     """
-    places = {emotion: i for i, emotion in enumerate(emotions)}
-    labels = [utterance.emo for utterance in part]
-    if unknown := sorted(set(labels) - set(places)):
+    names, labels = list(emotions), [utterance.emo for utterance in part]
+    if unknown := sorted(set(labels) - set(names)):
         raise EvaluationError(
-            f"Labels that are not in emotions {list(emotions)}: {unknown}."
+            f"Labels that are not in emotions {names}: {unknown}."
         )
-    return np.array([places[label] for label in labels], dtype=np.int64)
+    return np.array([names.index(label) for label in labels], dtype=np.int64)

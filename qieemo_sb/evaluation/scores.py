@@ -8,7 +8,9 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
@@ -24,7 +26,7 @@ from qieemo_sb.errors import EvaluationError
 def score(
     targets: torch.Tensor, predictions: torch.Tensor, labels: Sequence[str]
 ) -> dict:
-    """The scores of an evaluation.
+    """Score predictions.
 
     Arguments
     ---------
@@ -48,7 +50,9 @@ def score(
     Raises
     ------
     EvaluationError
-        There is no utterance, or an index has no label.
+        There is no utterance.
+    RuntimeError
+        An index has no label.
 
     Example
     -------
@@ -61,9 +65,6 @@ def score(
     """
     if len(targets) == 0:
         raise EvaluationError("No utterance to score.")
-    for index in torch.cat([targets, predictions]).unique().tolist():
-        if not 0 <= index < len(labels):
-            raise EvaluationError(f"No label {index}: there are {len(labels)}.")
     args = predictions, targets, len(labels)
     confusion = multiclass_confusion_matrix(*args)
     occurs = confusion.sum(dim=1) > 0
@@ -81,6 +82,17 @@ def score(
         "labels": list(labels),
         "confusion_matrix": confusion.tolist(),
     }
+
+
+def fit_predict(
+    classifier: Any, train: np.ndarray, targets: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Fit a scikit-learn classifier to standardised features and predict."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), classifier)
+    return model.fit(train, targets).predict(test)
 
 
 class Scores:
@@ -101,7 +113,7 @@ class Scores:
     0.5
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._rows: dict[str, tuple[int, list[float]]] = {}
 
     def __len__(self) -> int:
@@ -127,50 +139,30 @@ class Scores:
         Raises
         ------
         EvaluationError
-            The sizes differ, or a log-probability is not a number.
+            A log-probability is not a number.
+        ValueError
+            The sizes differ.
         """
-        indices = targets.reshape(-1).tolist()
         rows = log_probs.detach().double().cpu()
-        if rows.dim() != 2 or not len(ids) == len(rows) == len(indices):
-            raise EvaluationError(
-                f"{len(ids)} ids, log-probabilities {tuple(log_probs.shape)} "
-                f"and targets {tuple(targets.shape)} are not one batch."
-            )
+        indices = targets.reshape(-1).tolist()
         for utt_id, target, row in zip(ids, indices, rows, strict=True):
             if row.isnan().any():
                 raise EvaluationError(f"{utt_id}: a log-probability is NaN.")
-            self._rows.setdefault(utt_id, (int(target), row.tolist()))
+            self._rows.setdefault(utt_id, (target, row.tolist()))
 
-    def rows(
-        self, labels: Sequence[str]
-    ) -> list[tuple[str, int, int, list[float]]]:
+    def rows(self) -> list[tuple[str, int, int, list[float]]]:
         """All utterances added, sorted by id.
-
-        Arguments
-        ---------
-        labels : sequence of str
-            The C label texts, in the order of the class indices.
 
         Returns
         -------
         list of tuple
             (utterance id, target, prediction, C log-probabilities); of equal
             log-probabilities the first is predicted.
-
-        Raises
-        ------
-        EvaluationError
-            The number of classes differs.
         """
-        found = []
-        for utt_id, (target, row) in sorted(self._rows.items()):
-            if len(row) != len(labels):
-                raise EvaluationError(
-                    f"{utt_id}: {len(row)} log-probabilities for "
-                    f"{len(labels)} labels."
-                )
-            found.append((utt_id, target, row.index(max(row)), row))
-        return found
+        return [
+            (utt_id, target, row.index(max(row)), row)
+            for utt_id, (target, row) in sorted(self._rows.items())
+        ]
 
     def summary(self, labels: Sequence[str]) -> dict:
         """Score all utterances added.
@@ -183,37 +175,23 @@ class Scores:
         Returns
         -------
         dict
-            See ``score``, which also tells what raises.
+            See ``score``, also for the errors.
         """
-        rows = self.rows(labels)
+        rows = self.rows()
         targets = torch.tensor([row[1] for row in rows])
         return score(targets, torch.tensor([row[2] for row in rows]), labels)
 
 
-def write_metrics(
-    path: str | os.PathLike,
-    summary: Mapping,
-    *,
-    corpus: str,
-    fold: int | str,
-    seed: int,
-) -> None:
+def write_metrics(path: str | os.PathLike, metrics: Mapping) -> None:
     """Write ``metrics.json``, whole or not at all.
 
     Arguments
     ---------
     path : path-like
         The file.
-    summary : mapping
-        Of ``Scores.summary``.
-    corpus : str
-        Name of the corpus.
-    fold : int or str
-        The fold whose test part was scored.
-    seed : int
-        The seed of the training run.
+    metrics : mapping
+        ``Scores.summary`` and the run's ``corpus``, ``fold`` and ``seed``.
     """
-    metrics = {**summary, "corpus": corpus, "fold": fold, "seed": seed}
     write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
 
@@ -239,6 +217,6 @@ def write_predictions(
     table = csv.writer(text, lineterminator="\n")
     names = [f"log_prob_{label}" for label in labels]
     table.writerow(["utt_id", "target", "predicted", *names])
-    for utt_id, target, predicted, row in scores.rows(labels):
+    for utt_id, target, predicted, row in scores.rows():
         table.writerow([utt_id, labels[target], labels[predicted], *row])
     write_text(path, text.getvalue())

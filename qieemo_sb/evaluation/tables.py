@@ -94,28 +94,16 @@ def aggregate(runs: Sequence[Mapping]) -> dict:
     Arguments
     ---------
     runs : sequence of mapping
-        As ``metrics.json`` has them: at least ``fold``, ``seed``, ``labels``,
-        ``confusion_matrix`` and the scores of ``METRICS``.
+        One or more, of the same labels, as in ``metrics.json``: at least
+        ``fold``, ``seed``, ``labels``, ``confusion_matrix`` and the scores of
+        ``METRICS``.
 
     Returns
     -------
     dict
         A ``spread`` for each of ``METRICS``, and ``pooled``: the scores of all
         runs' predictions together, where an utterance counts once a seed.
-
-    Raises
-    ------
-    EvaluationError
-        There is no run, or the runs' labels differ.
     """
-    if not runs:
-        raise EvaluationError("No run to aggregate.")
-    labels = runs[0]["labels"]
-    for run in runs:
-        if run["labels"] != labels:
-            raise EvaluationError(
-                f"Runs of labels {labels} and of {run['labels']}."
-            )
     summary = {
         metric: spread((run["fold"], run["seed"], run[metric]) for run in runs)
         for metric in METRICS
@@ -123,7 +111,8 @@ def aggregate(runs: Sequence[Mapping]) -> dict:
     counts = torch.tensor([run["confusion_matrix"] for run in runs]).sum(dim=0)
     cells = torch.ones_like(counts).nonzero()  # (target, prediction)
     targets, predictions = cells.repeat_interleave(counts.flatten(), dim=0).T
-    return {**summary, "pooled": score(targets, predictions, labels)}
+    pooled = score(targets, predictions, runs[0]["labels"])
+    return {**summary, "pooled": pooled}
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence]) -> str:
@@ -190,19 +179,21 @@ def cell(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def plus_minus(spread: Mapping) -> str:
+def plus_minus(spread: Mapping | None) -> str:
     """Format mean ± standard deviation over folds.
 
     Arguments
     ---------
-    spread : mapping
+    spread : mapping or None
         Of ``spread``.
 
     Returns
     -------
     str
-        "0.750 ± 0.031", or the mean alone where there is no deviation.
+        "0.750 ± 0.031", the mean alone where there is no deviation, or a dash.
     """
+    if spread is None:
+        return cell(None)
     mean, deviation = spread["mean"], spread["std_over_folds"]
     return cell(mean) + ("" if deviation is None else f" ± {cell(deviation)}")
 

@@ -1,1 +1,1 @@
-"""What the recipes' trainings share."""
+"""Code that the recipes' trainings share."""

@@ -52,31 +52,16 @@ def speed_perturb(speeds: Sequence[int]) -> Augmenter:
     return Augmenter(augmentations=[SpeedPerturb(SAMPLE_RATE, list(speeds))])
 
 
-def spectrogram_drops(
-    frames: tuple[int, int] = (5, 30), channels: tuple[int, int] = (3, 12)
-) -> torch.nn.Sequential:
+def spectrogram_drops() -> torch.nn.Sequential:
     """Replace one stretch of mel frames and one of channels by the mean.
-
-    Arguments
-    ---------
-    frames, channels : (int, int)
-        Least and most that are dropped at once, of 10 ms and of mel bands.
 
     Returns
     -------
     torch.nn.Sequential
-        Log-mel [B, M, n_mels] → the same.
+        Log-mel [B, M, n_mels] of 10 ms frames → the same.
     """
+    # Shortest and longest stretch; one of each.
     return torch.nn.Sequential(
-        *(
-            SpectrogramDrop(
-                drop_length_low=low,
-                drop_length_high=high,
-                drop_count_low=1,
-                drop_count_high=2,
-                replace="mean",
-                dim=dim,
-            )
-            for dim, (low, high) in ((1, frames), (2, channels))
-        )
+        SpectrogramDrop(5, 30, 1, 2, replace="mean", dim=1),
+        SpectrogramDrop(3, 12, 1, 2, replace="mean", dim=2),
     )

@@ -59,7 +59,7 @@ class QieemoBrain(sb.Brain):
         """
         if self.cache is None:
             wavs, relative = batch.sig
-            if augment is not None:
+            if augment:
                 wavs, relative = augment(wavs, relative)
             lengths = absolute_lengths(relative, wavs.shape[1])
             if crop:
@@ -167,18 +167,14 @@ class QieemoBrain(sb.Brain):
 
         Brain clips the gradients of an optimizer's first group only.
         """
-        model = self.hparams.model
-        parts = {"lobes": model.lobes, "encoder": model.encoder}
-        makers = {
-            "lobes": self.opt_class,
-            "encoder": self.hparams.encoder_opt_class,
-        }
+        make_optimizer = self.hparams.encoder_opt_class
+        makers = {"lobes": self.opt_class, "encoder": make_optimizer}
         self.optimizers_dict = {}
-        for name, part in parts.items():
+        for name, make_optimizer in makers.items():
+            part = getattr(self.hparams.model, name)
             trained = [p for p in part.parameters() if p.requires_grad]
-            if name == "lobes" or trained:
-                optimizer = makers[name](trained)
-                self.optimizers_dict[name] = optimizer
+            if trained:
+                optimizer = self.optimizers_dict[name] = make_optimizer(trained)
                 self.checkpointer.add_recoverable(name, part)
                 self.checkpointer.add_recoverable(f"{name}_opt", optimizer)
 
@@ -196,5 +192,4 @@ class QieemoBrain(sb.Brain):
         Batches of the lobes differ in length, and gain nothing by it.
         """
         if self.compile:
-            encoder = self.hparams.model.encoder
-            encoder.compile_blocks(mode=self.compile_mode)
+            self.hparams.model.encoder.compile_blocks(mode=self.compile_mode)

@@ -60,7 +60,7 @@ class EncoderCache:
     >>> folder = getfixture("tmp_path")
     >>> soundfile.write(folder / "a.wav", np.zeros(16_000), 16_000)
     >>> cache = EncoderCache(folder, WhisperEncoder(dims=dims), [1, 2])
-    >>> cache.fill([folder / "a.wav"], progress=False)
+    >>> cache.fill([folder / "a.wav"])
     1
     >>> cache.load(folder / "a.wav").shape
     torch.Size([50, 2, 8])
@@ -85,18 +85,15 @@ class EncoderCache:
         self.blocks = list(blocks)
         self.dtype = np.dtype(dtype)
         self.pooled = pooled
-        key = self._key() + ("-pooled" if pooled else "")
-        self.folder = Path(folder) / key
+        self.folder = Path(folder) / self._key()
 
-    def fill(self, wavs: Iterable[str | Path], progress: bool = True) -> int:
+    def fill(self, wavs: Iterable[str | Path]) -> int:
         """Encode the files that are not in the cache yet.
 
         Arguments
         ---------
         wavs : iterable of str or Path
             Audio files.
-        progress : bool
-            Show a bar.
 
         Returns
         -------
@@ -120,9 +117,7 @@ class EncoderCache:
         self._check_space(missing)
         training = self.encoder.training
         self.encoder.eval()
-        with tqdm(
-            total=len(missing), desc="Encoding, once", disable=not progress
-        ) as bar:
+        with tqdm(total=len(missing), desc="Encoding, once") as bar:
             for batch in read_batches(missing, BATCH_SECONDS):
                 for _, signal in batch:
                     if isinstance(signal, AudioError):
@@ -204,10 +199,10 @@ class EncoderCache:
 
     def _check_space(self, wavs):
         """Raise CacheError now rather than when the disk is full."""
-        rows = 2 * len(wavs)
+        rows: float = 2 * len(wavs)
         if not self.pooled:
-            seconds = sum(audio_seconds(wav) or 0.0 for wav in wavs)
-            rows = seconds / FRAME_SECONDS
+            rows = sum(audio_seconds(wav) or 0.0 for wav in wavs)
+            rows /= FRAME_SECONDS
         width = len(self.blocks) * self.encoder.d_model * self.dtype.itemsize
         needed = rows * width
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -222,21 +217,15 @@ class EncoderCache:
             )
 
     def _path(self, wav):
-        """Named after the file's place, size and time of change."""
+        """The entry's name follows the file's place, size and change time."""
         return self.folder / f"{identity(wav)}.npy"
 
     def _key(self):
-        """Named after the encoder's shape and weights, blocks and dtype."""
-        digest = hashlib.sha256()
-        facts = (
-            FORMAT,
-            type(self.encoder).__name__,
-            self.encoder.config,
-            self.blocks,
-            self.dtype.str,
-        )
-        digest.update(repr(facts).encode())
+        """A name that follows the encoder, the blocks and the dtype."""
+        kind, config = type(self.encoder).__name__, self.encoder.config
+        facts = (FORMAT, kind, config, self.blocks, self.dtype.str)
+        digest = hashlib.sha256(repr(facts).encode())
         for name, value in sorted(self.encoder.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return digest.hexdigest()[:16] + ("-pooled" if self.pooled else "")

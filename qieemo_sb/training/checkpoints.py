@@ -69,6 +69,8 @@ class EpochCounter(EpochCounterWithStopper):
         patience = limit if limit_to_stop is None else limit_to_stop
         super().__init__(limit, patience, 0, direction)
 
+    best_score: float
+
     def update_metric(self, current_metric: float) -> None:
         """Take note of an epoch's score, once an epoch.
 

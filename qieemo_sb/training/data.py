@@ -60,9 +60,12 @@ def read_datasets(
     CorpusError
         A manifest cannot be used, or the checkpoints were trained with others.
     """
-    for path in manifests.values():  # with --skip_prep they may be anyone's
-        read_manifest(path, required=required)
-    run_on_main(keep_data, args=[save_folder, manifests])
+    # Checked: with --skip_prep they may be anyone's.
+    utterances = {
+        split: read_manifest(path, required)
+        for split, path in manifests.items()
+    }
+    run_on_main(keep_data, args=[save_folder, utterances])
     return {
         split: DynamicItemDataset.from_json(
             json_path=path, replacements={"data_root": folders[split]}
@@ -105,7 +108,7 @@ def class_weights(
 
 
 def check_speakers(datasets: Datasets, adapt: bool) -> bool:
-    """Tell if every speaker is known.
+    """True if every utterance has a speaker.
 
     Arguments
     ---------
@@ -129,12 +132,9 @@ def check_speakers(datasets: Datasets, adapt: bool) -> bool:
         for utt_id, entry in dataset.data.items()
         if not entry.get("spk_id")
     ]
-    if adapt:
-        raise_all(
-            "{count} utterances have no speaker to adapt to. Give each a "
-            "spk_id, or set adapt_speakers to False:",
-            unknown,
-        )
+    heading = "{count} utterances have no speaker to adapt to. Give each a "
+    heading += "spk_id, or set adapt_speakers to False:"
+    raise_all(heading, unknown if adapt else [])
     return not unknown
 
 
@@ -181,8 +181,8 @@ def alignable(
         raise_all(
             f"{heading}. Mend the manifests, or {remedy}:", problems.values()
         )
-    told = "\n  ".join(problems.values())
-    logger.warning("%s are left out:\n  %s", heading, told)
+    lines = "\n  ".join(problems.values())
+    logger.warning("%s are left out:\n  %s", heading, lines)
     return {
         split: dataset.filtered_sorted(
             key_test={"id": lambda utt_id, s=split: (s, utt_id) not in problems}
@@ -218,8 +218,8 @@ def fill_cache(
     if not folder or not model.encoder.frozen:
         return None
     cache = EncoderCache(folder, model.encoder, model.blocks, dtype)
-    wavs = [e["wav"] for d in datasets.values() for e in d.data.values()]
-    run_on_main(cache.fill, args=[wavs])
+    rows = [row for part in datasets.values() for row in part.data.values()]
+    run_on_main(cache.fill, args=[[row["wav"] for row in rows]])
     return cache
 
 
@@ -238,48 +238,13 @@ def add_speech(datasets: Datasets, cache: EncoderCache | None) -> str:
     str
         Name of the item: "sig", [S] at 16 kHz, or "frames", [T, K, D].
     """
-    name = "sig" if cache is None else "frames"
-
-    @sb.utils.data_pipeline.takes("wav")
-    @sb.utils.data_pipeline.provides(name)
-    def speech_pipeline(wav):
-        if cache is None:
-            return torch.from_numpy(read_audio(wav))
-        return cache.load(wav)
-
-    sb.dataio.dataset.add_dynamic_item(datasets.values(), speech_pipeline)
+    load, name = (cache.load, "frames") if cache else (_read_signal, "sig")
+    sb.dataio.dataset.add_dynamic_item(datasets.values(), load, "wav", name)
     return name
 
 
-def length_sampler(
-    dataset: DynamicItemDataset,
-    settings: Mapping[str, Any],
-    seed: int = 0,
-    training: bool = False,
-) -> DynamicBatchSampler:
-    """Batches of utterances of like length.
-
-    Arguments
-    ---------
-    dataset : DynamicItemDataset
-        Its entries have a ``length`` in seconds.
-    settings : mapping
-        The yaml's ``dynamic_batch_sampler``.
-    seed : int
-        Of the shuffling.
-    training : bool
-        Shuffle as the settings say; otherwise nothing is shuffled.
-
-    Returns
-    -------
-    DynamicBatchSampler
-    """
-    return DynamicBatchSampler(
-        dataset,
-        length_func=lambda entry: float(entry["length"]),
-        seed=seed,
-        **{**settings, **({} if training else TEST)},
-    )
+def _read_signal(wav):
+    return torch.from_numpy(read_audio(wav))
 
 
 def loader_options(
@@ -296,8 +261,11 @@ def loader_options(
     ---------
     datasets : dict
         "train" and others.
-    settings, seed
-        See ``length_sampler``.
+    settings : mapping
+        The yaml's ``dynamic_batch_sampler``, for batches of utterances of like
+        length. Only the training is shuffled by them.
+    seed : int
+        Of the shuffling.
     num_workers : int
         Processes that read audio for the training.
     cached : bool
@@ -315,10 +283,14 @@ def loader_options(
     options: dict[str, dict[str, Any]] = {}
     for name, dataset in datasets.items():
         training = name == "train"
-        options[name] = {
-            "batch_sampler": length_sampler(dataset, settings, seed, training),
-            "num_workers": num_workers if training and not cached else 0,
-        }
+        sampler = DynamicBatchSampler(
+            dataset,
+            length_func=lambda entry: float(entry["length"]),
+            seed=seed,
+            **{**settings, **({} if training else TEST)},
+        )
+        workers = num_workers if training and not cached else 0
+        options[name] = {"batch_sampler": sampler, "num_workers": workers}
         if training and cached and crop:
             options[name]["collate_fn"] = functools.partial(
                 PaddedBatch,

@@ -12,6 +12,8 @@ from ruamel.yaml.error import YAMLError
 
 from qieemo_sb.errors import CorpusError
 
+SEED = ("seed", "__set_seed")  # built with each part of a yaml
+
 
 def resolve(path: str | Path, overrides: str = "", **more: Any) -> StringIO:
     """Read a yaml, with all options and references filled in.
@@ -79,10 +81,7 @@ def load_part(
 
     class PartLoader(ruamel.yaml.Loader):
         def get_single_node(self):
-            node, kept = (
-                super().get_single_node(),
-                {*keys, "seed", "__set_seed"},
-            )
+            node, kept = super().get_single_node(), {*keys, *SEED}
             node.value = [pair for pair in node.value if pair[0].value in kept]
             return node
 
@@ -121,7 +120,7 @@ def plain_options(
 
 
 def check_corpus(path: str | Path, overrides: str = "") -> None:
-    """Raise CorpusError, which says how to get it, without a corpus.
+    """Raise CorpusError, with how to get the corpus, where there is none.
 
     Arguments
     ---------

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCTC, Wav2Vec2CTCTokenizer
@@ -10,7 +11,6 @@ from transformers import AutoConfig, AutoModelForCTC, Wav2Vec2CTCTokenizer
 from qieemo_sb.corpora.manifest import write_text
 from qieemo_sb.encoders import pretrained_encoder
 from qieemo_sb.encoders.base import SpeechEncoder
-from qieemo_sb.encoders.ssl import read_config
 from qieemo_sb.errors import CorpusError, ModelFolderError
 from qieemo_sb.lobes.ppg import PPGHead, PretrainedPPGHead
 from qieemo_sb.lobes.tokens import (
@@ -81,16 +81,15 @@ def make_reader(
     if source is not None:
         return _stage_one(encoder, source, freeze)
     if encoder_source is not None and not is_model_folder(encoder_source):
-        if has_ctc_head(str(encoder_source)):
-            head = pretrained_ppg_head(str(encoder_source))
-            return Reader(head, tokens_of(str(encoder_source)), trained=True)
+        if reader := pretrained_reader(str(encoder_source)):
+            return reader
     tokens = Characters()
     # No wider than the encoder: beside a small one it would cost the most.
     # Without neighbours: to transcribe needs them, but emotions alone do not
     # teach that, and training would take several times as long.
     width = min(NEW_WIDTH, encoder.d_model)
-    head = PPGHead(encoder.d_model, len(tokens), hidden=width, context=1)
-    return Reader(head, tokens, trained=False)
+    new_head = PPGHead(encoder.d_model, len(tokens), hidden=width, context=1)
+    return Reader(new_head, tokens, trained=False)
 
 
 def _stage_one(encoder, source, freeze):
@@ -117,11 +116,10 @@ def _stage_one(encoder, source, freeze):
 
 
 def _describe(encoder):
-    weights = next(iter(encoder.state_dict().values())).double()
-    return (
-        f"{type(encoder).__name__} of {encoder.n_blocks} blocks, "
-        f"{encoder.d_model} wide, checksum {float(weights.sum()):.6g}"
-    )
+    first = next(iter(encoder.state_dict().values()))
+    kind, size = type(encoder).__name__, encoder.n_blocks
+    text = f"{kind} of {size} blocks, {encoder.d_model} wide"
+    return f"{text}, checksum {first.double().sum():.6g}"
 
 
 def make_encoder(
@@ -143,10 +141,8 @@ def make_encoder(
     -------
     SpeechEncoder
     """
-    options = {
-        "trainable_above": trainable_above,
-        "gradient_checkpointing": gradient_checkpointing,
-    }
+    options: dict[str, Any] = {"trainable_above": trainable_above}
+    options["gradient_checkpointing"] = gradient_checkpointing
     if not is_model_folder(source):
         return pretrained_encoder(str(source), **options)
     trained = load_folder(source).model.encoder
@@ -192,9 +188,7 @@ def check_tokens(tokens: Tokenizer, folder: str | Path) -> None:
     """
     path = Path(folder) / TOKENS
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(tokens.facts))
-        return
     before = load_tokenizer(json.loads(path.read_text("utf-8")), str(path))
     if before != tokens:
         raise ModelFolderError(
@@ -203,24 +197,8 @@ def check_tokens(tokens: Tokenizer, folder: str | Path) -> None:
         )
 
 
-def has_ctc_head(source: str) -> bool:
-    """True if a checkpoint was tuned to transcribe.
-
-    Arguments
-    ---------
-    source : str
-        A hub id or a local folder in Hugging Face format.
-
-    Returns
-    -------
-    bool
-    """
-    architectures = AutoConfig.from_pretrained(source).architectures or []
-    return any(name.endswith("ForCTC") for name in architectures)
-
-
-def pretrained_ppg_head(source: str) -> PretrainedPPGHead:
-    """A checkpoint's CTC head, its rows in the order of ``tokens_of``.
+def pretrained_reader(source: str) -> Reader | None:
+    """A checkpoint's CTC head, its rows in the order of its tokens.
 
     Begin, end and unknown are left out: no transcript has them.
 
@@ -231,67 +209,39 @@ def pretrained_ppg_head(source: str) -> PretrainedPPGHead:
 
     Returns
     -------
-    PretrainedPPGHead
+    Reader or None
+        With ``Characters`` where the checkpoint has just these; None: it was
+        not tuned to transcribe.
 
     Raises
     ------
     ModelFolderError
-        The checkpoint has no such head, or none that can be used.
+        The checkpoint has a head that cannot be used.
     """
-    config = _read_ctc_config(source)
-    model, info = AutoModelForCTC.from_pretrained(
-        source,
-        dtype=torch.float32,
-        weights_only=True,
-        output_loading_info=True,
-    )
-    if any(name.startswith("lm_head.") for name in info["missing_keys"]):
-        raise ModelFolderError(f"'{source}' lacks the weights of its CTC head.")
-    rows = list(_vocabulary(source, config.vocab_size))
-    head = PretrainedPPGHead(config.hidden_size, len(rows))
-    head.linear.weight.data = model.lm_head.weight.data[rows]
-    head.linear.bias.data = model.lm_head.bias.data[rows]
-    return head
-
-
-def tokens_of(source: str) -> Tokenizer:
-    """The tokens of the head that ``pretrained_ppg_head`` gives.
-
-    Arguments
-    ---------
-    source : str
-        A hub id or a local folder in Hugging Face format.
-
-    Returns
-    -------
-    Tokenizer
-        ``Characters`` where the checkpoint has just these.
-
-    Raises
-    ------
-    ModelFolderError
-        The checkpoint has no CTC head, or none that can be used.
-    """
-    vocabulary = _vocabulary(source, _read_ctc_config(source).vocab_size)
-    _, *names = vocabulary.values()
-    characters = Characters()
-    return characters if names == characters.names[1:] else Vocabulary(names)
-
-
-def _read_ctc_config(source):
-    """Configuration of a checkpoint with a head on its last block."""
-    config = read_config(source)
-    if not has_ctc_head(source):
-        raise ModelFolderError(
-            f"'{source}' has no CTC head: it holds {config.architectures}. Use "
-            "PPGHead, or a checkpoint that was tuned to transcribe."
-        )
+    config = AutoConfig.from_pretrained(source)
+    kinds = config.architectures or []
+    if not any(kind.endswith("ForCTC") for kind in kinds):
+        return None
     if getattr(config, "add_adapter", False):
         raise ModelFolderError(
             f"'{source}' reads from an adapter above its last block, whose "
             "frames are not 20 ms. Use PPGHead."
         )
-    return config
+    vocabulary = _vocabulary(source, config.vocab_size)
+    options = {"weights_only": True, "output_loading_info": True}
+    model, info = AutoModelForCTC.from_pretrained(
+        source, dtype=torch.float32, **options
+    )
+    if any(name.startswith("lm_head.") for name in info["missing_keys"]):
+        raise ModelFolderError(f"'{source}' lacks the weights of its CTC head.")
+    rows, names = list(vocabulary), list(vocabulary.values())[1:]
+    head = PretrainedPPGHead(config.hidden_size, len(rows))
+    head.linear.weight.data = model.lm_head.weight.data[rows]
+    head.linear.bias.data = model.lm_head.bias.data[rows]
+    tokens: Tokenizer = Characters()
+    if names != tokens.names[1:]:
+        tokens = Vocabulary(names)
+    return Reader(head, tokens, trained=True)
 
 
 def _vocabulary(source, size):
@@ -310,14 +260,14 @@ def _vocabulary(source, size):
             f"'{tokenizer.pad_token}'."
         )
     special = {blank, tokenizer.bos_token_id, tokenizer.eos_token_id}
-    special.add(tokenizer.unk_token_id)
+    special |= {tokenizer.unk_token_id}
     names = {
         row: " " if token == tokenizer.word_delimiter_token else token
         for token, row in tokenizer.get_vocab().items()
         if row < size and row not in special
     }
     lower = {row: name.lower() for row, name in names.items()}
-    if len(set(lower.values())) == len(names):  # case says nothing
+    if len(set(lower.values())) == len(names):  # case tells nothing apart
         names = lower
-    ordered = sorted(names.items(), key=lambda item: item[1])
-    return {blank: tokenizer.pad_token, **dict(ordered)}
+    rows = sorted(names, key=names.__getitem__)
+    return {blank: tokenizer.pad_token, **{row: names[row] for row in rows}}

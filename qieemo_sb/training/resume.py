@@ -7,11 +7,11 @@ tested on speakers that it was trained on, or stop at weights that do not fit.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from qieemo_sb.corpora.manifest import read_manifest, write_text
+from qieemo_sb.corpora.manifest import Utterance, write_text
 from qieemo_sb.errors import CorpusError
 from qieemo_sb.training.hparams import plain_options
 
@@ -53,8 +53,7 @@ def keep_options(
     options = plain_options(hparams_file, overrides, **FREE)
     options = {k: v for k, v in options.items() if k not in IGNORED}
     path = Path(folder) / "options.json"
-    changed = differences(_of_checkpoints(path) or options, options)
-    if changed:
+    if changed := differences(_of_checkpoints(path) or options, options):
         raise CorpusError(
             f"The checkpoints in {folder} were trained with other options:\n  "
             + "\n  ".join(changed)
@@ -63,15 +62,17 @@ def keep_options(
     write_text(path, json.dumps(options, indent=1))
 
 
-def keep_data(folder: str | Path, manifests: Mapping[str, str | Path]) -> None:
-    """Keep digests of a run's manifests, or compare them.
+def keep_data(
+    folder: str | Path, datasets: Mapping[str, Iterable[Utterance]]
+) -> None:
+    """Keep digests of a run's utterances, or compare them.
 
     Arguments
     ---------
     folder : str or Path
         Of the checkpoints.
-    manifests : mapping of str to (str or Path)
-        Split → manifest.
+    datasets : mapping
+        Split → utterances.
 
     Raises
     ------
@@ -79,17 +80,13 @@ def keep_data(folder: str | Path, manifests: Mapping[str, str | Path]) -> None:
         The checkpoints were trained with other lists; names the splits.
     """
     digests = {}
-    for split, file in manifests.items():
-        utterances = read_manifest(file, required=("wav",))
+    for split, utterances in datasets.items():
         # Audio alone decides its length: manifests may have it or not.
         same = [dataclasses.replace(u, length=0.0) for u in utterances]
         digests[split] = hashlib.sha256(repr(same).encode()).hexdigest()
     path = Path(folder) / "data.json"
     before = _of_checkpoints(path) or digests
-    changed = [
-        split for split in digests if before.get(split) != digests[split]
-    ]
-    if changed:
+    if changed := [k for k in digests if before.get(k) != digests[k]]:
         raise CorpusError(
             f"The checkpoints in {folder} were trained with other lists of "
             f"utterances: {', '.join(changed)} changed, and speakers of the "
@@ -128,7 +125,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _of_checkpoints(path):
-    """What was kept with checkpoints; None where there is none yet."""
+    """Content of a file beside checkpoints; None where there is none yet."""
     if path.exists() and any(path.parent.glob("CKPT*")):
         return json.loads(path.read_text("utf-8"))
 

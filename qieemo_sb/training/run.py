@@ -31,7 +31,7 @@ def start(
     Arguments
     ---------
     hparams_file, run_opts, overrides
-        As ``sb.parse_arguments`` tells them.
+        As ``sb.parse_arguments`` returns them.
     check_data : bool
         Before anything is built, say how to get a corpus that is not there.
 

@@ -1,6 +1,7 @@
 """Running statistics of each training speaker."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ MEMORY = 100  # of a training speaker's clips; they change as the fusion learns
 class TrainingSpeakers(torch.nn.Module):
     """Running moments of the pooled vectors of each training speaker.
 
-    Of several processes, each keeps those of what it has heard itself.
+    Each of several processes keeps the moments of its share of the data.
 
     Arguments
     ---------
@@ -37,7 +38,7 @@ class TrainingSpeakers(torch.nn.Module):
         )
 
     def forward(self, names: Sequence[str], embedding: torch.Tensor) -> Moments:
-        """Take vectors in and tell the moments of those who said them.
+        """Update the speakers' moments and return those of each vector.
 
         Arguments
         ---------
@@ -53,8 +54,8 @@ class TrainingSpeakers(torch.nn.Module):
         """
         for name in sorted(set(names)):
             rows = [i for i, other in enumerate(names) if other == name]
-            own = self.standards[self.places[name]]
-            own.update(embedding[rows].detach())
+            moments: Any = self.standards[self.places[name]]
+            moments.update(embedding[rows].detach())
         each = [self.standards[self.places[name]].moments for name in names]
         count, mean, variance = map(torch.stack, zip(*each, strict=True))
         return Moments(count.unsqueeze(1), mean, variance)

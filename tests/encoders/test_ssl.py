@@ -560,7 +560,7 @@ def test_cached_frames_are_exactly_the_encoders(
     signal = sound(samples)
     wav, ssl = write_wav(signal), encoder("wavlm-base")
     cache = EncoderCache(tmp_path / "cache", ssl, [1, 3])
-    assert cache.fill([wav], progress=False) == 1
+    assert cache.fill([wav]) == 1
     hidden = ssl(signal[None], blocks=[1, 3]).hidden_states
     frames = cache.load(wav)
     assert frames.shape == (num_frames(samples), 2, 16)

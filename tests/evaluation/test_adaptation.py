@@ -78,7 +78,7 @@ def test_no_vector_teaches_a_speaker_backwards():
 
 
 def test_who_is_always_high_is_not_always_of_one_class(classifier, heard):
-    assert heard.targets.tolist() == [0, 0, 1, 1, 0, 0, 1, 1]  # by id
+    assert heard.columns()[-1].tolist() == [0, 0, 1, 1, 0, 0, 1, 1]  # by id
     found = heard.log_probs(classifier).argmax(1)
     # Of the high one, prior's five clips at 0 leave the mean at 44 and all
     # above it; low ones are told apart.
@@ -92,14 +92,14 @@ def test_with_more_clips_the_speaker_is_known(classifier):
         value = torch.tensor([[100.0 + 10 * sign]])
         heard.append([f"{i:03}"], ["high"], value, torch.tensor([i % 2]))
     found = heard.log_probs(classifier).argmax(1)
-    assert torch.equal(found, heard.targets)
+    assert torch.equal(found, heard.columns()[-1])
     assert heard.accuracy_after_clips(classifier, 0) == 0.5  # all are above 0
     assert heard.accuracy_after_clips(classifier, 199) == 1.0
 
 
 def test_order_and_repeats_do_not_matter(classifier, heard):
     other = SpeakerEmbeddings()
-    rows = [(i, *heard._rows[i]) for i in reversed(heard.ids)]
+    rows = [(i, *heard._rows[i]) for i in reversed(heard.columns()[0])]
     for utt_id, name, vector, target in [*rows, *rows]:
         other.append([utt_id], [name], vector[None], target[None])
     assert torch.allclose(

@@ -43,7 +43,7 @@ def make_plan(place):
 def validate(make_plan, capsys):
     """Plan and run → what cv.json holds, and the lines that were printed."""
 
-    def run(*arguments, executor=None, **options):
+    def run(*arguments, executor=crossval.one_by_one, **options):
         runs = make_plan(*arguments, **options)
         about = {"title": "A title", "command": "python cross_validate.py"}
         folder = options.get("folder", "out")

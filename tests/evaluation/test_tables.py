@@ -82,15 +82,6 @@ def test_answers_of_all_runs_are_pooled():
     )
 
 
-def test_labels_must_agree():
-    runs = [run(1, 7, [[1, 0], [0, 1]]), run(2, 7, [[1, 0], [0, 1]])]
-    runs[1]["labels"] = ["b", "a"]
-    with pytest.raises(ValueError, match=r"\['a', 'b'\] and of \['b', 'a'\]"):
-        aggregate(runs)
-    with pytest.raises(ValueError, match="No run"):
-        aggregate([])
-
-
 def test_cells():
     assert [cell(x) for x in (0.12345, None, 3, "x")] == [
         "0.123",

@@ -6,7 +6,7 @@ def fill_together(caches, wavs, start):
     try:
         for cache in caches:
             start.wait(timeout=120)
-            cache.fill(wavs, progress=False)
+            cache.fill(wavs)
     except BaseException:
         start.abort()  # or the other one would wait
         raise

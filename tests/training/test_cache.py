@@ -41,7 +41,7 @@ def alone(encoder, wav, blocks):
 
 
 def fill(cache, wavs):
-    return cache.fill(wavs, progress=False)
+    return cache.fill(wavs)
 
 
 @pytest.mark.parametrize("blocks", [[1, 3], [3, 1]])

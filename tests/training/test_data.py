@@ -27,17 +27,18 @@ def dataset():
     )
 
 
-def batches(dataset, **options):
+def batches(dataset, name, seed=0):
     """Lengths of the utterances in each batch."""
+    options = data.loader_options({name: dataset}, SETTINGS, seed, 2)
     return [
         [dataset.data[dataset.data_ids[i]]["length"] for i in batch]
-        for batch in data.length_sampler(dataset, SETTINGS, **options)
+        for batch in options[name]["batch_sampler"]
     ]
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_each_utterance_once_in_small_batches_of_like_length(dataset, training):
-    found = batches(dataset, training=training)
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_each_utterance_once_in_small_batches_of_like_length(dataset, name):
+    found = batches(dataset, name)
     assert sorted(sum(found, [])) == sorted(
         entry["length"] for entry in dataset.data.values()
     )
@@ -48,15 +49,11 @@ def test_each_utterance_once_in_small_batches_of_like_length(dataset, training):
 
 
 def test_only_training_is_random_and_read_by_workers(dataset):
-    assert batches(dataset, seed=1) == batches(dataset, seed=2)
-    assert batches(dataset, seed=1, training=True) != batches(
-        dataset, seed=2, training=True
-    )
+    assert batches(dataset, "test", 1) == batches(dataset, "test", 2)
+    assert batches(dataset, "train", 1) != batches(dataset, "train", 2)
     datasets = {"train": dataset, "test": dataset}
     options = data.loader_options(datasets, SETTINGS, seed=1, num_workers=2)
     assert [o["num_workers"] for o in options.values()] == [2, 0]
-    found = [list(o["batch_sampler"]) for o in options.values()]
-    assert found[0] != found[1]
 
 
 def test_cached_frames_are_padded_or_left_to_be_cropped(tmp_path):

@@ -15,11 +15,9 @@ from qieemo_sb.lobes.ppg import PPGHead, PretrainedPPGHead
 from qieemo_sb.lobes.tokens import Characters
 from qieemo_sb.serving.folder import load_folder, save_model
 from qieemo_sb.training.ppg import (
-    has_ctc_head,
     make_encoder,
     make_reader,
-    pretrained_ppg_head,
-    tokens_of,
+    pretrained_reader,
 )
 
 FAMILIES = ["wav2vec2-base", "wav2vec2-large", "hubert-large", "wavlm-base"]
@@ -40,8 +38,8 @@ def save_ctc(tmp_path):
     return save
 
 
-def names(tokens):
-    return tokens.names
+def names(folder):
+    return pretrained_reader(folder).tokens.names
 
 
 @pytest.mark.parametrize("variant", [*FAMILIES, "wavlm-large", "data2vec"])
@@ -58,7 +56,7 @@ def test_ppg_is_that_of_the_checkpoint(sound, save_ctc, variant):
     expected = theirs[:, rows].log_softmax(dim=-1)
     encoder = pretrained_encoder(folder)
     encoded = encoder(signal[None], blocks=[3])
-    head = pretrained_ppg_head(folder)
+    head = pretrained_reader(folder).ppg_head
     ppg = head(encoded.hidden_states[3], encoded.lengths)
     assert ppg.shape == (1, 50, 29)
     assert torch.allclose(ppg[0, :49], expected, atol=1e-4)
@@ -66,8 +64,9 @@ def test_ppg_is_that_of_the_checkpoint(sound, save_ctc, variant):
 
 def test_english_letters_are_our_characters(save_ctc):
     _, folder = save_ctc()
-    assert pretrained_ppg_head(folder).n_tokens == 29
-    assert tokens_of(folder) == Characters()
+    reader = pretrained_reader(folder)
+    assert reader.ppg_head.n_tokens == 29
+    assert reader.tokens == Characters()
 
 
 def test_blank_may_stand_anywhere(save_ctc):
@@ -76,20 +75,20 @@ def test_blank_may_stand_anywhere(save_ctc):
     model, folder = save_ctc(
         tokens=tokens, size=7, pad_token="[PAD]", unk_token="[UNK]"
     )
-    assert names(tokens_of(folder)) == ["<blank>", " ", "a", "b"]
-    weight = pretrained_ppg_head(folder).linear.weight
+    assert names(folder) == ["<blank>", " ", "a", "b"]
+    weight = pretrained_reader(folder).ppg_head.linear.weight
     assert torch.equal(weight, model.lm_head.weight[[4, 1, 2, 0]])
 
 
 def test_case_stays_where_it_tells_tokens_apart(save_ctc):
     _, folder = save_ctc(tokens=["<pad>", "s", "S", "T", "|"])
-    assert names(tokens_of(folder)) == ["<blank>", " ", "S", "T", "s"]
+    assert names(folder) == ["<blank>", " ", "S", "T", "s"]
 
 
 def test_phones_of_several_letters(save_ctc):
     tokens = ["<pad>", "<s>", "</s>", "<unk>", "tʃ", "ɑː", "n", "ə"]
     _, folder = save_ctc(tokens=tokens)
-    assert names(tokens_of(folder)) == ["<blank>", "n", "tʃ", "ɑː", "ə"]
+    assert names(folder) == ["<blank>", "n", "tʃ", "ɑː", "ə"]
 
 
 # Checkpoints with none
@@ -97,7 +96,6 @@ def test_phones_of_several_letters(save_ctc):
 
 def test_own_head_where_there_is_one(save_ctc):
     _, folder = save_ctc(tokens=["<pad>", "|", "a"])
-    assert has_ctc_head(folder)
     encoder = make_encoder(folder)
     reader = make_reader(encoder, encoder_source=folder)
     assert isinstance(reader.ppg_head, PretrainedPPGHead)
@@ -108,18 +106,15 @@ def test_own_head_where_there_is_one(save_ctc):
 def test_new_head_where_there_is_none(tmp_path):
     model = checkpoints.make_model("wav2vec2-base")
     folder = checkpoints.save(model, tmp_path)
-    assert not has_ctc_head(folder)
+    assert pretrained_reader(folder) is None
     reader = make_reader(make_encoder(folder), encoder_source=folder)
     assert isinstance(reader.ppg_head, PPGHead)
     assert reader.ppg_head.n_tokens == len(reader.tokens) == 29
-    for load in (pretrained_ppg_head, tokens_of):
-        with pytest.raises(ValueError, match=r"no CTC.*\['Wav2Vec2Model'\]"):
-            load(folder)
 
 
 def test_phones_cannot_be_written_by_hand(save_ctc):
     tokens = ["<pad>", "<s>", "</s>", "<unk>", "tʃ", "ɑː", "n", "ə"]
-    phones = tokens_of(save_ctc(tokens=tokens)[1])
+    phones = pretrained_reader(save_ctc(tokens=tokens)[1]).tokens
     assert phones.decode_ids([2, 4]) == "tʃə"
     with pytest.raises(TokenError, match="no letters"):
         phones.encode_as_ids("china")
@@ -128,15 +123,14 @@ def test_phones_cannot_be_written_by_hand(save_ctc):
 def test_missing_vocabulary(save_ctc, tmp_path):
     _, folder = save_ctc()
     (tmp_path / "vocab.json").unlink()
-    for load in (pretrained_ppg_head, tokens_of):
-        with pytest.raises(ValueError, match="no vocab.json that says"):
-            load(folder)
+    with pytest.raises(ValueError, match="no vocab.json that says"):
+        pretrained_reader(folder)
 
 
 def test_missing_blank(save_ctc):
     _, folder = save_ctc(tokens=["a", "b", "|"])
     with pytest.raises(ValueError, match="3 outputs.*the blank '<pad>'"):
-        pretrained_ppg_head(folder)
+        pretrained_reader(folder)
 
 
 def test_missing_weights(save_ctc, tmp_path):
@@ -146,7 +140,7 @@ def test_missing_weights(save_ctc, tmp_path):
     del weights["lm_head.weight"]
     save_file(weights, path, {"format": "pt"})
     with pytest.raises(ValueError, match="lacks the weights of its CTC head"):
-        pretrained_ppg_head(folder)
+        pretrained_reader(folder)
 
 
 def test_head_on_an_adapter(tmp_path):
@@ -154,7 +148,7 @@ def test_head_on_an_adapter(tmp_path):
     folder = checkpoints.save(model, tmp_path)
     checkpoints.save_vocabulary(tmp_path, ENGLISH)
     with pytest.raises(ValueError, match="reads from an adapter"):
-        pretrained_ppg_head(folder)
+        pretrained_reader(folder)
     assert pretrained_encoder(folder).n_blocks == 3  # the blocks are there
 
 
@@ -167,17 +161,18 @@ def test_head_on_an_adapter(tmp_path):
 def test_round_trip(sound, save_ctc, make_model, tmp_path, variant):
     _, source = save_ctc(variant, tokens=["<pad>", "|", "A", "B"])
     both = (4, D_MODEL, 12)
+    reader = pretrained_reader(source)
     model = make_model(
         encoder=pretrained_encoder(source),
         mixer=BlockMixer([1, 2], D_MODEL),
-        ppg_head=pretrained_ppg_head(source),
+        ppg_head=reader.ppg_head,
         mmf=MMF(*both),
         cma=CMA(*both, heads=2, ffn=16),
     )
     labels = ["neu", "hap", "ang", "sad"]
-    folder = save_model(tmp_path / "b", model, "", labels, tokens_of(source))
+    folder = save_model(tmp_path / "b", model, "", labels, reader.tokens)
     loaded = load_folder(folder)
     wavs = sound(16_000)[None]
     found = loaded.model.eval()(wavs).log_probs
     assert torch.allclose(found, model(wavs).log_probs, atol=1e-5)
-    assert names(loaded.tokens) == ["<blank>", " ", "a", "b"]
+    assert loaded.tokens.names == ["<blank>", " ", "a", "b"]

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from qieemo_sb.corpora.manifest import read_manifest
 from qieemo_sb.errors import CorpusError
 from qieemo_sb.training.resume import differences, keep_data, keep_options
 
@@ -85,17 +86,19 @@ def test_objects_are_told_if_nothing_else_is():
 
 @pytest.fixture
 def lists(tmp_path):
-    """Manifests of three splits, and how to write them."""
-    files = {name: tmp_path / f"{name}.json" for name in ("train", "test")}
+    """Make the utterances of two splits, read from a manifest."""
+    path = tmp_path / "manifest.json"
 
-    def write(train="ann", test="bob", **more):
+    def make(train="ann", test="bob", **more):
+        found = {}
         for name, speaker in (("train", train), ("test", test)):
             entry = {"wav": f"{{data_root}}/{speaker}.wav", "spk_id": speaker}
             entries = {speaker: {**entry, "length": 1.0, **more}}
-            files[name].write_text(json.dumps(entries))
-        return files
+            path.write_text(json.dumps(entries))
+            found[name] = read_manifest(path)
+        return found
 
-    return write
+    return make
 
 
 def test_a_run_goes_on_with_the_same_lists(tmp_path, lists):

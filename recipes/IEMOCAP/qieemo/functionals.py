@@ -43,7 +43,7 @@ def main(arguments):
     predictions = torch.from_numpy(svm(x, y, x_test))
     summary = score(torch.from_numpy(y_test), predictions, emotions)
     facts = {key: hparams[key] for key in ("corpus", "fold", "seed")}
-    write_metrics(output / "metrics.json", summary, **facts)
+    write_metrics(output / "metrics.json", {**summary, **facts})
     accuracy = summary["weighted_accuracy"]
     print(f"WA {accuracy:.4f}\nIn {output}: metrics.json")
 

@@ -107,8 +107,9 @@ class EmotionBrain(QieemoBrain):
         model, found = self.hparams.model, self.embeddings
         if self.speakers is not None:
             log_probs = found.log_probs(model.classifier, model.speaker_model)
-            self.scores.append(found.ids, log_probs, found.targets)
-            stage_loss = self.emotion_loss(log_probs, found.targets).item()
+            ids, _, _, targets = found.columns()
+            self.scores.append(ids, log_probs, targets)
+            stage_loss = self.emotion_loss(log_probs, targets).item()
         summary = self.scores.summary(self.hparams.emotions)
         stats = {
             "loss": stage_loss,
@@ -146,8 +147,9 @@ class EmotionBrain(QieemoBrain):
             found.append(batch.id, batch.spk_id, embedding, targets)
             if self.debug:  # a batch shows that it runs
                 break
+        _, speakers, embeddings, targets = found.columns()
         model.speaker_model = SpeakerModel.fitted(
-            model.classifier, found.embeddings, found.targets, found.speakers
+            model.classifier, embeddings, targets, speakers
         )
 
 
@@ -160,7 +162,7 @@ def write_results(folder, hparams, scores, summary):
         "seed": hparams.seed,
     }
     title = "{corpus}, fold {fold}, seed {seed}".format(**facts)
-    write_metrics(folder / "metrics.json", summary, **facts)
+    write_metrics(folder / "metrics.json", {**summary, **facts})
     write_predictions(folder / "predictions.csv", scores, emotions)
     plots.confusion(
         summary["confusion_matrix"], emotions, folder / "confusion.png", title
