@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What an export costs in accuracy, on the test part of a finished run.
+"""Accuracy of the exports, on the test part of a finished run.
 
 > python bench/accuracy.py RUN DATA_FOLDER
 
 RUN is the output folder of train.py. The model and its exports in float32 and
-int8 answer the same files, alone, from the file to the answer.
+int8 classify the same files, one at a time.
 
 Authors
  * The Qieemo-SB authors 2026

@@ -1,7 +1,7 @@
 """Ours and its peers on the same Whisper: samples in memory → an answer.
 
-qieemo               the whole of Qieemo
-qieemo-onnx*         the whole of it as exported, run by onnxruntime
+qieemo               Qieemo in torch
+qieemo-onnx*         Qieemo as exported, run by onnxruntime
 qieemo-encoder       our encoder, an average over frames, a linear layer
 speechbrain          SpeechBrain's Whisper lobe, an average, a layer
 transformers         transformers' audio-classification pipeline

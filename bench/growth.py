@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What longer audio and larger batches cost.
+"""Time and memory of longer audio and larger batches.
 
 Time and memory of a file of one second to two hours, and of batches of 1 to
-32 clips. Time should be linear and memory flat. Memory is the most that the
-process holds while it answers, above what it held with the model loaded.
+32 clips. Time should be linear and memory flat. Memory is the
+peak of the process above that with the model loaded.
 
 > python bench/growth.py --whisper openai/whisper-base --wavs DIR
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How fast an answer is, beside what else one could take.
+"""Speed of a prediction, compared with alternatives.
 
 Clips a second, real-time factor and peak memory at batch 1 and 16, from
 samples in memory to the answer: features included, reading a file not. The

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How close the encoder is to what the machine can do.
+"""Speed of the encoder, compared with the machine's matrix products.
 
-Measures the machine's matrix products at the encoder's own shapes, with MKL
-as torch uses it and with oneDNN as a served model uses it, counts what a clip
-needs, and tells the share of each rate that the whole way from samples to
-hidden states reaches: log-mel, norms, softmax and copies count as time, and
+Measures the machine's matrix products at the encoder's own shapes, with MKL as
+torch uses it and with oneDNN as a served model uses it, counts the operations
+of a clip, and prints the share of each rate that the whole encoder, samples to
+hidden states, reaches: log-mel, norms, softmax and copies count as time, and
 not as work.
 
 > python bench/limit.py --whisper openai/whisper-base --wavs DIR

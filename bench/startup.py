@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""How long a process takes to its first answer, and with what.
+"""Time from the start of a process to its first prediction, by step.
 
-Starts Python anew for every repeat and lets it tell when it is past each
-step; then times whole commands, `qieemo predict` on the model and on its
-exports, with `import torch` for comparison. The file is one of IEMOCAP's
-median length.
+Starts Python anew for every repeat, which reports the time of each step; then
+times whole commands, `qieemo predict` on the model and on its exports, with
+`import torch` for comparison. The file is one of IEMOCAP's median length.
 
 > python bench/startup.py --whisper openai/whisper-base --wavs DIR
 

@@ -1,4 +1,4 @@
-"""What every measurement here shares: clips, clocks, memory, tables.
+"""Shared parts of the measurements: clips, clocks, memory, tables.
 
 Authors
  * The Qieemo-SB authors 2026

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How long an epoch is, beside that of SpeechBrain's Whisper lobe.
+"""Time of an epoch, compared with SpeechBrain's Whisper lobe.
 
-Frozen: ours encodes the clips once, into a cache, and trains what stands on
+Frozen: ours encodes the clips once, into a cache, and trains the layers above
 the encoder from there, on random crops of 2 s as the recipe does and on whole
 clips; the lobe encodes them, padded to 30 s, every epoch. Later epochs follow
 one another, as they do in a run, ten at a time. Fine-tuned: all of both
-encoders trains. The same clips, batches and optimizer for both; ours
-trains the whole of Qieemo, the lobe an average and a layer.
+encoders trains. The same clips, batches and optimizer for both; ours trains the
+whole of Qieemo, the lobe an average and a layer.
 
 > python bench/training.py --whisper openai/whisper-base --wavs DIR
 

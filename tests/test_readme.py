@@ -1,4 +1,4 @@
-"""The code blocks of README.md run as they stand there."""
+"""README.md's code runs, and links and paths in every page lead somewhere."""
 
 import re
 import shlex
@@ -13,6 +13,11 @@ from qieemo_sb.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    page
+    for page in sorted(ROOT.rglob("*.md"))
+    if not any(part[0] in "._" for part in page.relative_to(ROOT).parts)
+]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
@@ -51,8 +56,11 @@ def test_qieemo_commands_run(place, capsys):
     assert of_model.split("\t")[:2] == of_export.split("\t")[:2]
 
 
-def test_links_lead_somewhere():
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
-        text = page.read_text(encoding="utf-8")
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-            assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_and_paths_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    assert [x for x in links if not (page.parent / x).exists()] == []
+    tops = "bench|docs|qieemo_sb|recipes/(?:RAVDESS|Synthetic)|tools"
+    paths = re.findall(rf"`((?:{tops})/[\w./-]+)`", text)
+    assert [x for x in paths if not [*ROOT.glob(x)]] == []

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from hyperpyyaml import load_hyperpyyaml
-from speechbrain import create_experiment_directory
 from speechbrain.utils.distributed import infer_device, run_on_main
 
 from qieemo_sb.errors import CorpusError
@@ -24,7 +23,7 @@ def start(
     overrides: str,
     check_data: bool = False,
 ) -> dict[str, Any]:
-    """Load a recipe's yaml and make the folder of the run.
+    """Load a recipe's yaml and keep its options beside the checkpoints.
 
     A run that is refused leaves the folder as it was.
 
@@ -60,11 +59,6 @@ def start(
         raise CorpusError(str(error)) from error
     run_on_main(
         keep_options, args=[hparams["save_folder"], hparams_file, overrides]
-    )
-    create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
     )
     return hparams
 

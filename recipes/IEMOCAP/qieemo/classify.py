@@ -6,7 +6,7 @@ To use it on the run that train.py left in a folder, do the following:
 > python classify.py results/demo speech.wav
 
 The model is loaded by SpeechBrain's own EncoderClassifier. A program that
-loads models of strangers should use qieemo_sb.EncoderClassifier instead.
+loads models from others should use qieemo_sb.load_model: it evaluates no yaml.
 
 Authors
  * The Qieemo-SB authors 2026

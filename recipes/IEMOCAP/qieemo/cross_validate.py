@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train and test every fold with every seed, and add up.
+"""Train and test every fold with every seed, and summarise.
 
 To use it, do the following (every option of train.py may follow):
 > python cross_validate.py hparams/qieemo.yaml --data_folder DIR

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Which block of an encoder carries emotion: a linear probe on each.
+"""A linear probe for emotion on each block of an encoder.
 
 To use it, do the following (options of train.py may follow):
 > python probe_blocks.py hparams/qieemo.yaml --data_folder DIR
 
-The encoder reads the corpus once; mean and standard deviation of each block's
-frames are kept in the yaml's cache_folder, so a second call takes as long as
-the probes do. The table is probe.json, probe.md and probe.png in the output
-folder. With --speaker_normalise a second table has each speaker's own mean and
-scale removed, which takes unlabelled speech of those who are tested.
+The encoder runs over the corpus once; mean and standard deviation of each
+block's frames are kept in the yaml's cache_folder, so a second call takes as
+long as the probes do. The table is probe.json, probe.md and probe.png in the
+output folder. With --speaker_normalise a second table has each speaker's own
+mean and scale removed, which takes unlabelled speech of those who are tested.
 
 Authors
  * The Qieemo-SB authors 2026

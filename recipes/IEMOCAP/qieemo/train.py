@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """Recipe for training Qieemo, emotion recognition from audio alone.
 
-An ASR encoder gives a phonetic posteriorgram (the words) and emotional
-features of its middle blocks (the voice); MMF and CMA fuse them; a classifier
-predicts the emotion. See arXiv 2503.22687.
+MMF and CMA fuse a phonetic posteriorgram (the words) and middle blocks (the
+voice) of an ASR encoder; a classifier follows. See arXiv 2503.22687.
 
 To run this recipe, do the following:
 > python train.py hparams/qieemo.yaml --data_folder /path/to/IEMOCAP
@@ -43,9 +42,8 @@ from speechbrain.utils.distributed import if_main_process, run_on_main
 class EmotionBrain(QieemoBrain):
     """Trains Qieemo on emotion labels, and on transcripts beside them.
 
-    Its base sets the rates hparams.lr_annealing and
-    hparams.encoder_lr_annealing, the latter of hparams.encoder_opt_class, and
-    writes to hparams.train_logger.
+    Its base reads hparams.lr_annealing, hparams.encoder_lr_annealing,
+    hparams.encoder_opt_class and hparams.train_logger.
     """
 
     best = {"max_key": "UA"}
@@ -295,6 +293,9 @@ if __name__ == "__main__":
     sb.utils.distributed.ddp_init_group(run_opts)
     try:
         hparams = run.start(hparams_file, run_opts, overrides, check_data=True)
+        sb.create_experiment_directory(
+            hparams["output_folder"], hparams_file, overrides
+        )
         main(hparams, run_opts)
     except QieemoError as error:
         sys.exit(f"\n{error}")

@@ -206,12 +206,14 @@ def main(hparams, run_opts):
     )
 
 
-# RECIPE BEGINS!
 if __name__ == "__main__":
     hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
     sb.utils.distributed.ddp_init_group(run_opts)
     try:
         hparams = run.start(hparams_file, run_opts, overrides)
+        sb.create_experiment_directory(
+            hparams["output_folder"], hparams_file, overrides
+        )
         main(hparams, run_opts)
     except QieemoError as error:
         sys.exit(f"\n{error}")
