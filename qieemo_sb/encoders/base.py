@@ -205,7 +205,7 @@ class SpeechEncoder(Part):
         raise NotImplementedError
 
     def run_block(self, block: Callable, *inputs, **options) -> Any:
-        """``block(*inputs)``, recomputed in the backward pass if that is set."""
+        """Run a block; recompute it in the backward pass if that is set."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, *inputs, use_reentrant=False, **options)
         return block(*inputs, **options)
