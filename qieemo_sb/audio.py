@@ -146,9 +146,8 @@ def read_batches(
     >>> [[i for i, _ in batch] for batch in read_batches(paths, 4.0)]
     [[1, 2], [0]]
     """
-    known = [audio_seconds(path) for path in paths]
     # Unreadable files come last: the others need not wait for their errors.
-    seconds = [math.inf if s is None else s for s in known]
+    seconds = [audio_seconds(path) or math.inf for path in paths]
     groups: list[list[int]] = []
     for i in sorted(range(len(paths)), key=lambda i: (seconds[i], i)):
         if groups and seconds[i] * (len(groups[-1]) + 1) <= max_seconds:
@@ -157,16 +156,14 @@ def read_batches(
             groups.append([i])
 
     def read(group):
-        return [(i, _signal_or_error(paths[i])) for i in group]
+        return [(i, _result_or_error(read_audio, paths[i])) for i in group]
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         upcoming = None
-        for group in groups:
+        for group in [*groups, []]:
             current, upcoming = upcoming, pool.submit(read, group)
             if current is not None:
                 yield current.result()
-        if upcoming is not None:
-            yield upcoming.result()
 
 
 def survey(
@@ -188,11 +185,14 @@ def survey(
     """
     from tqdm import tqdm
 
+    def seconds(path):
+        return len(read_audio(path)) / SAMPLE_RATE
+
     paths = list(dict.fromkeys(paths))
     lengths, failures = {}, {}
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         outcomes = tqdm(
-            pool.map(_seconds_or_error, paths),
+            pool.map(functools.partial(_result_or_error, seconds), paths),
             desc="Decoding audio",
             total=len(paths),
             # None: a bar on a terminal, nothing in a log file.
@@ -221,20 +221,15 @@ def check_signal(path: str | Path, signal: np.ndarray) -> None:
 
     They are NaN, infinite or beyond 1e15, or last less than 25 ms at 16 kHz.
     """
-    low, high = signal.min(initial=0), signal.max(initial=0)
-    if not -LOUDEST <= low <= high <= LOUDEST:  # NaN is within nothing
-        raise _error(
-            path,
-            f"holds samples that are NaN, infinite or beyond {LOUDEST:g}",
-            "export it again or drop it",
-        )
     if len(signal) < MIN_SAMPLES:
-        raise _error(
-            path,
+        problem = (
             f"is too short: {len(signal)} samples at 16 kHz, at least "
-            f"{MIN_SAMPLES} (25 ms) are needed",
-            "drop it",
+            f"{MIN_SAMPLES} (25 ms) are needed"
         )
+        raise _error(path, problem, "drop it")
+    if not _is_finite(signal):
+        problem = f"holds samples that are NaN, infinite or beyond {LOUDEST:g}"
+        raise _error(path, problem, "export it again or drop it")
 
 
 def check_batch(
@@ -285,9 +280,8 @@ def check_batch(
         if not MIN_SAMPLES <= size <= wavs.shape[1]:
             raise AudioError(
                 f"Utterance {row} of the batch has {size} samples; at least "
-                f"{MIN_SAMPLES} ({1000 * MIN_SAMPLES // SAMPLE_RATE} ms at 16 "
-                f"kHz) are needed, and at most {wavs.shape[1]} are there. "
-                "Leave it out."
+                f"{MIN_SAMPLES} (25 ms at 16 kHz) are needed, and at most "
+                f"{wavs.shape[1]} are there. Leave it out."
             )
     if _is_finite(wavs):
         return sizes
@@ -488,16 +482,9 @@ def _is_finite(samples):
     return bool(max(-samples.min(), samples.max()) <= LOUDEST)
 
 
-def _signal_or_error(path):
+def _result_or_error(function, path):
     try:
-        return read_audio(path)
-    except AudioError as error:
-        return error
-
-
-def _seconds_or_error(path):
-    try:
-        return len(read_audio(path)) / SAMPLE_RATE
+        return function(path)
     except AudioError as error:
         return error
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qieemo_sb.audio import check_batch
 from qieemo_sb.encoders import ENCODERS
 from qieemo_sb.encoders.base import (
     EncoderOutput,
@@ -22,7 +21,6 @@ from qieemo_sb.encoders.base import (
     Window,
 )
 from qieemo_sb.errors import ModelFolderError, QieemoError
-from qieemo_sb.frames import num_frames
 from qieemo_sb.lobes.blocks import BLOCKS, BlockMixer
 from qieemo_sb.lobes.classifier import CLASSIFIERS, Classifier
 from qieemo_sb.lobes.fusion import CMA, FUSIONS, Concatenation, Fusion
@@ -129,9 +127,7 @@ class _Model(nn.Module):
             return encoded.windows(), encoded.lengths
         if wavs is None:
             raise QieemoError("Give waveforms, or encoder outputs.")
-        sizes = check_batch(wavs, lengths)
-        frames = num_frames(torch.tensor(sizes, device=wavs.device))
-        return self.encoder.windows(wavs, sizes, self.blocks), frames
+        return self.encoder.windows(wavs, lengths, self.blocks)
 
 
 class PPGModel(_Model):

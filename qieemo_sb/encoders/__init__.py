@@ -3,6 +3,8 @@
 A new backbone is a file with a subclass and a line of ``ENCODERS``.
 """
 
+from typing import Any
+
 from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.encoders.ssl import SSLEncoder
 from qieemo_sb.encoders.whisper import WhisperEncoder
@@ -11,11 +13,7 @@ from qieemo_sb.errors import QieemoError
 ENCODERS = {"WhisperEncoder": WhisperEncoder, "SSLEncoder": SSLEncoder}
 
 
-def pretrained_encoder(
-    source: str,
-    trainable_above: int | None = None,
-    gradient_checkpointing: bool = False,
-) -> SpeechEncoder:
+def pretrained_encoder(source: str, **options: Any) -> SpeechEncoder:
     """Load the encoder of a published checkpoint.
 
     Arguments
@@ -23,10 +21,9 @@ def pretrained_encoder(
     source : str
         A Whisper, wav2vec 2.0, HuBERT, WavLM or data2vec-audio: a hub id or a
         local folder in Hugging Face format.
-    trainable_above : int or None
-        None: frozen. 0: all trains. k: blocks above block k.
-    gradient_checkpointing : bool
-        Recompute blocks in the backward pass: less memory, more time.
+    **options
+        ``trainable_above`` and ``gradient_checkpointing``, as of
+        ``WhisperEncoder``.
 
     Returns
     -------
@@ -42,11 +39,7 @@ def pretrained_encoder(
     family = AutoConfig.from_pretrained(source).model_type
     for encoder in ENCODERS.values():
         if family in encoder.families:
-            return encoder(
-                source=source,
-                trainable_above=trainable_above,
-                gradient_checkpointing=gradient_checkpointing,
-            )
+            return encoder(source=source, **options)
     known = [name for e in ENCODERS.values() for name in e.families]
     raise QieemoError(
         f"'{source}' is of the family '{family}'; known are {', '.join(known)}."

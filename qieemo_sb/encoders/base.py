@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
 
 from qieemo_sb.audio import check_batch
 from qieemo_sb.errors import QieemoError
@@ -130,6 +131,8 @@ class SpeechEncoder(Part):
     trainable_above : int or None
         None freezes the encoder; 0 trains all of it; k trains the blocks
         above block k.
+    gradient_checkpointing : bool
+        Recompute blocks in the backward pass: less memory, more time.
     **config
         See ``Part``.
     """
@@ -138,9 +141,18 @@ class SpeechEncoder(Part):
     d_model: int
     n_blocks: int
 
-    def __init__(self, trainable_above: int | None = None, **config):
+    def __init__(
+        self,
+        trainable_above: int | None = None,
+        gradient_checkpointing: bool = False,
+        **config,
+    ):
         super().__init__(**config)
         self.trainable_above = trainable_above
+        self.gradient_checkpointing = gradient_checkpointing
+        # A trainer may set it: maps features [N, T, *] in training, the
+        # log-mel of Whisper, the projected ones that wav2vec 2.0 masks.
+        self.spec_augment: Callable[[Tensor], Tensor] | None = None
 
     @property
     def frozen(self) -> bool:
@@ -192,6 +204,12 @@ class SpeechEncoder(Part):
         """
         raise NotImplementedError
 
+    def run_block(self, block: Callable, *inputs, **options) -> Any:
+        """Run a block; recompute it in the backward pass if that is set."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False, **options)
+        return block(*inputs, **options)
+
     def compile_blocks(self, **options) -> None:
         """Compile the blocks with ``torch.compile`` and its ``options``."""
         raise QieemoError(f"{type(self).__name__} cannot be compiled.")
@@ -227,35 +245,36 @@ class SpeechEncoder(Part):
         """
         blocks = sorted(range(self.n_blocks + 1) if blocks is None else blocks)
         self.check_blocks(blocks)
-        sizes = check_batch(wavs, lengths)
-        frames = num_frames(torch.tensor(sizes, device=wavs.device))
+        windows, frames = self.windows(wavs, lengths, blocks)
         stitcher = Stitcher(frames)
-        for window in self.windows(wavs, sizes, blocks):
+        for window in windows:
             stitcher.update(window, window.hidden_states)
         return EncoderOutput(stitcher.result(), frames)
 
     def windows(
-        self, wavs: Tensor, sizes: list[int], blocks: Iterable[int]
-    ) -> Iterator[Window]:
+        self, wavs: Tensor, lengths: Tensor | None, blocks: Iterable[int]
+    ) -> tuple[Iterator[Window], Tensor]:
         """Encode a batch window by window, as many at once as utterances.
 
         Memory does not grow with the length of the audio.
 
         Arguments
         ---------
-        wavs : torch.Tensor
-            [B, S] at 16 kHz.
-        sizes : list of int
-            B lengths in samples, of ``check_batch``.
-        blocks : iterable of int
-            Hidden states that are needed.
+        wavs, lengths, blocks
+            As of ``forward``, as are errors.
 
-        Yields
-        ------
-        Window
+        Returns
+        -------
+        windows : iterator of Window
             Utterance by utterance, from start to end.
+        frames : torch.Tensor
+            [B] frames of each utterance.
         """
-        wavs = wavs[:, : max(sizes)]
+        sizes = check_batch(wavs, lengths)
+        frames = num_frames(torch.tensor(sizes, device=wavs.device))
+        return self._windows(wavs[:, : max(sizes)], sizes, blocks), frames
+
+    def _windows(self, wavs, sizes, blocks):
         spans = [
             (row, *span)
             for row, size in enumerate(sizes)
@@ -289,8 +308,8 @@ class SpeechEncoder(Part):
         """
         start = 0
         for wav in wavs:
-            sizes = check_batch(wav[None])
-            for window in self.windows(wav[None], sizes, blocks):
+            windows, _ = self.windows(wav[None], None, blocks)
+            for window in windows:
                 yield dataclasses.replace(window, starts=[start])
                 start += int(window.lengths)
 
@@ -302,6 +321,16 @@ class SpeechEncoder(Part):
                 f"There is no block {wrong}: {type(self).__name__} has blocks "
                 f"1 to {self.n_blocks} (0 is the input of block 1)."
             )
+
+
+def check_whole(source: str, family: str, missing: Iterable[str]) -> None:
+    """Raise QieemoError for a checkpoint that lacks weights."""
+    names = sorted(missing)
+    if names:
+        raise QieemoError(
+            f"'{source}' is no whole {family}: it lacks {len(names)} encoder "
+            f"weights ({names[0]}, …)."
+        )
 
 
 def _gather(wavs, spans):

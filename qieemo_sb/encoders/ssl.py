@@ -15,9 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from qieemo_sb.encoders.base import SpeechEncoder
+from qieemo_sb.encoders.base import SpeechEncoder, check_whole
 from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import SAMPLE_RATE, num_frames
 
@@ -98,10 +97,9 @@ class SSLEncoder(SpeechEncoder):
         trainable_above: int | None = None,
         gradient_checkpointing: bool = False,
     ):
-        super().__init__(trainable_above)
+        super().__init__(trainable_above, gradient_checkpointing)
         if (source is None) == (dims is None):
             raise QieemoError("SSLEncoder needs either source or dims.")
-        self.gradient_checkpointing = gradient_checkpointing
         if source is not None:
             model, normalise = _pretrained(source)
         else:
@@ -116,9 +114,6 @@ class SSLEncoder(SpeechEncoder):
         self.norm = model.encoder.layer_norm
         self.dropout = model.encoder.dropout
         self.blocks = model.encoder.layers
-        # A trainer may set it: maps each utterance's projected features
-        # [1, T, D] in training, where wav2vec 2.0 masks.
-        self.spec_augment = None
         self.freeze()
 
     @property
@@ -128,15 +123,12 @@ class SSLEncoder(SpeechEncoder):
 
     def frozen_parts(self) -> list[nn.Module]:
         """Convolutions, and the parts that ``trainable_above`` freezes."""
-        before = [self.projection, self.positions, self.dropout]
-        if self.frozen:
-            parts = [*before, self.norm, self.blocks]
-        elif self.trainable_above == 0:
-            parts = []
-        else:
-            parts = [*before, *self.blocks[: self.trainable_above]]
+        parts = [self.convolutions]
+        if self.trainable_above != 0:
+            parts += [self.projection, self.positions, self.dropout]
+            parts += self.blocks[: self.trainable_above]
             parts += [] if self.norm_is_last else [self.norm]
-        return [self.convolutions, *parts]
+        return [*parts, self.blocks, self.norm] if self.frozen else parts
 
     def encode(
         self, wavs: Tensor, samples: Tensor, blocks: Iterable[int]
@@ -153,11 +145,15 @@ class SSLEncoder(SpeechEncoder):
     def _encode_one(self, wav, blocks):
         """An utterance [S] → {block: [T, D]}."""
         last = max(blocks)
-        x, bias = self._embed(wav), None  # [1, T', D]
+        x = self._embed(wav)  # [1, T', D]
         hidden = {0: x}
+        # Only WavLM has a bias, which its first block makes for the others.
+        options = {"position_bias": None}
+        options = options if self.dims["family"] == "wavlm" else {}
         for k, block in enumerate(self.blocks[:last], start=1):
-            x, bias = self._run_block(block, x, bias)
-            hidden[k] = x
+            out = self.run_block(block, x, **options)
+            hidden[k] = x = _first(out)
+            options = {"position_bias": out[1]} if options else {}
         if last == self.n_blocks and self.norm_is_last:
             hidden[last] = self.norm(x)
         frames = num_frames(len(wav))
@@ -176,17 +172,6 @@ class SSLEncoder(SpeechEncoder):
             x = self.spec_augment(x)
         x = x + self.positions(x)
         return self.dropout(x if self.norm_is_last else self.norm(x))
-
-    def _run_block(self, block, x, bias):
-        """A block on [1, T', D]: its output, and the bias for the next one."""
-        # Only WavLM has such a bias, which its first block makes.
-        wavlm = self.dims["family"] == "wavlm"
-        options = {"position_bias": bias} if wavlm else {}
-        if self.gradient_checkpointing and block.training:
-            out = checkpoint(block, x, use_reentrant=False, **options)
-        else:
-            out = block(x, **options)
-        return _first(out), out[1] if wavlm else None
 
 
 def read_config(source: str) -> Any:
@@ -248,12 +233,7 @@ def _pretrained(source):
         weights_only=True,
         output_loading_info=True,
     )
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise QieemoError(
-            f"'{source}' is no whole {config.model_type}: it lacks "
-            f"{len(missing)} weights ({missing[0]}, …)."
-        )
+    check_whole(source, config.model_type, info["missing_keys"])
     return model, _normalises(source)
 
 

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.checkpoint import checkpoint
 
-from qieemo_sb.encoders.base import SpeechEncoder
+from qieemo_sb.encoders.base import SpeechEncoder, check_whole
 from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import (
     MEL_HOP,
@@ -94,14 +93,13 @@ class WhisperEncoder(SpeechEncoder):
         weights = None
         if dims is None:
             dims, weights = _pretrained(source)
-        super().__init__(trainable_above, dims=dict(dims))
+        super().__init__(
+            trainable_above, gradient_checkpointing, dims=dict(dims)
+        )
         self.dims = self.config["dims"]
-        self.gradient_checkpointing = gradient_checkpointing
         self._build(**self.dims)
         if weights is not None:
             self.load_state_dict(weights)
-        # A trainer may set it: maps the log-mel [N, M, n_mels] in training.
-        self.spec_augment = None
         self.block_parts: tuple = (_before_attention, _after_attention)
         self.freeze()
 
@@ -111,11 +109,7 @@ class WhisperEncoder(SpeechEncoder):
         """Hidden states of windows; see ``SpeechEncoder.encode``."""
         blocks = sorted(set(blocks))
         last, sizes = blocks[-1], num_frames(samples).tolist()
-        above = self.trainable_above
-        trained_above = math.inf if above is None else above
-        gradients = torch.is_grad_enabled()
-        with torch.set_grad_enabled(gradients and trained_above == 0):
-            x = self._embed(wavs, samples)  # [ΣT, D]
+        x = self._embed(wavs, samples)  # [ΣT, D]
         total = len(x)
         packed = sizes
         if total < MIN_ROWS:
@@ -123,12 +117,9 @@ class WhisperEncoder(SpeechEncoder):
             packed = [*sizes, MIN_ROWS - total]
         hidden = {0: x}
         for k, block in enumerate(self.blocks[:last], start=1):
-            with torch.set_grad_enabled(gradients and k > trained_above):
-                x = self._run_block(block, x, packed)
-            hidden[k] = x
+            hidden[k] = x = self.run_block(self._block, block, x, packed)
         if last == self.n_blocks:
-            with torch.set_grad_enabled(gradients and not self.frozen):
-                hidden[last] = self.norm(x)
+            hidden[last] = self.norm(x)
         return {k: unpack(hidden[k][:total], sizes, max(sizes)) for k in blocks}
 
     def compile_blocks(self, **options) -> None:
@@ -149,14 +140,11 @@ class WhisperEncoder(SpeechEncoder):
 
     def frozen_parts(self) -> list[nn.Module]:
         """Positions, and the parts that ``trainable_above`` freezes."""
-        if self.frozen:
-            parts = [self.conv1, self.conv2, self.blocks, self.norm]
-        elif self.trainable_above == 0:
-            parts = []
-        else:
-            parts = [self.conv1, self.conv2]
+        parts = [self.positions]
+        if self.trainable_above != 0:
+            parts += [self.conv1, self.conv2]
             parts += self.blocks[: self.trainable_above]
-        return [self.positions, *parts]
+        return [*parts, self.norm] if self.frozen else parts
 
     def _build(self, n_mels, d_model, n_blocks, n_heads, ffn_dim):
         """Make all layers, with the fresh weights that transformers draws."""
@@ -188,11 +176,6 @@ class WhisperEncoder(SpeechEncoder):
             x = F.gelu(self.conv2(x))[0].T  # [T, D]
             rows.append(x + self.positions.weight[: len(x)])
         return torch.cat(rows)
-
-    def _run_block(self, block, x, sizes):
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(self._block, block, x, sizes, use_reentrant=False)
-        return self._block(block, x, sizes)
 
     def _block(self, block, x, sizes):
         """Packed frames [ΣT, D] of ``sizes`` each → [ΣT, D].
@@ -351,8 +334,10 @@ def mel_filters(n_mels: int) -> np.ndarray:
     >>> mel_filters(80).shape
     (80, 201)
     """
-    mels = np.linspace(0.0, _mel(SAMPLE_RATE / 2), n_mels + 2)
-    edges = _hertz(mels)
+    highest = KNEE_MEL + np.log(SAMPLE_RATE / 2 / KNEE_HERTZ) / LOG_STEP
+    mels = np.linspace(0.0, highest, n_mels + 2)
+    above = KNEE_HERTZ * np.exp(LOG_STEP * (mels - KNEE_MEL))
+    edges = np.where(mels < KNEE_MEL, HERTZ_PER_MEL * mels, above)  # [Hz]
     bins = np.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
     widths = np.diff(edges)[:, None]
     slopes = bins - edges[:, None]  # [n_mels + 2, 201]
@@ -396,17 +381,6 @@ def _initialise(module):
             module.bias.data.zero_()
 
 
-def _mel(hertz):
-    """Mel of a frequency above the knee."""
-    return KNEE_MEL + np.log(hertz / KNEE_HERTZ) / LOG_STEP
-
-
-def _hertz(mels):
-    """Frequency [Hz] of each mel."""
-    above = KNEE_HERTZ * np.exp(LOG_STEP * (mels - KNEE_MEL))
-    return np.where(mels < KNEE_MEL, HERTZ_PER_MEL * mels, above)
-
-
 def _pretrained(source):
     """Dims and weights of a published Whisper's encoder, in float32."""
     from transformers import WhisperModel
@@ -420,31 +394,23 @@ def _pretrained(source):
         use_safetensors=True,  # no pickle
         output_loading_info=True,
     )
-    missing = sorted(
-        k for k in info["missing_keys"] if k.startswith("encoder.")
-    )
-    if missing:
+    missing = [k for k in info["missing_keys"] if k.startswith("encoder.")]
+    check_whole(source, "Whisper", missing)
+    config = model.config
+    if config.activation_function != "gelu":
         raise QieemoError(
-            f"'{source}' is no whole Whisper: it lacks {len(missing)} encoder "
-            f"weights ({missing[0]}, …)."
-        )
-    if model.config.activation_function != "gelu":
-        raise QieemoError(
-            f"'{source}' has {model.config.activation_function} between its "
-            "linear layers; WhisperEncoder has gelu, as all published ones."
+            f"'{source}' has {config.activation_function} between its linear "
+            "layers; WhisperEncoder has gelu, as all published ones."
         )
     weights = {}
     for name, value in model.encoder.state_dict().items():
         part, _, rest = name.partition(".")
         weights[f"{RENAMED.get(part, part)}.{rest}"] = value
-    return _dims(model.config), weights
-
-
-def _dims(config):
-    return {
+    dims = {
         "n_mels": config.num_mel_bins,
         "d_model": config.d_model,
         "n_blocks": config.encoder_layers,
         "n_heads": config.encoder_attention_heads,
         "ffn_dim": config.encoder_ffn_dim,
     }
+    return dims, weights
