@@ -4,14 +4,12 @@
 MMF and CMA fuse a phonetic posteriorgram (the words) and middle blocks (the
 voice) of an ASR encoder; a classifier follows. See arXiv 2503.22687.
 
-To run this recipe, do the following:
+To run this recipe, on IEMOCAP or on your own corpus:
 > python train.py hparams/qieemo.yaml --data_folder /path/to/IEMOCAP
+> python train.py hparams/manifest.yaml --data_folder DIR --csv_file FILE
 
 Without IEMOCAP, on a small synthetic corpus, in recipes/Synthetic/qieemo:
 > python train.py hparams/demo.yaml
-
-On your own corpus:
-> python train.py hparams/manifest.yaml --data_folder DIR --csv_file FILE
 
 Authors
  * The Qieemo-SB authors 2026
