@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from qieemo_sb.espeak import ESPEAK_RATE, speak
+from espeak import ESPEAK_RATE, speak
 from torchmetrics.functional.text import char_error_rate
 
 from qieemo_sb import load_model
