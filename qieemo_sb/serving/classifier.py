@@ -435,9 +435,8 @@ class EmotionClassifier:
 
     def transcribe_file(self, path: str | Path) -> str:
         """The transcript of an audio file; errors as of ``ppg_batch``."""
-        return self.transcribe_batch(torch.from_numpy(audio.read_audio(path)))[
-            0
-        ][0]
+        wav = torch.from_numpy(audio.read_audio(path))
+        return self.transcribe_batch(wav)[0][0]
 
     def _batch(self, wavs):
         """[B, S] or [S] → [B, S] in float32 on the model's device."""

@@ -95,16 +95,9 @@ class FolderLoader:
 
     def collect_files(
         self, default_source: str | Path | None = None, **options
-    ) -> dict[str, str]:
-        """Fetch the folder; ``options`` are those of SpeechBrain's fetch.
-
-        Returns
-        -------
-        dict of str to str
-            File name → local path.
-        """
+    ) -> None:
+        """Fetch the folder; ``options`` are those of SpeechBrain's fetch."""
         self.folder = fetch_folder(default_source, self.collect_in, **options)
-        return {path.name: str(path) for path in self.folder.iterdir()}
 
     def load_collected(self) -> None:
         """Fill the modules.
