@@ -40,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python writes the rest when it ends: to nowhere, then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (QieemoError, ImportError, OSError) as error:
+        message = str(error)
         if str(getattr(error, "name", "")).startswith("onnx"):
-            error = "onnx is needed: pip install 'qieemo-sb[onnx]'"
-        print(*str(error).splitlines(), file=sys.stderr)
+            message = "onnx is needed: pip install 'qieemo-sb[onnx]'"
+        print(*message.splitlines(), file=sys.stderr)
     return 1
 
 

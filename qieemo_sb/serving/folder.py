@@ -154,7 +154,7 @@ def load_folder(folder: str | Path) -> LoadedModel:
         message names the file.
     """
     from qieemo_sb.lobes.tokens import load_tokenizer
-    from qieemo_sb.model import build_model
+    from qieemo_sb.model import Qieemo, build_model
 
     folder = Path(folder)
     config = read_config(folder)
@@ -168,7 +168,7 @@ def load_folder(folder: str | Path) -> LoadedModel:
         raise ModelFolderError(f"{folder / CONFIG}: {error}") from error
     model.load_state_dict(weights)
     labels = tokens = None
-    if hasattr(model, "classifier"):
+    if isinstance(model, Qieemo):
         labels = read_labels(folder / LABELS, model.classifier.n_classes)
     if TOKENS in files:
         path = folder / TOKENS
@@ -279,7 +279,7 @@ def read_labels(path: Path, expected: int) -> list[str]:
                 break
             name, index = line.rsplit(" => ", maxsplit=1)
             names[int(index)] = ast.literal_eval(name)
-        labels = [names.get(index) for index in range(len(names))]
+        labels: list[Any] = [names.get(i) for i in range(len(names))]
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise ModelFolderError(f"{path} is damaged: {error}") from error
     check_labels(labels, expected, str(path))
@@ -389,7 +389,7 @@ def _read_weights(path):
     return weights
 
 
-def _check_shapes(config: Mapping, weights: Mapping[str, torch.Tensor]) -> None:
+def _check_shapes(config: dict, weights: Mapping[str, torch.Tensor]) -> None:
     """Raise ModelFolderError unless the weights are those of the config.
 
     Nothing is allocated, whatever sizes the config has.
