@@ -40,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python writes the rest when it ends: to nowhere, then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (QieemoError, ImportError, OSError) as error:
+        message = str(error)
         if str(getattr(error, "name", "")).startswith("onnx"):
-            error = "onnx is needed: pip install 'qieemo-sb[onnx]'"
-        print(*str(error).splitlines(), file=sys.stderr)
+            message = "onnx is needed: pip install 'qieemo-sb[onnx]'"
+        print(*message.splitlines(), file=sys.stderr)
     return 1
 
 
@@ -84,8 +85,12 @@ def _parser():
 
 def _predict(options):
     """Classify files; one that cannot be used does not stop the others."""
+    from qieemo_sb.serving.onnx import GRAPH
+
+    exported = (Path(options.model) / GRAPH).exists()
+    results = _results_of_export if exported else _results_of_model
     failed = 0
-    for wav, result in zip(options.wavs, _results(options), strict=True):
+    for wav, result in zip(options.wavs, results(options), strict=True):
         if isinstance(result, AudioError):
             print(result, file=sys.stderr)
             failed = 1
@@ -95,17 +100,18 @@ def _predict(options):
     return failed
 
 
-def _results(options):
+def _results_of_model(options):
     """Yield emotion and probability, or the error, of each file."""
-    from qieemo_sb.serving.onnx import GRAPH
+    import torch
 
-    model, wavs = Path(options.model), options.wavs
-    if (model / GRAPH).exists():
-        yield from _export_results(options)
-        return
     from qieemo_sb.serving.classifier import load_model
 
-    classifier = load_model(model, _usable(options.device))
+    try:
+        torch.zeros(1, device=options.device).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise QieemoError(f"--device {options.device}: {reason}") from error
+    classifier, wavs = load_model(options.model, options.device), options.wavs
     if options.same_speaker:
         results = classifier.predict_conversation(wavs, ["one"] * len(wavs))
     else:  # one by one: each is printed as soon as it is known
@@ -116,8 +122,8 @@ def _results(options):
         yield result
 
 
-def _export_results(options):
-    """As ``_results``, by an export."""
+def _results_of_export(options):
+    """As ``_results_of_model``, by an export."""
     from qieemo_sb.serving.onnx.classifier import OnnxClassifier
 
     if options.same_speaker:
@@ -132,18 +138,6 @@ def _export_results(options):
             yield emotions[0], math.exp(score[0])
         except AudioError as error:
             yield error
-
-
-def _usable(device):
-    """Return a device's name; QieemoError if nothing can be computed there."""
-    import torch
-
-    try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise QieemoError(f"--device {device}: {reason}") from error
-    return device
 
 
 def _export(options):

@@ -154,13 +154,6 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(params=VARIANTS)
-def variant(request):
-    """Parts of a Qieemo that are left out or replaced."""
-    torch.manual_seed(0)
-    return VARIANTS[request.param]()
-
-
 @pytest.fixture(scope="session")
 def variants(make_model):
     """A Qieemo of each variant, by name, for tests that do not change it."""
@@ -194,3 +187,36 @@ def model_folder(tmp_path, make_model):
     """Folder of a saved model."""
     folder = tmp_path / "model"
     return save_model(folder, make_model(), "# A card\n", LABELS)
+
+
+@pytest.fixture(scope="session")
+def stir():
+    """Give a model weights that are far from their fresh values."""
+
+    def change(model):
+        torch.manual_seed(1)
+        for name, value in model.state_dict().items():
+            if name.endswith(("bias", "mean")):
+                value.normal_(std=0.3)
+            elif name.endswith("variance"):
+                value.uniform_(0.5, 2.0)
+            elif "norm" not in name and "positions" not in name:
+                value.mul_(4.0)
+        return model
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def source(make_model, stir, tmp_path_factory):
+    """Folder of a model all of whose parts matter."""
+    folder = tmp_path_factory.mktemp("source") / "model"
+    return save_model(folder, stir(make_model()), "# A card\n", LABELS)
+
+
+@pytest.fixture(scope="session")
+def exported(source, tmp_path_factory):
+    """Its export, which no test may change."""
+    from qieemo_sb.serving.onnx.export import export_onnx
+
+    return export_onnx(source, tmp_path_factory.mktemp("exported") / "export")

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 
@@ -17,13 +18,6 @@ LABELS = ["neu", "hap", "ang", "sad"]
 @pytest.fixture
 def wav(write_wav, sound):
     return write_wav(sound(16_000))
-
-
-@pytest.fixture
-def export(model_folder, tmp_path):
-    folder = str(tmp_path / "export")
-    assert main(["export", "--format", "onnx", str(model_folder), folder]) == 0
-    return tmp_path / "export"
 
 
 def line(prediction):
@@ -90,16 +84,16 @@ def test_files_of_one_speaker(model_folder, write_wav, sound, tmp_path, capsys):
     assert "missing.wav" in err
 
 
-def test_an_export_does_not_adapt(export, wav, capsys):
-    assert main(["predict", "--same-speaker", str(export), str(wav)]) == 1
+def test_an_export_does_not_adapt(exported, wav, capsys):
+    assert main(["predict", "--same-speaker", str(exported), str(wav)]) == 1
     assert "cannot adapt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_an_export_predicts(model_folder, export, write_wav, capsys, rate):
+def test_an_export_predicts(source, exported, write_wav, capsys, rate):
     wav = write_wav(np.random.default_rng(0).uniform(-1, 1, rate), rate)
     answers = []
-    for model in (model_folder, export):
+    for model in (source, exported):
         capsys.readouterr()
         assert main(["predict", str(model), str(wav)]) == 0
         path, emotion, probability = capsys.readouterr().out.split("\t")
@@ -108,9 +102,9 @@ def test_an_export_predicts(model_folder, export, write_wav, capsys, rate):
     assert answers[0][2] == pytest.approx(answers[1][2], abs=2e-4)
 
 
-def test_bad_file_does_not_stop_the_others(export, wav, tmp_path, capsys):
+def test_bad_file_does_not_stop_the_others(exported, wav, tmp_path, capsys):
     gone = tmp_path / "gone.wav"
-    assert main(["predict", str(export), str(gone), str(wav)]) == 1
+    assert main(["predict", str(exported), str(gone), str(wav)]) == 1
     out, err = capsys.readouterr()
     assert out.splitlines()[-1].startswith(f"{wav}\t")
     assert err == f"{gone} does not exist; check the path.\n"
@@ -124,8 +118,8 @@ def test_device_that_is_not_there(model_folder, wav, capsys, options):
         assert f"--device {device}: " in capsys.readouterr().err
 
 
-def test_a_reader_of_the_results_may_go_away(export, wav):
-    command = [sys.executable, "-m", "qieemo_sb.cli", "predict", str(export)]
+def test_a_reader_of_the_results_may_go_away(exported, wav):
+    command = [sys.executable, "-m", "qieemo_sb.cli", "predict", str(exported)]
     running = subprocess.Popen(
         [*command, *[str(wav)] * 20],
         stdout=subprocess.PIPE,
@@ -139,12 +133,12 @@ def test_a_reader_of_the_results_may_go_away(export, wav):
 @pytest.mark.skipif(
     sys.platform != "linux", reason="elsewhere, names of files are text"
 )
-def test_name_that_is_no_text(export, wav):
+def test_name_that_is_no_text(exported, wav):
     odd = os.fsencode(wav.parent) + b"/caf\xe9.wav"
     os.rename(wav, odd)
     code = "import sys; from qieemo_sb.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", code, "predict", str(export), odd],
+        [sys.executable, "-c", code, "predict", str(exported), odd],
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         check=True,
@@ -157,15 +151,23 @@ def test_place_that_cannot_be_written(model_folder, wav, capsys):
     assert str(wav / "new") in capsys.readouterr().err
 
 
-def test_damaged_export_is_named(export, wav, capsys):
+def test_damaged_export_is_named(exported, wav, tmp_path, capsys):
+    export = shutil.copytree(exported, tmp_path / "export")
     (export / "model.onnx.data").unlink()
     assert main(["predict", str(export), str(wav)]) == 1
     assert "model.onnx is damaged" in capsys.readouterr().err
 
 
-def test_export_says_where_it_is(model_folder, tmp_path, capsys):
+def test_export_says_where_it_is(model_folder, tmp_path, capsys, monkeypatch):
+    def write_graph(_model, folder, int8):
+        (folder / "model.onnx").write_bytes(b"int8" if int8 else b"")
+
+    module = "qieemo_sb.serving.onnx.export"
+    monkeypatch.setattr(f"{module}.write_graph", write_graph)
     folder = tmp_path / "new"
-    assert main(["export", "--int8", str(model_folder), str(folder)]) == 0
+    command = ["export", "--format", "onnx", "--int8", str(model_folder)]
+    assert main([*command, str(folder)]) == 0
+    assert (folder / "model.onnx").read_bytes() == b"int8"
     assert capsys.readouterr().out == f"{folder}\n"
     assert (folder / "README.md").read_text().startswith("# ONNX export, int8")
 
@@ -177,18 +179,16 @@ def test_other_formats_are_refused(model_folder, tmp_path, capsys):
 
 
 def test_export_without_onnx(model_folder, tmp_path, monkeypatch, capsys):
-    for name in [
-        n for n in sys.modules if n.startswith("qieemo_sb.serving.onnx")
-    ]:
-        monkeypatch.delitem(sys.modules, name)
+    module = "qieemo_sb.serving.onnx.export"
+    monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert main(["export", str(model_folder), str(tmp_path / "new")]) == 1
     assert "pip install 'qieemo-sb[onnx]'" in capsys.readouterr().err
 
 
-def test_an_export_predicts_without_torch(export, wav):
+def test_an_export_predicts_without_torch(exported, wav):
     heavy = "torch speechbrain transformers scipy onnx"
-    assert without(heavy, "predict", export, wav).endswith("\n\n")
+    assert without(heavy, "predict", exported, wav).endswith("\n\n")
 
 
 def test_a_model_predicts_without_what_it_does_not_need(model_folder, wav):

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -32,6 +32,7 @@ WINDOW_SECONDS = WINDOW_FRAMES * FRAME_SECONDS  # 30
 BATCH_SECONDS = 60.0  # of audio: near the best on a processor
 
 Paths: TypeAlias = Iterable[str | Path]
+Listed = TypeVar("Listed", bound=Iterable)
 Row: TypeAlias = torch.Tensor | AudioError  # a file's vector, or its error
 
 
@@ -135,7 +136,7 @@ class EmotionClassifier:
         autocast: contextlib.AbstractContextManager | None = None,
     ):
         self.model = accelerate(model)
-        self._labels = labels
+        self._labels = labels or []
         self._tokens = tokens
         self._autocast = autocast or contextlib.nullcontext()
 
@@ -148,8 +149,7 @@ class EmotionClassifier:
         ModelFolderError
             The model was trained to transcribe only.
         """
-        if self._labels is None:
-            raise ModelFolderError(NO_EMOTION)
+        self._emotion_model()
         return self._labels
 
     @property
@@ -170,7 +170,7 @@ class EmotionClassifier:
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """Device of the model."""
         return next(self.model.parameters()).device
 
     def __call__(self, paths: Paths) -> list[Prediction]:
@@ -262,9 +262,10 @@ class EmotionClassifier:
         speaker: Moments | None = None,
     ) -> Iterator[Row]:
         """Log-probabilities [1, C] behind ``predict``, file by file."""
-        for vector in self.embed_files(check_list(paths), max_batch_seconds):
-            broken = isinstance(vector, AudioError)
-            yield vector if broken else self.log_probs(vector, speaker)
+        for row in self.embed_files(check_list(paths), max_batch_seconds):
+            if isinstance(row, torch.Tensor):
+                row = self.log_probs(row, speaker)
+            yield row
 
     def conversation_log_probs(
         self,
@@ -279,14 +280,14 @@ class EmotionClassifier:
                 f"{len(paths)} files, but {len(speakers)} speakers: a "
                 "conversation needs a name for each."
             )
-        results = list(self.embed_files(paths, max_batch_seconds))
-        good = [i for i, x in enumerate(results) if torch.is_tensor(x)]
-        for name in {speakers[i] for i in good}:
-            places = [i for i in good if speakers[i] == name]
-            moments = self._moments([results[i] for i in places])
-            for i in places:
-                results[i] = self.log_probs(results[i], moments)
-        return results
+        rows = list(self.embed_files(paths, max_batch_seconds))
+        turns = [(n, x) for n, x in enumerate(rows) if torch.is_tensor(x)]
+        for name in {speakers[i] for i, _ in turns}:
+            vectors = {i: x for i, x in turns if speakers[i] == name}
+            moments = self._moments(vectors.values())
+            for i, vector in vectors.items():
+                rows[i] = self.log_probs(vector, moments)
+        return rows
 
     def adapt(
         self, paths: Paths, max_batch_seconds: float = BATCH_SECONDS
@@ -355,17 +356,17 @@ class EmotionClassifier:
         self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Pooled vectors [B, E]; arguments as of ``analyse_batch``."""
-        self.labels  # noqa: B018, a PPGModel has no vectors
+        model = self._emotion_model()
         with self._context():
-            output = self.model(self._batch(wavs), lengths, frame_wise=False)
+            output = model(self._batch(wavs), lengths, frame_wise=False)
         return output.embedding
 
     def embed_file(self, path: str | Path) -> torch.Tensor:
         """Pooled vector [1, E] of a file, in constant memory."""
-        self.labels  # noqa: B018, a PPGModel has no vectors
+        model = self._emotion_model()
         windows = map(torch.from_numpy, audio.read_windows(path))
         with self._context():
-            return self.model.embed(x.to(self.device) for x in windows)
+            return model.embed(x.to(self.device) for x in windows)
 
     def embed_files(
         self, paths: Paths, max_batch_seconds: float = BATCH_SECONDS
@@ -392,7 +393,7 @@ class EmotionClassifier:
                 f"model's vectors [{width}]: adapt with this model."
             )
         with self._context():
-            return self.model.classifier(embedding, speaker)
+            return self._emotion_model().classifier(embedding, speaker)
 
     def ppg_batch(
         self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
@@ -406,10 +407,11 @@ class EmotionClassifier:
         """
         names = self.tokens.names
         output = self.analyse_batch(wavs, lengths)
-        size = output.ppg.shape[1]
+        ppg: Any = output.ppg  # there, as there are tokens
+        size = ppg.shape[1]
         mask = frame_mask(output.lengths, size).unsqueeze(2)
         return PPG(
-            posteriors=output.ppg.exp().masked_fill(~mask, 0.0),
+            posteriors=ppg.exp().masked_fill(~mask, 0.0),
             tokens=list(names),
             times=torch.arange(size) * FRAME_SECONDS,
             lengths=output.lengths,
@@ -435,9 +437,14 @@ class EmotionClassifier:
 
     def transcribe_file(self, path: str | Path) -> str:
         """The transcript of an audio file; errors as of ``ppg_batch``."""
-        return self.transcribe_batch(torch.from_numpy(audio.read_audio(path)))[
-            0
-        ][0]
+        wav = torch.from_numpy(audio.read_audio(path))
+        return self.transcribe_batch(wav)[0][0]
+
+    def _emotion_model(self) -> Qieemo:
+        """The model; ModelFolderError for one of stage 1."""
+        if not isinstance(self.model, Qieemo):
+            raise ModelFolderError(NO_EMOTION)
+        return self.model
 
     def _batch(self, wavs):
         """[B, S] or [S] → [B, S] in float32 on the model's device."""
@@ -456,8 +463,8 @@ class EmotionClassifier:
 
     def _moments(self, vectors):
         """Moments of the speaker of vectors [1, E]."""
-        model = self.model
-        vectors = torch.cat(vectors)
+        model = self._emotion_model()
+        vectors = torch.cat(list(vectors))
         return speaker_moments(vectors, model.classifier, model.speaker_model)
 
     def _embed_group(self, paths, max_batch_seconds):
@@ -504,7 +511,7 @@ def _raise_errors(results):
     return results
 
 
-def check_list(values: Iterable) -> Iterable:
+def check_list(values: Listed) -> Listed:
     """Return files or names; QieemoError for a single one in their place."""
     if isinstance(values, str | bytes | Path):
         raise QieemoError(

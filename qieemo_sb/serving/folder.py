@@ -43,7 +43,7 @@ CARD = "README.md"
 
 FORMAT = 1  # raised when the meaning of config.json changes
 MAX_BYTES = 10_000_000  # of a JSON or text file; a config has two thousand
-LARGEST = 100_000  # number in a config
+USUAL = 1000  # a number in a config may be as large, whatever the weights
 
 
 @dataclasses.dataclass
@@ -113,7 +113,7 @@ def save_model(
     head = getattr(model, "classifier", None)
     check_labels(labels or [], head.n_classes if head else 0, "labels")
     if tokens is not None:
-        _check_tokens(tokens, model, "tokens")
+        _check_names(tokens.names, _n_tokens(model), "tokens")
     trained = dict(model.named_parameters())
     weights = {}
     for name, value in model.state_dict().items():
@@ -154,7 +154,7 @@ def load_folder(folder: str | Path) -> LoadedModel:
         message names the file.
     """
     from qieemo_sb.lobes.tokens import load_tokenizer
-    from qieemo_sb.model import build_model
+    from qieemo_sb.model import Qieemo, build_model
 
     folder = Path(folder)
     config = read_config(folder)
@@ -168,7 +168,7 @@ def load_folder(folder: str | Path) -> LoadedModel:
         raise ModelFolderError(f"{folder / CONFIG}: {error}") from error
     model.load_state_dict(weights)
     labels = tokens = None
-    if hasattr(model, "classifier"):
+    if isinstance(model, Qieemo):
         labels = read_labels(folder / LABELS, model.classifier.n_classes)
     if TOKENS in files:
         path = folder / TOKENS
@@ -176,7 +176,7 @@ def load_folder(folder: str | Path) -> LoadedModel:
             tokens = load_tokenizer(read_json(path), str(path))
         except TokenError as error:
             raise ModelFolderError(str(error)) from error
-        _check_tokens(tokens, model, str(path))
+        _check_names(tokens.names, _n_tokens(model), str(path))
     return LoadedModel(model, labels, tokens)
 
 
@@ -222,10 +222,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     known = {WEIGHTS, LABELS, TOKENS}
     if not isinstance(files, dict) or not {WEIGHTS} <= set(files) <= known:
         raise ModelFolderError(f"{path} has no checksums of the model's files.")
-    for name, arguments in config.items():
-        part = isinstance(arguments, dict) and _bounded(arguments)
-        if name != "model" and not part:
-            raise ModelFolderError(f"{path}: {name} has values of no model.")
     return config
 
 
@@ -283,7 +279,7 @@ def read_labels(path: Path, expected: int) -> list[str]:
                 break
             name, index = line.rsplit(" => ", maxsplit=1)
             names[int(index)] = ast.literal_eval(name)
-        labels = [names.get(index) for index in range(len(names))]
+        labels: list[Any] = [names.get(i) for i in range(len(names))]
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise ModelFolderError(f"{path} is damaged: {error}") from error
     check_labels(labels, expected, str(path))
@@ -296,12 +292,7 @@ def check_labels(labels: Sequence[str], expected: int, where: str) -> None:
     Names are printed in tables of lines and tabs: control characters would
     break them.
     """
-    texts = {label for label in labels if isinstance(label, str)}
-    if not len(labels) == len(texts) == expected:
-        raise ModelFolderError(
-            f"{where} has {len(texts)} names, the model has {expected} "
-            "outputs: they do not belong together."
-        )
+    _check_names(labels, expected, where)
     for label in labels:
         if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in label):
             raise ModelFolderError(
@@ -398,7 +389,7 @@ def _read_weights(path):
     return weights
 
 
-def _check_shapes(config: Mapping, weights: Mapping[str, torch.Tensor]) -> None:
+def _check_shapes(config: dict, weights: Mapping[str, torch.Tensor]) -> None:
     """Raise ModelFolderError unless the weights are those of the config.
 
     Nothing is allocated, whatever sizes the config has.
@@ -426,6 +417,14 @@ def _check_shapes(config: Mapping, weights: Mapping[str, torch.Tensor]) -> None:
                 return [*args, *kwargs.values()][0]
             return function(*args, **kwargs)
 
+    # What is not built of weights, such as positions, takes memory.
+    sizes = (size for value in weights.values() for size in value.shape)
+    largest = max(USUAL, *sizes)
+    for name, arguments in config.items():
+        if not _bounded(arguments, largest):
+            raise ModelFolderError(
+                f"{name} has values of no model with {WEIGHTS}."
+            )
     with WithoutMemory():
         model = build_model(config)
     expected = {k: list(v.shape) for k, v in model.state_dict().items()}
@@ -438,21 +437,25 @@ def _check_shapes(config: Mapping, weights: Mapping[str, torch.Tensor]) -> None:
             )
 
 
-def _bounded(value, depth=0):
-    """True for plain values of modest size, modestly nested."""
-    if isinstance(value, dict | list) and depth < 5:
+def _bounded(value, largest, depth=0):
+    """True for plain values, modestly nested, up to the largest number."""
+    if isinstance(value, dict | list) and depth < 6:
         values = value.values() if isinstance(value, dict) else value
-        return all(_bounded(item, depth + 1) for item in values)
+        return all(_bounded(item, largest, depth + 1) for item in values)
     if isinstance(value, int | float):
-        return abs(value) <= LARGEST
+        return abs(value) <= largest
     return value is None or (isinstance(value, str) and len(value) < 1000)
 
 
-def _check_tokens(tokens, model, where):
-    """Raise ModelFolderError unless there are as many tokens as outputs."""
-    outputs = model.ppg_head.n_tokens if model.ppg_head is not None else 0
-    if len(tokens) != outputs:
+def _check_names(names, expected, where):
+    """Raise ModelFolderError unless each output has a name of its own."""
+    texts = {name for name in names if isinstance(name, str)}
+    if not len(names) == len(texts) == expected:
         raise ModelFolderError(
-            f"{where} has {len(tokens)} names, the model has {outputs} "
+            f"{where} has {len(texts)} names, the model has {expected} "
             "outputs: they do not belong together."
         )
+
+
+def _n_tokens(model):
+    return model.ppg_head.n_tokens if model.ppg_head is not None else 0

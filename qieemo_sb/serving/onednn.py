@@ -7,10 +7,14 @@ Results differ from MKL's by float32 rounding, as they do from one processor
 to another.
 """
 
+from typing import TypeVar
+
 import torch
 from torch.nn import functional as F  # noqa: N812
 
 from qieemo_sb.encoders.whisper import LinearGELU
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 class OneDNNLinear(torch.nn.Linear):
@@ -54,9 +58,9 @@ class OneDNNLinear(torch.nn.Linear):
         size = len(rows)
         # oneDNN adds up a single row in another order than it does many.
         rows = rows if size > 1 else rows.expand(2, -1)
-        activation = ("gelu", [], "none") if self.gelu else ("none", [], "")
+        kind, variant = ("gelu", "none") if self.gelu else ("none", "")
         y = torch.ops.mkldnn._linear_pointwise(
-            rows, self._pack(), self.bias, *activation
+            rows, self._pack(), self.bias, kind, [], variant
         )
         return y[:size].view(*x.shape[:-1], -1)
 
@@ -93,7 +97,7 @@ class OneDNNLinear(torch.nn.Linear):
         return {**self.__dict__, "_packed": None}
 
 
-def accelerate(module: torch.nn.Module) -> torch.nn.Module:
+def accelerate(module: Module) -> Module:
     """Put a ``OneDNNLinear`` in the place of each linear layer of a module.
 
     Arguments
@@ -114,7 +118,7 @@ def accelerate(module: torch.nn.Module) -> torch.nn.Module:
     """
     for parent in list(module.modules()):
         for name, child in parent.named_children():
-            if type(child) in (torch.nn.Linear, LinearGELU):
+            if type(child) is torch.nn.Linear or type(child) is LinearGELU:
                 setattr(parent, name, OneDNNLinear(child))
     return module
 

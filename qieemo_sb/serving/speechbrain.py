@@ -5,6 +5,7 @@ SpeechBrain's relative lengths become samples here, results its tuples.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -49,9 +50,7 @@ class PassThrough(torch.nn.Module):
 class EmbeddingModel(torch.nn.Module):
     """Qieemo up to its pooled vector, once a ``FolderLoader`` has filled it."""
 
-    def __init__(self):
-        super().__init__()
-        self.model: Qieemo | None = None
+    model: Qieemo
 
     def forward(
         self, wavs: torch.Tensor, wav_lens: torch.Tensor
@@ -61,6 +60,7 @@ class EmbeddingModel(torch.nn.Module):
         return self.model(wavs, lengths, frame_wise=False).embedding
 
 
+@dataclasses.dataclass
 class FolderLoader:
     """Fills the modules of ``hyperparams.yaml`` from a model folder.
 
@@ -77,34 +77,19 @@ class FolderLoader:
         Gets the emotions.
     """
 
-    def __init__(
-        self,
-        embedding_model: EmbeddingModel,
-        classifier: torch.nn.Sequential,
-        label_encoder: CategoricalEncoder,
-    ):
-        self.embedding_model = embedding_model
-        self.classifier = classifier
-        self.label_encoder = label_encoder
-        self.collect_in = None
-        self.folder = None
+    embedding_model: EmbeddingModel
+    classifier: torch.nn.Sequential
+    label_encoder: CategoricalEncoder
+    collect_in: str | Path | None = dataclasses.field(default=None, init=False)
+    folder: Path = dataclasses.field(init=False)
 
     def set_collect_in(self, path: str | Path | None) -> None:
         """Set where files are linked or downloaded; None: used in place."""
         self.collect_in = path
 
-    def collect_files(
-        self, default_source: str | Path | None = None, **options
-    ) -> dict[str, str]:
-        """Fetch the folder; ``options`` are those of SpeechBrain's fetch.
-
-        Returns
-        -------
-        dict of str to str
-            File name → local path.
-        """
+    def collect_files(self, default_source: str | Path, **options) -> None:
+        """Fetch the folder; ``options`` are those of SpeechBrain's fetch."""
         self.folder = fetch_folder(default_source, self.collect_in, **options)
-        return {path.name: str(path) for path in self.folder.iterdir()}
 
     def load_collected(self) -> None:
         """Fill the modules.
@@ -115,7 +100,7 @@ class FolderLoader:
             The folder is incomplete or damaged, or its model knows no emotion.
         """
         loaded = load_folder(self.folder)
-        if loaded.labels is None:
+        if not isinstance(loaded.model, Qieemo):
             raise ModelFolderError(NO_EMOTION)
         self.embedding_model.model = accelerate(loaded.model)
         self.classifier.append(loaded.model.classifier)

@@ -359,16 +359,19 @@ def test_no_value_of_a_config_builds_something_else(tmp_path, variants):
 
 def test_huge_sizes_are_refused_before_anything_is_built(model_folder):
     text = (model_folder / "config.json").read_text()
-    change_config(model_folder, lambda c: c["mmf"].update(width=99_999))
-    assert "12 is needed" in refusal(model_folder)
-    (model_folder / "config.json").write_text(text)
-    change_config(model_folder, lambda c: c["ppg_head"].update(hidden=99_999))
-    assert "99999] is needed" in refusal(model_folder)
-    (model_folder / "config.json").write_text(text)
-    change_config(
-        model_folder, lambda c: c["encoder"]["dims"].update(n_blocks=99_999)
-    )
-    assert "is larger than model.safetensors" in refusal(model_folder)
+    for part, name, size, message in (
+        ("mmf", "width", 1_400, "12 is needed"),
+        ("ppg_head", "hidden", 1_400, "1400] is needed"),
+        ("encoder", "n_blocks", 1_400, "is larger than model.safetensors"),
+        # Larger than any dimension: its positions alone would be 600 MB.
+        ("encoder", "d_model", 99_999, "encoder has values of no model"),
+        ("encoder", "n_mels", 99_999, "encoder has values of no model"),
+    ):
+        config = json.loads(text)
+        place = config[part]
+        place.get("dims", place)[name] = size
+        (model_folder / "config.json").write_text(json.dumps(config))
+        assert message in refusal(model_folder)
 
 
 def test_an_older_release(model_folder):

@@ -312,7 +312,7 @@ def test_files_of_the_web(ours, web, write_wav, sound, tmp_path):
         ([1.0, torch.inf], "row 1 is inf"),
         ([1.0, torch.nan], "row 1 is nan"),
         ([1.0, 0.01], "Utterance 1 of the batch has 160"),
-        ([1.0], "one for each utterance"),
+        ([1.0], "must be 2 whole numbers"),
         ([[1.0], [1.0]], r"shape \[2, 1\]"),
         (1.0, r"shape \[\]"),
     ],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from qieemo_sb.audio import check_batch, read_windows
-from qieemo_sb.errors import AudioError, ModelFolderError
+from qieemo_sb.errors import ModelFolderError
 from qieemo_sb.frames import sample_windows
 from qieemo_sb.serving.folder import (
     LABELS,
@@ -121,9 +121,9 @@ class OnnxClassifier:
                 f"{folder} is an export of another release, which this one "
                 "cannot read: export the model again."
             )
-        checksums = dict(about.get("sha256", {}))
         # onnxruntime sees if weights are missing; to read all of them here
         # would take as long as everything else.
+        checksums = dict(about.get("sha256", {}))
         checksums.pop(GRAPH_WEIGHTS, None)
         check_files(folder, checksums, source=EXPORT)
         session = load_graph(folder / GRAPH, threads)
@@ -277,28 +277,18 @@ def load_graph(
 def _utterances(wavs, wav_lens):
     """A batch → its utterances, [S] each, checked."""
     single = len(wavs) == 0 or np.ndim(wavs[0]) == 0
-    rows = [_utterance(row) for row in ([wavs] if single else wavs)]
+    rows = [np.asarray(row) for row in ([wavs] if single else wavs)]
+    for row in rows:
+        if row.ndim != 1 or row.dtype.kind != "f":
+            check_batch(row[None])  # raises
+    rows = [row.astype(np.float32, copy=False) for row in rows]
     sizes = [len(row) for row in rows]
+    longest = max(sizes)
     if wav_lens is not None:
         relative = np.asarray(wav_lens, np.float64)
         sizes = np.rint(relative * sizes[0]).astype(int).tolist()
     padded = rows[0][None]
     if len(rows) > 1:
-        padded = np.zeros((len(rows), max(map(len, rows))), np.float32)
-        for target, row in zip(padded, rows, strict=True):
-            target[: len(row)] = row
+        padded = np.stack([np.pad(x, (0, longest - len(x))) for x in rows])
     check_batch(padded, sizes)
     return [row[:size] for row, size in zip(rows, sizes, strict=True)]
-
-
-def _utterance(row):
-    """Samples [S] in float32."""
-    row = np.asarray(row)
-    if row.dtype.kind != "f":
-        raise AudioError(
-            f"Waveforms are {row.dtype}: give floating-point samples from -1 "
-            "to 1 (those of int16 divided by 32768)."
-        )
-    if row.ndim != 1:
-        raise ValueError(f"An utterance is [S], not of shape {row.shape}.")
-    return row.astype(np.float32, copy=False)

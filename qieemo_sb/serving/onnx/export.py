@@ -11,14 +11,9 @@ README.md            the model card
 from __future__ import annotations
 
 import ast
-import contextlib
-import json
 import logging
-import re
 import shutil
 import tempfile
-import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -37,9 +32,9 @@ from qieemo_sb.serving.folder import (
     load_folder,
     replacing_folder,
     sha256,
+    write_json,
 )
 from qieemo_sb.serving.onnx import (
-    EMPTY,
     EXPORT,
     GRAPH,
     GRAPH_FORMAT,
@@ -58,27 +53,8 @@ SCOPES = "pkg.torch.onnx.name_scopes"  # a node's modules, from the outermost
 IN_FLOAT32 = ("encoder.conv1", "model.classifier.linear")
 TOLERANCE = 1e-3  # of float32, which deep blocks blow up
 CHECKED = (400, 24_000, 500_000)  # samples: one frame, some, two windows
-CARD_OF_EXPORT = f"""\
-# ONNX export, {{weights}} weights
-
-`{GRAPH}` maps a window of speech (`wav` [1, S], 16 kHz, mono, 25 ms to 30 s)
-and statistics of the windows before it to `log_probs` [1, C], `embedding`
-[1, E], the statistics (`next_…`) that the next window takes, and the `ppg`
-[1, T, V] of the window, if the model has one. The first window takes zeros, and
-log-weights of {EMPTY:g}. `{LABELS}` lists the emotions of `log_probs`.
-
-```python
-from qieemo_sb import OnnxClassifier
-
-classifier = OnnxClassifier.from_folder("this folder")
-log_probs, score, index, emotion = classifier.classify_file("speech.wav")
-```
-
-It was made from the model whose card follows{{rounded}}.
-
-"""
-ROUNDED = """; in 8 bits it does not score quite
-what is measured there"""
+NOTE = Path(__file__).with_name("card.md")  # before the model's card
+ROUNDED = "; in 8 bits it does not score quite\nwhat is measured there"
 
 
 def export_onnx(
@@ -118,15 +94,16 @@ def export_onnx(
         for name in NAMES:
             if (model / name).is_file():
                 shutil.copyfile(model / name, unfinished / name)
-        about = {
-            "format": GRAPH_FORMAT,
-            "weights": "int8" if int8 else "float32",
-            "sha256": {p.name: sha256(p) for p in sorted(unfinished.iterdir())},
-        }
-        (unfinished / EXPORT).write_text(json.dumps(about, indent=1) + "\n")
-        (unfinished / CARD).write_text(
-            _card(model / CARD, int8), encoding="utf-8"
+        weights = "int8" if int8 else "float32"
+        sums = {p.name: sha256(p) for p in sorted(unfinished.iterdir())}
+        about = {"format": GRAPH_FORMAT, "weights": weights, "sha256": sums}
+        write_json(unfinished / EXPORT, about)
+        card = NOTE.read_text(encoding="utf-8").format(
+            weights=weights, rounded=ROUNDED if int8 else ""
         )
+        if (model / CARD).is_file():
+            card += (model / CARD).read_text(encoding="utf-8")
+        (unfinished / CARD).write_text(card, encoding="utf-8")
     return folder
 
 
@@ -148,12 +125,17 @@ def write_graph(model: Qieemo, folder: Path, int8: bool = False) -> None:
         torch.onnx cannot export a part of the model.
     """
     window = ModelWindow(model, int8).eval()
-    with _quiet(), tempfile.TemporaryDirectory(dir=folder) as scratch:
-        float32 = (Path(scratch) if int8 else folder) / GRAPH
-        _convert(window).save(float32, external_data=True)
-        _check_answers(window, float32)
-        if int8:
-            _quantise(window, float32, folder / GRAPH)
+    logged = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # advice of torch and onnxruntime
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            float32 = (Path(scratch) if int8 else folder) / GRAPH
+            _convert(window).save(float32, external_data=True)
+            _check_answers(window, float32)
+            if int8:
+                _quantise(window, float32, folder / GRAPH)
+    finally:
+        logging.disable(logged)
     _strip(folder / GRAPH)
     for name in (GRAPH, GRAPH_WEIGHTS):  # onnx lets nobody else read some
         (folder / name).chmod(0o644)
@@ -165,7 +147,6 @@ def _convert(window):
     outputs = ["log_probs", "embedding", *(f"next_{name}" for name in names)]
     outputs += ["ppg"] if window.model.ppg_head is not None else []
     samples = torch.export.Dim("S", min=3 * MEL_HOP, max=LONGEST)
-    exported = None
     try:
         exported = torch.export.export(
             window,
@@ -183,28 +164,15 @@ def _convert(window):
             verbose=False,
         )
     except Exception as error:  # of a dozen classes without a common base
-        name = _culprit(window.model, exported, error)
         reason = str(error.__cause__ or error).strip().partition("\n")[0]
         raise ExportError(
-            f"{name} cannot be exported by torch.onnx: {reason}"
+            f"One of {_names_of_parts(window)} cannot be exported by "
+            f"torch.onnx: {reason}"
         ) from error
 
 
-def _culprit(model, exported, error):
-    """Class of the part in which an export failed, as far as it is known."""
-    parts = {f"model.{k}": type(v).__name__ for k, v in model.named_children()}
-    if exported is None:
-        places = traceback.walk_tb(error.__traceback__)
-        owners = [type(f.f_locals.get("self")).__name__ for f, _ in places]
-    else:  # a decomposed operator's node is named by the end of its name
-        node = re.search(r"node %(\w+)", str(error))
-        stacks = [
-            n.meta.get("nn_module_stack", {}).values()
-            for n in exported.graph.nodes
-            if node and n.name.endswith(node[1])
-        ]
-        owners = [parts.get(path) for stack in stacks for path, _ in stack]
-    return next((x for x in owners if x in parts.values()), "The model")
+def _names_of_parts(window):
+    return ", ".join(type(part).__name__ for part in window.model.children())
 
 
 def _check_answers(window, path):
@@ -220,10 +188,10 @@ def _check_answers(window, path):
             expected = window.model(wav[None], frame_wise=False).embedding
         found = torch.from_numpy(graph.encode_batch(wav.numpy()))
         if not torch.allclose(found, expected, TOLERANCE, TOLERANCE):
-            parts = (type(part).__name__ for part in window.model.children())
             raise ExportError(
-                f"The graph of {', '.join(parts)} gives other results than "
-                f"the model for {size} samples: one of them cannot be exported."
+                f"The graph of {_names_of_parts(window)} gives other results "
+                f"than the model for {size} samples: one of them cannot be "
+                "exported."
             )
 
 
@@ -259,17 +227,6 @@ def _strip(path):
     onnx.save(graph, path)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch and onnxruntime from logging advice."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def _check_place(folder):
     """Raise ExportError for a folder that an export may not replace."""
     if folder.is_file():
@@ -280,11 +237,3 @@ def _check_place(folder):
             f"{folder} holds something else than an export and would be "
             "replaced: name another folder."
         )
-
-
-def _card(path, int8):
-    """The model's card behind a note on its export."""
-    note = CARD_OF_EXPORT.format(
-        weights="int8" if int8 else "float32", rounded=ROUNDED if int8 else ""
-    )
-    return note + (path.read_text(encoding="utf-8") if path.is_file() else "")

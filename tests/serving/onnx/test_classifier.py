@@ -150,7 +150,7 @@ def test_no_samples(ours):
 
 
 def test_one_utterance_is_analysed(ours):
-    with pytest.raises(ValueError, match=r"shape \(2, 16000\)"):
+    with pytest.raises(ValueError, match=r"not \(1, 2, 16000\)"):
         ours.analyse(np.zeros((2, 16_000), dtype=np.float32))
 
 
@@ -164,7 +164,7 @@ def test_integers_are_no_waveform(ours):
     [
         ([1.0, -0.5], "Utterance 1 of the batch has -8000"),
         ([16_000, 8_000], "at most 16000 are there"),
-        ([1.0], "2 whole numbers of samples"),
+        ([1.0], "must be 2 whole numbers"),
     ],
 )
 def test_lengths_that_do_not_fit(ours, wav_lens, message):
@@ -173,7 +173,7 @@ def test_lengths_that_do_not_fit(ours, wav_lens, message):
 
 
 def test_rows_of_more_than_samples(ours):
-    with pytest.raises(ValueError, match=r"not of shape \(16000, 1\)"):
+    with pytest.raises(ValueError, match=r"not \(1, 16000, 1\)"):
         ours.classify_batch(np.zeros((1, 16_000, 1), np.float32))
 
 
