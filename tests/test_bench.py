@@ -9,6 +9,8 @@ import pytest
 import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
+pytestmark = pytest.mark.slow
+
 BENCH = Path(__file__).parents[1] / "bench"
 PEERS = ["qieemo-encoder", "speechbrain", "transformers"]
 

@@ -8,10 +8,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import torch
 from clips import RATE, noise, sentence
 from runs import IEMOCAP, train
+
+pytestmark = pytest.mark.slow
 
 GOLDEN = Path(__file__).with_name("training.json")
 GAINS = {"calm": 0.05, "glad": 0.3, "upset": 1.0}

@@ -9,6 +9,8 @@ from runs import IEMOCAP, RAVDESS, TUNED, small, train
 
 from qieemo_sb.corpora.iemocap import prepare_iemocap
 
+pytestmark = pytest.mark.slow
+
 
 def refused(recipe, *arguments, **script):
     """Run train.py, which must stop by itself → all that it printed."""

@@ -9,6 +9,8 @@ import dying
 import pytest
 from runs import IEMOCAP, TORCHRUN, TUNED, small, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def options(corpus, whisper):
@@ -30,7 +32,6 @@ def run(options, tmp_path_factory):
     return printed, output
 
 
-@pytest.mark.slow
 def test_everything_is_tested_and_written_once(run):
     printed, output = run
     test = json.loads((output / "test.json").read_text())
@@ -47,7 +48,6 @@ def test_everything_is_tested_and_written_once(run):
     assert not list(output.rglob("*partial*"))
 
 
-@pytest.mark.slow
 def test_a_stopped_run_ends_as_if_it_had_not_been(run, options, tmp_path):
     given = options(tmp_path, "--num_workers=0", "--ckpt_interval_steps=1")
     # Each worker kills itself before its second step of epoch 2.

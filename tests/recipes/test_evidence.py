@@ -13,6 +13,8 @@ from standin import TRAIN, YAML
 from qieemo_sb.audio import read_audio
 from qieemo_sb.evaluation.probes import read_fold
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "--encoder={dims: {d_model: 16, n_blocks: 2, n_heads: 2, ffn_dim: 16}}",
     "--emotional_blocks=[1]",

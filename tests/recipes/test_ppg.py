@@ -12,6 +12,8 @@ from qieemo_sb.corpora.manifest import Utterance, write_manifest
 from qieemo_sb.errors import ModelFolderError
 from qieemo_sb.training.hparams import plain_options
 
+pytestmark = pytest.mark.slow
+
 MODEL = r"results/ppg/\S+/model"
 TEXTS = {"train": "abcdef", "valid": "gh", "test": "ij"}
 

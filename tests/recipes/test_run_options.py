@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
 from runs import IEMOCAP, TUNED, small, train
 
 from qieemo_sb.corpora.iemocap import prepare_iemocap
+
+pytestmark = pytest.mark.slow
 
 # Shows what is compiled, without the C++ compiler that a tester may lack.
 COMPILER = """\

@@ -14,6 +14,8 @@ from speechbrain.inference.classifiers import (
 
 from qieemo_sb import EncoderClassifier
 
+pytestmark = pytest.mark.slow
+
 METRICS = {
     "weighted_accuracy",
     "unweighted_accuracy",

@@ -18,6 +18,8 @@ from qieemo_sb.serving.onnx.classifier import OnnxClassifier, load_graph
 from qieemo_sb.serving.onnx.export import export_onnx, write_graph
 from qieemo_sb.serving.onnx.window import ExportError
 
+pytestmark = pytest.mark.slow
+
 CLOSE = 1e-4
 FILES = [
     "README.md",
@@ -56,7 +58,6 @@ def test_any_length(exported, model, sound, samples):
     assert_same(graph, model, sound(samples))
 
 
-@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize(
     "name", ["no-fusion", "ppg-alone", "cma-first", "baseline", "statistics"]
@@ -136,7 +137,6 @@ class Frozen(MMF):
         return fused / lengths.tolist()[0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fusion", [ByLengths, Unknown, Frozen])
 def test_what_cannot_be_exported_says_so(make_model, tmp_path, fusion):
     model = make_model(mmf=fusion(29, 16, 12))
