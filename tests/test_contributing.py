@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -21,6 +22,7 @@ from qieemo_sb.lobes.fusion import FUSIONS, Fusion
 from qieemo_sb.model import Qieemo, build_model
 from qieemo_sb.serving.folder import load_folder, save_model
 
+ROOT = Path(__file__).parents[1]
 LABELS = ["calm", "glad", "sad", "upset"]
 
 
@@ -174,12 +176,17 @@ def test_a_corpus_is_an_entry(tmp_path, monkeypatch):
 
 
 def test_the_layout_in_contributing_is_the_layout():
-    from pathlib import Path
-
-    root = Path(__file__).parents[1]
-    text = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     block = text.split("## The layout\n")[1].split("\n\n")[0]
     listed = set(re.findall(r"^ +(\w+)/? ", block, re.MULTILINE))
-    package = root / "qieemo_sb"
+    package = ROOT / "qieemo_sb"
     there = {p.stem for p in package.iterdir() if not p.name.startswith("_")}
     assert listed | {"cli", "py"} == there - {"py.typed"} | {"py"}
+
+
+@pytest.mark.parametrize("kind", ["*.py", "hparams/*.yaml"])
+def test_recipes_share_links_and_no_copies(kind):
+    found = (ROOT / "recipes").glob(f"*/qieemo/{kind}")
+    files = [path for path in found if not path.is_symlink()]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    assert files and len(set(texts)) == len(texts)

@@ -212,9 +212,9 @@ def test_mode_of_the_encoder_is_kept(make_cache, wavs):
 
 
 def test_a_model_gives_the_same_on_cached_frames(
-    make_model, variant, pad, wavs, tmp_path
+    variant_model, pad, wavs, tmp_path
 ):
-    model = make_model(**variant)
+    model = variant_model
     cache = EncoderCache(tmp_path, model.encoder, model.blocks)
     fill(cache, wavs)
     loaded = [cache.load(wav) for wav in wavs]
