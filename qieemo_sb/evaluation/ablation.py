@@ -274,7 +274,7 @@ def ablate(
         write_text(output_folder / "ablation.json", tables.to_json(result))
         write_text(output_folder / "ablation.md", describe(result))
         scores = {
-            row["name"]: row["weighted_accuracy"]["by_fold"]
+            row["name"]: list(row["weighted_accuracy"]["by_fold"].values())
             for row in result["rows"]
             if row["finished"]
         }

@@ -415,8 +415,7 @@ def _draw(result, folder):
     runs = tables.make_frame(result["runs"]).groupby("fold")
     scores = {n: runs[m].apply(list).to_dict() for m, n in METRICS.items()}
     pooled, title = result["summary"]["pooled"], result.get("title")
-    matrix, labels = pooled["confusion_matrix"], pooled["labels"]
-    plots.cross_validation(scores, matrix, labels, folder / "cv.png", title)
+    plots.cross_validation(scores, pooled, folder / "cv.png", title)
     if result["adaptation"]:
         curve = {
             str(clips): list(found["by_fold"].values())

@@ -160,9 +160,7 @@ def write_results(folder, hparams, scores, summary):
     title = "{corpus}, fold {fold}, seed {seed}".format(**facts)
     write_metrics(folder / "metrics.json", {**summary, **facts})
     write_predictions(folder / "predictions.csv", scores, emotions)
-    plots.confusion(
-        summary["confusion_matrix"], emotions, folder / "confusion.png", title
-    )
+    plots.confusion(summary, folder / "confusion.png", title)
     if "adaptation" in summary:
         curve = summary["adaptation"]
         pairs = zip(curve["clips"], curve["weighted_accuracy"], strict=True)
