@@ -1,4 +1,4 @@
-"""Every picture: numbers in, an image file out; its style is qieemo.mplstyle."""
+"""Every picture: numbers in, an image file out, styled by qieemo.mplstyle."""
 
 import contextlib
 import os

@@ -13,6 +13,7 @@ from standin import TRAIN
 from qieemo_sb.errors import EvaluationError, QieemoError
 from qieemo_sb.evaluation import cross_validation as crossval
 from qieemo_sb.evaluation.cross_validation import (
+    Configuration,
     cross_validate,
     execute,
     plan,
@@ -34,7 +35,8 @@ def sketch(monkeypatch, request):
 def make_plan(place):
     def make(*arguments, folds=(1, 2, 3), seeds=(1, 3), folder="out"):
         arguments = ["--data_folder=data", *arguments]
-        return plan("train.py", "recipe.yaml", arguments, folder, folds, seeds)
+        files = Path("train.py"), "recipe.yaml", arguments, Path(folder)
+        return plan(Configuration(*files, folds, seeds))
 
     return make
 
@@ -46,7 +48,7 @@ def validate(make_plan, capsys):
     def run(*arguments, executor=crossval.one_by_one, **options):
         runs = make_plan(*arguments, **options)
         about = {"title": "A title", "command": "python cross_validate.py"}
-        folder = options.get("folder", "out")
+        folder = Path(options.get("folder", "out"))
         result = cross_validate(runs, folder, executor, about)
         return result, capsys.readouterr().out.split("\n[")
 

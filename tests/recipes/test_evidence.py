@@ -82,7 +82,7 @@ def test_a_failure_is_the_exit_status(recipe, capsys):
     assert "this went wrong" in printed
     (recipe / "broken").unlink()
     assert main([*CHEAP, "--folds", "2,3", "--seeds=1"]) == 0
-    assert "[2/2] fold 3, seed 1: WA 0.500, UA 0.500 (was finished)" in (
+    assert "[1/2] fold 3, seed 1: WA 0.500, UA 0.500 (was finished)" in (
         capsys.readouterr().out
     )
     assert read(recipe / "results/x/cv/cv.json")["failed"] == []

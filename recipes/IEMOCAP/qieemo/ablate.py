@@ -34,11 +34,10 @@ def main(arguments):
     options, rest = parser.parse_known_args(arguments)
     yaml, rows = ablation.read_grid(options.hparams, options.row)
     command = ["ablate.py", *arguments]
-    folder, about = cv.introduce(options, yaml, rest, "ablation", command)
-    configuration = TRAIN, yaml, rest, folder, options.folds, options.seeds
-    planned = ablation.plan_rows(rows, *configuration)
-    executor = cv.make_executor(options)
-    result = ablation.ablate(planned, folder, executor, about)
+    all_rows = cv.configure(options, TRAIN, yaml, rest, "ablation", command)
+    planned = ablation.plan_rows(rows, all_rows)
+    executor, folder = cv.make_executor(options), all_rows.folder
+    result = ablation.ablate(planned, folder, executor, all_rows.about)
     print(f"\n{ablation.describe(result)}\nIn {folder}:", end=" ")
     print("ablation.json, ablation.md, ablation.png")
     return any(row["finished"] < row["planned"] for row in result["rows"])

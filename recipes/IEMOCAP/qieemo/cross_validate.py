@@ -33,10 +33,11 @@ def main(arguments):
     )
     options, rest = parser.parse_known_args(arguments)
     command = ["cross_validate.py", *arguments]
-    folder, about = cv.introduce(options, options.hparams, rest, "cv", command)
-    configuration = options.script, options.hparams, rest, folder
-    runs = cv.plan(*configuration, options.folds, options.seeds)
-    result = cv.cross_validate(runs, folder, cv.make_executor(options), about)
+    given = options.script, options.hparams, rest
+    configuration = cv.configure(options, *given, "cv", command)
+    runs, folder = cv.plan(configuration), configuration.folder
+    executor, about = cv.make_executor(options), configuration.about
+    result = cv.cross_validate(runs, folder, executor, about)
     picture = ", cv.png" if result["summary"] else ""
     print(f"\n{cv.describe(result)}\nIn {folder}: cv.json, cv.md{picture}")
     return 1 if result["failed"] else 0
