@@ -7,7 +7,7 @@ and the same ``metrics.json``), in a folder of its own:
     OUTPUT/fold_1/1986/run.json      its options and the seconds that it took
     OUTPUT/fold_1/1986/console.txt   all that it printed
     OUTPUT/cv.json, cv.md            the table, rewritten after every run
-    OUTPUT/cv.png                    its picture, drawn at the end
+    OUTPUT/cv.png, confusion.png     its pictures, drawn at the end
 
 A finished run is not run again, and one that was stopped goes on. A folder of
 other options is an error before anything is run: a table whose rows silently
@@ -315,8 +315,9 @@ def cross_validate(
     runs : sequence of Run
         Of ``plan``. Those that are finished are not executed again.
     folder : Path
-        Gets ``cv.json``, ``cv.md`` and ``cv.png``, and ``adaptation.png``
-        of runs that adapted to speakers.
+        Gets ``cv.json``, ``cv.md``, ``cv.png``, ``confusion.png`` of all
+        predictions together, and ``adaptation.png`` of runs that adapted to
+        speakers.
     executor : callable
         Runs → runs that have ended, in any order.
     about : mapping or None
@@ -407,18 +408,21 @@ def _curve(runs, x, y):
 
 
 def _draw(result, folder):
-    """Draw ``cv.png`` and, of runs that adapted, ``adaptation.png``."""
-    runs = tables.make_frame(result["runs"]).groupby("fold")
-    scores = {n: runs[m].apply(list).to_dict() for m, n in METRICS.items()}
-    pooled, title = result["summary"]["pooled"], result.get("title")
-    plots.cross_validation(scores, pooled, folder / "cv.png", title)
-    if result["adaptation"]:
-        curve = {
-            str(clips): list(found["by_fold"].values())
-            for clips, found in result["adaptation"].items()
-        }
-        path = folder / "adaptation.png"
-        plots.steps({"WA": curve}, path, title, CLIPS_AXIS)
+    """Draw the folds, the confusions and, of runs that adapted, the curve."""
+    runs, title = tables.make_frame(result["runs"]), result.get("title")
+    folds = {f"fold {fold}": rows for fold, rows in runs.groupby("fold")}
+    scores = {}
+    for metric, name in METRICS.items():
+        means = result["summary"][metric]["by_fold"].values()
+        scores[name] = {fold: rows[metric] for fold, rows in folds.items()}
+        scores[name]["mean ± over folds"] = list(means)
+    plots.columns(scores, folder / "cv.png", title)
+    pooled = result["summary"]["pooled"]
+    plots.confusion(pooled, folder / "confusion.png", title)
+    if clips := result["adaptation"]:
+        curve = {str(n): list(x["by_fold"].values()) for n, x in clips.items()}
+        axis, path = f"{CLIPS_AXIS}; {plots.SPREAD}", folder / "adaptation.png"
+        plots.columns({"WA": curve}, path, title, axis)
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from qieemo_sb.corpora.manifest import replacing
 from qieemo_sb.frames import FRAME_SECONDS, SAMPLE_RATE
 from qieemo_sb.lobes.tokens import display_name
 
+SPREAD = "mean ± sample deviation over folds"
 STYLE = Path(__file__).with_name("qieemo.mplstyle")
 CELL = 0.78  # inches: room for "100%" above a count
 INK = "#1a1a1a"
@@ -51,74 +52,43 @@ def confusion(
         _draw_confusion(figure, scores, title)
 
 
-def cross_validation(
-    by_fold: Mapping[str, Mapping[str, Sequence[float]]],
-    pooled: Mapping[str, Any],
-    path: str | os.PathLike,
-    title: str | None = None,
-) -> None:
-    """Draw the scores of all folds and the confusions of all runs together.
-
-    Above, a column a fold, whose dots are seeds; the last column's are the
-    folds' means. A large dot is a column's mean; its bar is the sample
-    standard deviation. Below, the matrix as ``confusion`` draws it.
-
-    Arguments
-    ---------
-    by_fold : mapping
-        Name of the score → fold → a value a seed.
-    pooled : mapping
-        Scores of all runs together; see ``confusion``.
-    path : path-like
-        The image; its suffix names the format.
-    title : str
-        Stands on top.
-    """
-    size = CELL * len(pooled["labels"])
-    with _picture(path, size, size) as figure:
-        _draw_confusion(figure, pooled, "All runs' predictions together")
-        columns = {
-            name: {**values, "mean over folds": _means(values)}
-            for name, values in by_fold.items()
-        }
-        n_folds = max(map(len, by_fold.values()))
-        # In units of the matrix' height, above it and its heading.
-        width = max(1.0, 0.75 * (n_folds + 1) / size)
-        axes = figure.add_axes((0, 1 + 1.3 / size, width, 3.0 / size))
-        axes.axvline(n_folds - 0.5, color=GREY, linewidth=0.8)
-        _draw_columns(axes, columns)
-        axes.set(title=title or "", xlabel="fold")
-
-
-def steps(
+def columns(
     scores: Mapping[str, Mapping[str, Sequence[float]]],
     path: str | os.PathLike,
     title: str | None = None,
-    axis: str = "block",
+    axis: str = "",
 ) -> None:
-    """Draw scores over blocks, or over a speaker's earlier clips.
+    """Draw scores over folds, over blocks, or over a speaker's earlier clips.
 
-    A line joins the means over folds of what is named by a number; a dot is
-    a fold. Sets of blocks stand by themselves.
+    A small dot is a value; the large one is their mean, its bar the sample
+    standard deviation. A line joins the columns that are named by a number.
 
     Arguments
     ---------
     scores : mapping
-        Name of the score → number, or name of the set → a value a fold.
+        Name of the score → name of a column → its values.
     path : path-like
         The image; its suffix names the format.
-    title : str
+    title : str or None
         Stands on top.
     axis : str
-        Name of the numbers.
+        What the columns are.
     """
-    first = next(iter(scores.values()))
-    with _picture(path, 1.8 + 0.75 * len(first), 3.6) as figure:
+    names = list(next(iter(scores.values())))
+    with _picture(path, 1.8 + 0.75 * len(names), 3.6) as figure:
         axes = figure.add_axes((0, 0, 1, 1))
-        _draw_columns(axes, scores, [x for x in first if x.isdigit()])
-        if max(map(len, first.values())) > 1:
-            axis += "; mean ± sample deviation over folds"
-        axes.set(title=title or "", xlabel=axis)
+        for place, (score, values) in enumerate(scores.items()):
+            x = np.arange(len(names)) + 0.15 * (place - (len(scores) - 1) / 2)
+            _draw_means(axes, x, values, "y", color=f"C{place}", label=score)
+            points = zip(names, x, _means(values), strict=True)
+            joined = [point for name, *point in points if name.isdigit()]
+            style = {"color": f"C{place}", "linewidth": 1, "alpha": 0.5}
+            axes.plot(*np.reshape(joined, (-1, 2)).T, **style)
+        labels = [name.replace(" ", "\n", 1) for name in names]  # some are wide
+        axes.set_xticks(range(len(names)), labels)
+        axes.set(xlim=(-0.5, len(names) - 0.5), xlabel=axis, title=title or "")
+        axes.grid(axis="y")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def comparison(
@@ -151,8 +121,7 @@ def comparison(
         right.spines[:].set_visible(False)
         axes.set_yticks(places, rows)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        label = "WA, mean ± sample deviation over folds"
-        axes.set(title=title or "", xlabel=label)
+        axes.set(title=title or "", xlabel=f"WA, {SPREAD}")
         axes.grid(axis="x")
 
 
@@ -293,23 +262,6 @@ def _draw_recalls(axes, shares):
     axes.text(0, size - 0.42, "recall", va="top", color=GREY)
     axes.set_xlim(-0.15, 1)
     axes.axis("off")
-
-
-def _draw_columns(axes, scores, joined=()):
-    """Means of each score in a column a name; a line joins some of them."""
-    names = [str(name) for name in next(iter(scores.values()))]
-    for place, (score, columns) in enumerate(scores.items()):
-        x = np.arange(len(names)) + 0.15 * (place - (len(scores) - 1) / 2)
-        _draw_means(axes, x, columns, "y", color=f"C{place}", label=score)
-        points = zip(names, x, _means(columns), strict=True)
-        line = np.array([(x, y) for name, x, y in points if name in joined])
-        style = {"color": f"C{place}", "linewidth": 1, "alpha": 0.5}
-        axes.plot(*line.reshape(-1, 2).T, **style)
-    labels = [name.replace(" ", "\n", 1) for name in names]  # sets are wide
-    axes.set_xticks(range(len(names)), labels)
-    axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.grid(axis="y")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _draw_means(axes, places, values, along, **style):

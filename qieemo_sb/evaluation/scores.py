@@ -8,9 +8,7 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
@@ -82,17 +80,6 @@ def score(
         "labels": list(labels),
         "confusion_matrix": confusion.tolist(),
     }
-
-
-def fit_predict(
-    classifier: Any, train: np.ndarray, targets: np.ndarray, test: np.ndarray
-) -> np.ndarray:
-    """Fit a scikit-learn classifier to standardised features and predict."""
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = make_pipeline(StandardScaler(), classifier)
-    return model.fit(train, targets).predict(test)
 
 
 class Scores:

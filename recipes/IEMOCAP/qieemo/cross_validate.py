@@ -7,8 +7,9 @@ To use it, do the following (every option of train.py may follow):
       --folds 1,2 --seeds 1986,1987,1988 --mmf null --output_folder results/x
 
 The table is cv.json and cv.md in the output folder, renewed after every run,
-and cv.png, drawn at the end. A run that is finished is not run again, and one
-that was stopped goes on; runs with other options need another output folder.
+and the pictures cv.png and confusion.png, drawn at the end. A run that is
+finished is not run again, and one that was stopped goes on; runs with other
+options need another output folder.
 With --ray, runs go side by side on a Ray cluster, or on this machine's cores.
 
 Authors
@@ -38,8 +39,8 @@ def main(arguments):
     runs, folder = cv.plan(configuration), configuration.folder
     executor, about = cv.make_executor(options), configuration.about
     result = cv.cross_validate(runs, folder, executor, about)
-    picture = ", cv.png" if result["summary"] else ""
-    print(f"\n{cv.describe(result)}\nIn {folder}: cv.json, cv.md{picture}")
+    pictures = ", cv.png, confusion.png" if result["summary"] else ""
+    print(f"\n{cv.describe(result)}\nIn {folder}: cv.json, cv.md{pictures}")
     return 1 if result["failed"] else 0
 
 

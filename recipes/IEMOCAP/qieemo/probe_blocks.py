@@ -38,13 +38,15 @@ def main(arguments):
     yaml, run_opts, overrides = sb.parse_arguments(
         [str(options.hparams), *rest]
     )
-    command = ["probe_blocks.py", *arguments]
-    folder, about = cv.introduce(options, yaml, rest, "probe", command)
+    given, command = (Path(__file__), yaml, rest), ["probe_blocks.py"]
+    command += arguments
+    configuration = cv.configure(options, *given, "probe", command)
+    folder = configuration.folder
     folds = {
         fold: probes.read_fold(
             yaml, overrides, fold=fold, output_folder=f"{folder}/fold_{fold}"
         )
-        for fold in cv.choose_folds(yaml, rest, options.folds)
+        for fold in cv.choose_folds(configuration)
     }
     hparams = load_part(yaml, overrides, *KEYS, "n_classes", "emotional_blocks")
     parts = [utt for fold in folds.values() for part in fold for utt in part]
@@ -60,7 +62,8 @@ def main(arguments):
         speakers = {utt.utt_id: utt.spk_id for utt in parts}
         statistics = probes.normalise_speakers(statistics, speakers)
         tables[probes.ADAPTED] = probes.probe_blocks(statistics, *rest)
-    about["title"] += ": probes"
+    title = configuration.about["title"] + ": probes"
+    about = {**configuration.about, "title": title}
     result = {**about, "C": options.C, "tables": tables}
     probes.write_probe(result, folder)
     print(f"\n{probes.describe(result)}")

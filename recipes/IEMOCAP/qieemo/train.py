@@ -165,7 +165,8 @@ def write_results(folder, hparams, scores, summary):
         curve = summary["adaptation"]
         pairs = zip(curve["clips"], curve["weighted_accuracy"], strict=True)
         steps = {str(clips): [accuracy] for clips, accuracy in pairs}
-        plots.steps({"WA": steps}, folder / "adaptation.png", title, CLIPS_AXIS)
+        path = folder / "adaptation.png"
+        plots.columns({"WA": steps}, path, title, CLIPS_AXIS)
     save_model(
         folder / "model",
         hparams.model,
