@@ -228,11 +228,11 @@ def accuracies(
     """
     right = []
     for known, clips, targets in draws:
-        speakers = [None, None, None]
+        voice = adapted = None
         if len(known):
-            speakers[1] = speaker_moments(known, classifier)
-            speakers[2] = speaker_moments(known, classifier, model)
-        outputs = [classifier(clips, speaker) for speaker in speakers]
+            voice = speaker_moments(known, classifier)
+            adapted = speaker_moments(known, classifier, model)
+        outputs = [classifier(clips, x) for x in (None, voice, adapted)]
         right.append(torch.stack(outputs).argmax(dim=2) == targets)  # [3, n]
     fractions = torch.cat(right, dim=1).double().mean(dim=1)
     return dict(zip(ADAPTATIONS, fractions.tolist(), strict=True))

@@ -14,12 +14,8 @@ other options is an error before anything is run: a table whose rows silently
 differ is worse than none.
 """
 
-import argparse
 import dataclasses
-import functools
 import itertools
-import re
-import shlex
 import subprocess
 import sys
 import time
@@ -29,7 +25,6 @@ from subprocess import DEVNULL, STDOUT
 from typing import Any
 
 import speechbrain as sb
-import torch
 
 from qieemo_sb.corpora.manifest import digest, read_json, write_json
 from qieemo_sb.errors import EvaluationError
@@ -501,92 +496,3 @@ def _confusion_table(pooled):
         rows.append([f"**{labels[i]}**", *counts, recall])
     table = markdown_table(["true \\ predicted", *labels, "recall"], rows)
     return f"All runs' predictions together:\n\n{table}"
-
-
-# -- Command line
-
-
-def make_parser(
-    description: str, hparams: str, runs: bool = True
-) -> argparse.ArgumentParser:
-    """Parser of a yaml, folds, an output folder and what runs need.
-
-    Arguments
-    ---------
-    description : str
-        First line of the help.
-    hparams : str
-        The yaml in words, for the help.
-    runs : bool
-        False: without seeds and Ray.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        Options that it does not know are train.py's: use parse_known_args.
-    """
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog="All other options are train.py's.",
-        allow_abbrev=False,
-    )
-    add, cores = parser.add_argument, torch.get_num_threads()
-    add("hparams", type=Path, help=hparams)
-    add("--folds", type=_numbers, metavar="1,2,3", help="all of the corpus")
-    add("--output_folder", type=Path, help="beside the yaml's")
-    if runs:
-        add("--seeds", type=_numbers, default=[1986], help="a run each (1986)")
-        add("--ray", action="store_true", help="side by side on a Ray cluster")
-        add("--num_cpus", type=int, default=cores, help="a run's, with --ray")
-        add("--num_gpus", type=float, default=0, help="a run's, with --ray")
-    return parser
-
-
-def make_executor(options: argparse.Namespace) -> Executor:
-    """Executor for ``cross_validate`` by options of ``make_parser``."""
-    resources = {"num_cpus": options.num_cpus, "num_gpus": options.num_gpus}
-    return functools.partial(on_ray, **resources) if options.ray else one_by_one
-
-
-def configure(
-    options: argparse.Namespace,
-    script: Path,
-    hparams_file: Path,
-    arguments: Sequence[str],
-    name: str,
-    command: Iterable[str],
-) -> Configuration:
-    """Choose a table's folder and heading.
-
-    Arguments
-    ---------
-    options : argparse.Namespace
-        Of ``make_parser``.
-    script, hparams_file, arguments
-        See ``Configuration``.
-    name : str
-        Of the folder, unless the options name one: it then lies beside those
-        that train.py makes for folds and seeds.
-    command : iterable of str
-        Script and options, shown with absolute paths by their last part.
-    """
-    seeds = getattr(options, "seeds", (1986,))
-    given = Configuration(script, hparams_file, arguments, Path(), seeds=seeds)
-    plain = plain_options(hparams_file, given.overrides)
-    folder = Path(plain["output_folder"])
-    if folder.parts[-2:] == (f"fold_{plain['fold']}", str(plain["seed"])):
-        folder = folder.parents[1]
-    words = [re.sub("(^|=)/.*?([^/]+)/?$", r"\1\2", word) for word in command]
-    about = {
-        "title": f"{plain['corpus']}, {options.hparams.name}",
-        "command": shlex.join(["python", *words]),
-    }
-    folder = options.output_folder or folder / name
-    return dataclasses.replace(
-        given, folder=folder, folds=options.folds, about=about
-    )
-
-
-def _numbers(text):
-    """Integers between commas."""
-    return [int(part) for part in text.split(",")]

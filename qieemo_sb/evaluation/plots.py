@@ -26,7 +26,7 @@ def confusion(
     """Draw a confusion matrix.
 
     A row is a true label. A cell's colour and percentage are its share of the
-    row; below stands its count. Bars at the right show each class's recall.
+    row, on the diagonal a class's recall; below stands its count.
 
     Arguments
     ---------
@@ -217,7 +217,7 @@ def _draw_emotions(axes, emotions, labels):
 
 
 def _draw_confusion(figure, scores, title):
-    """The matrix, recalls at the right, scores above."""
+    """The matrix, scores above."""
     labels, counts = scores["labels"], np.asarray(scores["confusion_matrix"])
     size, totals = len(labels), counts.sum(axis=1)
     shares = counts / np.maximum(totals, 1)[:, None]
@@ -248,20 +248,6 @@ def _draw_confusion(figure, scores, title):
     at = {"xycoords": "axes fraction", "textcoords": "offset points"}
     grid.annotate(text, (0, 1), (0, 10), size=9.5, **at)
     grid.set_title(title or "", pad=27)
-    _draw_recalls(grid.inset_axes((1, 0, 1.3 / size, 1), sharey=grid), shares)
-
-
-def _draw_recalls(axes, shares):
-    """A bar of recall at the right of each row; none without utterances."""
-    size = len(shares)
-    axes.barh(range(size), 1, height=0.2, color=EMPTY)
-    axes.barh(range(size), shares.diagonal(), height=0.2, color="C0")
-    for row, recall in enumerate(shares.diagonal()):
-        text = f"{recall:.1%}" if shares[row].any() else "none"
-        axes.text(0, row - 0.16, text, va="bottom", size=9)
-    axes.text(0, size - 0.42, "recall", va="top", color=GREY)
-    axes.set_xlim(-0.15, 1)
-    axes.axis("off")
 
 
 def _draw_means(axes, places, values, along, **style):

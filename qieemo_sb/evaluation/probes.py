@@ -102,9 +102,7 @@ def pooled_statistics(
 
 
 def functionals(
-    wavs: Mapping[str, Path],
-    folder: str | Path,
-    make_extractor: Callable[[], Callable] | None = None,
+    wavs: Mapping[str, Path], folder: str | Path
 ) -> dict[str, np.ndarray]:
     """Functionals of files, computed once and kept on disk.
 
@@ -114,9 +112,6 @@ def functionals(
         utt_id → audio file.
     folder : str or Path
         Keeps them.
-    make_extractor : callable or None
-        Makes samples [S] at 16 kHz → functionals [88]; not called if all is
-        there. None: openSMILE.
 
     Returns
     -------
@@ -134,7 +129,7 @@ def functionals(
     paths = {wav: folder / f"{identity(wav)}.npy" for wav in wavs.values()}
     missing = [wav for wav, path in paths.items() if not path.exists()]
     if missing:
-        extract = (make_extractor or _egemaps)()
+        extract = egemaps()
         for wav in tqdm(missing, desc=FEATURE_SET):
             values = np.asarray(extract(read_audio(wav)), dtype=np.float32)
             with replacing(paths[wav]) as partial:
@@ -142,7 +137,7 @@ def functionals(
     return {utt_id: np.load(paths[wav]) for utt_id, wav in wavs.items()}
 
 
-def _egemaps():
+def egemaps() -> Callable[[np.ndarray], np.ndarray]:
     """openSMILE: samples [S] at 16 kHz → functionals [88]."""
     opensmile = tables.import_extra("opensmile", "bench")
     level = opensmile.FeatureLevel.Functionals

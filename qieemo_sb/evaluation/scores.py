@@ -94,17 +94,12 @@ class Scores:
     >>> scores = Scores()
     >>> log_probs = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log()
     >>> scores.append(["a", "b"], log_probs, torch.tensor([0, 0]))
-    >>> len(scores)
-    2
     >>> scores.summary(["neu", "ang"])["weighted_accuracy"]
     0.5
     """
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[int, list[float]]] = {}
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def append(
         self,

@@ -173,7 +173,10 @@ def test_functionals_have_the_command_line_and_metrics_of_train_py(
     script = load("functionals")
 
     def loudness(wavs, folder):
-        return np.array([[read_audio(wav).std()] for wav in wavs])
+        return {
+            name: np.array([read_audio(wav).std()])
+            for name, wav in wavs.items()
+        }
 
     monkeypatch.setattr(script, "functionals", loudness)
     arguments = demo(corpus, tmp_path)[1:]

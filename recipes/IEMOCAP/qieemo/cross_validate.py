@@ -16,11 +16,9 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
-import signal
-import sys
 from pathlib import Path
 
-from qieemo_sb.errors import QieemoError
+import command_line
 from qieemo_sb.evaluation import cross_validation as cv
 
 TRAIN = Path(__file__).with_name("train.py")
@@ -28,16 +26,17 @@ TRAIN = Path(__file__).with_name("train.py")
 
 def main(arguments):
     """Run what is not finished → exit status, 1 if a run has failed."""
-    parser = cv.make_parser(__doc__.split("\n")[0], "yaml of train.py")
+    parser = command_line.make_parser(__doc__, "yaml of train.py")
+    command_line.add_run_options(parser)
     parser.add_argument(
         "--script", type=Path, default=TRAIN, help="e.g. functionals.py"
     )
     options, rest = parser.parse_known_args(arguments)
-    command = ["cross_validate.py", *arguments]
     given = options.script, options.hparams, rest
-    configuration = cv.configure(options, *given, "cv", command)
-    runs, folder = cv.plan(configuration), configuration.folder
-    executor, about = cv.make_executor(options), configuration.about
+    command = ["cross_validate.py", *arguments]
+    planned = command_line.configure(options, *given, "cv", command)
+    runs, folder, about = cv.plan(planned), planned.folder, planned.about
+    executor = command_line.make_executor(options)
     result = cv.cross_validate(runs, folder, executor, about)
     pictures = ", cv.png, confusion.png" if result["summary"] else ""
     print(f"\n{cv.describe(result)}\nIn {folder}: cv.json, cv.md{pictures}")
@@ -45,9 +44,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    # As Ctrl-C does: else the run that is going on would outlive this one.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except QieemoError as error:
-        sys.exit(f"\n{error}")
+    command_line.run(main)

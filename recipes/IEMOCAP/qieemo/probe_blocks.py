@@ -14,10 +14,9 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
-import sys
 from pathlib import Path
 
-from qieemo_sb.errors import QieemoError
+import command_line
 from qieemo_sb.evaluation import (
     cross_validation as cv,
     probes,
@@ -31,7 +30,7 @@ KEYS = ("encoder", "emotions", "data_folder", "cache_folder")
 
 def main(arguments):
     """Encode, probe, write."""
-    parser = cv.make_parser(__doc__.split("\n")[0], "yaml of train.py", False)
+    parser = command_line.make_parser(__doc__, "yaml of train.py")
     parser.add_argument("--C", type=float, default=0.01, help="penalty (0.01)")
     parser.add_argument("--speaker_normalise", action="store_true")
     options, rest = parser.parse_known_args(arguments)
@@ -40,7 +39,7 @@ def main(arguments):
     )
     given, command = (Path(__file__), yaml, rest), ["probe_blocks.py"]
     command += arguments
-    configuration = cv.configure(options, *given, "probe", command)
+    configuration = command_line.configure(options, *given, "probe", command)
     folder = configuration.folder
     folds = {
         fold: probes.read_fold(
@@ -71,7 +70,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except QieemoError as error:
-        sys.exit(f"\n{error}")
+    command_line.run(main)
