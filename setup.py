@@ -77,7 +77,8 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["qieemo_sb", "qieemo_sb.*"]),
     package_data={
-        "qieemo_sb": ["py.typed", "serving/*.yaml", "*/*.md", "*/*/*.md"]
+        "qieemo_sb": ["py.typed", "serving/*.yaml", "evaluation/*.mplstyle"]
+        + ["*/*.md", "*/*/*.md"]
     },
     install_requires=REQUIRED,
     extras_require={

@@ -21,6 +21,7 @@ quotes, as on its command line: HyperPyYAML merges a mapping into the one that
 is there, so an object of another class has its arguments in a list.
 """
 
+import dataclasses
 import json
 import re
 import statistics
@@ -31,7 +32,6 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from qieemo_sb.corpora.manifest import write_text
 from qieemo_sb.errors import EvaluationError, QieemoError
 from qieemo_sb.evaluation import cross_validation as cv
 from qieemo_sb.evaluation import plots, tables
@@ -137,13 +137,7 @@ def _make_row(name, options):
 
 
 def plan_rows(
-    rows: Iterable[Row],
-    train: Path,
-    hparams_file: str | Path,
-    arguments: Sequence[str],
-    output_folder: Path,
-    folds: Sequence[int] | None,
-    seeds: Sequence[int],
+    rows: Iterable[Row], configuration: cv.Configuration
 ) -> list[PlannedRow]:
     """Plan all rows before any is run: a misfit shows at once.
 
@@ -151,10 +145,9 @@ def plan_rows(
     ---------
     rows : iterable of Row
         Of ``read_grid``.
-    train, hparams_file, arguments, folds, seeds
-        See ``cross_validation.plan``; a row's arguments replace those.
-    output_folder : Path
-        Gets a folder a row.
+    configuration : Configuration
+        Of train.py; a row's arguments replace its arguments, and each row has
+        a folder in its folder.
 
     Returns
     -------
@@ -166,14 +159,18 @@ def plan_rows(
     EvaluationError
         Names the row that cannot be run.
     """
-    planned = []
+    planned, train = [], configuration.script
     for row in rows:
-        words = [*row.arguments, *_without(arguments, row.arguments)]
-        script = train.with_name(row.script or train.name)
-        folder = output_folder / row.folder
+        others = _without(configuration.arguments, row.arguments)
+        own = dataclasses.replace(
+            configuration,
+            script=train.with_name(row.script or train.name),
+            arguments=[*row.arguments, *others],
+            folder=configuration.folder / row.folder,
+        )
         try:
-            runs = cv.plan(script, hparams_file, words, folder, folds, seeds)
-            size = None if row.script else count_parameters(hparams_file, words)
+            runs = cv.plan(own)
+            size = None if row.script else count_parameters(own)
         except QieemoError as error:
             raise EvaluationError(f"Row '{row.name}': {error}") from error
         planned.append((row, size, runs))
@@ -190,15 +187,13 @@ def _without(words, options):
             yield word
 
 
-def count_parameters(
-    hparams_file: str | Path, arguments: Sequence[str]
-) -> dict[str, int]:
+def count_parameters(configuration: cv.Configuration) -> dict[str, int]:
     """Build the yaml's model and count its parameters.
 
     Arguments
     ---------
-    hparams_file, arguments
-        See ``cross_validation.plan``.
+    configuration : Configuration
+        Of train.py.
 
     Returns
     -------
@@ -210,9 +205,9 @@ def count_parameters(
     EvaluationError
         The model cannot be built.
     """
-    overrides = cv.read_overrides(hparams_file, arguments)
+    yaml, overrides = configuration.hparams_file, configuration.overrides
     try:
-        model = load_part(hparams_file, overrides, "model")["model"]
+        model = load_part(yaml, overrides, "model")["model"]
     except (ValueError, TypeError) as error:
         raise EvaluationError(f"The model cannot be built: {error}") from error
     parameters = list(model.parameters())
@@ -222,9 +217,9 @@ def count_parameters(
 
 def ablate(
     planned: Sequence[PlannedRow],
-    output_folder: Path,
+    folder: Path,
     executor: cv.Executor = cv.one_by_one,
-    about: dict[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run rows and write the table after each.
 
@@ -232,12 +227,12 @@ def ablate(
     ---------
     planned : sequence of tuple
         Of ``plan_rows``.
-    output_folder : Path
+    folder : Path
         Gets ``ablation.json``, ``ablation.md``, ``ablation.png``, and a folder
         a row as ``cross_validate`` leaves it.
     executor : callable
         See ``cross_validate``.
-    about : dict or None
+    about : mapping or None
         What else the table shall hold: ``title``, ``command``.
 
     Returns
@@ -246,42 +241,46 @@ def ablate(
         Content of ``ablation.json``.
     """
     result: dict[str, Any] = {**(about or {}), "rows": []}
-    first: dict[tuple[int, int], float] = {}
+    first: list[dict] = []
     for row, size, runs in planned:
         print(f"\n{row.name}", flush=True)
         title = {"title": row.name, "options": row.arguments}
-        folder = output_folder / row.folder
-        found = cv.cross_validate(runs, folder, executor, title)
-        done = found["runs"]
-        wa = {(x["fold"], x["seed"]): x["weighted_accuracy"] for x in done}
-        pairs = [(*k, wa[k] - first[k]) for k in wa if k in first]
-        first = wa if row is planned[0][0] else first
+        found = cv.cross_validate(runs, folder / row.folder, executor, title)
+        minutes = [run["minutes"] for run in found["runs"]]
         summary = found["summary"] or dict.fromkeys(METRICS)
-        minutes = (
-            statistics.median(x["minutes"] for x in done) if done else None
-        )
         result["rows"].append(
             {
                 **{"name": row.name, "script": row.script},
                 **{"options": row.arguments, "parameters": size},
-                **{"planned": len(runs), "finished": len(done)},
-                "minutes": minutes,
+                **{"planned": len(runs), "finished": len(minutes)},
+                "minutes": statistics.median(minutes) if minutes else None,
                 **{metric: summary[metric] for metric in METRICS},
-                # From the first row, over folds and seeds that both have.
-                "difference": tables.spread(pairs) if pairs else None,
+                "difference": _difference(found["runs"], first),
             }
         )
-        write_text(output_folder / "ablation.json", tables.to_json(result))
-        write_text(output_folder / "ablation.md", describe(result))
+        if row is planned[0][0]:
+            first = found["runs"]
+        tables.write(folder / "ablation", result, describe(result))
         scores = {
-            row["name"]: row["weighted_accuracy"]["by_fold"]
+            row["name"]: list(row["weighted_accuracy"]["by_fold"].values())
             for row in result["rows"]
             if row["finished"]
         }
         if scores:
-            path = output_folder / "ablation.png"
-            plots.comparison(scores, path, title=result.get("title"))
+            path = folder / "ablation.png"
+            plots.comparison(scores, path, result.get("title"))
     return result
+
+
+def _difference(runs, first):
+    """Spread of WA against the first row's, over folds and seeds of both."""
+    wa = {(x["fold"], x["seed"]): x["weighted_accuracy"] for x in first}
+    pairs = [
+        (*place, run["weighted_accuracy"] - wa[place])
+        for run in runs
+        if (place := (run["fold"], run["seed"])) in wa
+    ]
+    return tables.spread(pairs) if pairs else None
 
 
 def describe(result: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ and a ``SpeakerModel`` keeps those that they have in common from being taken for
 the voice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -24,6 +24,9 @@ ADAPTATIONS = ("unadapted", "all_as_voice", "adapted")
 
 
 Clips = tuple[list[int], torch.Tensor, torch.Tensor]  # of one speaker
+# Embeddings [m, E] that a speaker is known by; [n, E] of utterances of theirs
+# that are classified; [n] targets.
+Draw = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class SpeakerEmbeddings:
@@ -78,13 +81,9 @@ class SpeakerEmbeddings:
         """
         ids = sorted(self._rows)
         rows = [self._rows[utt_id] for utt_id in ids]
-        speakers, embeddings, targets = zip(*rows, strict=True)
-        return (
-            ids,
-            list(speakers),
-            torch.stack(embeddings),
-            torch.stack(targets),
-        )
+        speakers, *tensors = zip(*rows, strict=True)
+        embeddings, targets = map(torch.stack, tensors)
+        return ids, list(speakers), embeddings, targets
 
     def by_speaker(self) -> Iterator[Clips]:
         """Go through the speakers.
@@ -126,86 +125,52 @@ class SpeakerEmbeddings:
             rows.update(zip(places, outputs, strict=True))
         return torch.stack([rows[place] for place in sorted(rows)])
 
-    @torch.no_grad()
-    def accuracy_after_clips(
-        self,
-        classifier: Classifier,
-        clips: int,
-        model: SpeakerModel | None = None,
-    ) -> float:
-        """WA if each utterance comes after some others of its speaker.
+    def after_clips(self, n: int) -> Iterator[Draw]:
+        """Draw clips that come before each utterance, all of its speaker.
 
         Arguments
         ---------
-        classifier, model
-            Of ``speaker_moments``.
-        clips : int
+        n : int
             Number of others, drawn at random, twice for each utterance; all
             that there are, if fewer.
 
-        Returns
-        -------
-        float
-            Fraction of right predictions.
+        Yields
+        ------
+        tuple
+            See ``Draw``; one utterance.
         """
         generator = torch.Generator().manual_seed(0)
-        right = []
-        for places, embeddings, targets in self.by_speaker():
-            for k in [*range(len(places))] * 2:
-                order = torch.randperm(len(places), generator=generator)
-                before = embeddings[order[order != k][:clips]]
-                speaker = None
-                if len(before):
-                    speaker = speaker_moments(before, classifier, model)
-                predicted = classifier(embeddings[k], speaker).argmax()
-                right.append(bool(predicted == targets[k]))
-        return sum(right) / len(right)
+        for _, embeddings, targets in self.by_speaker():
+            for k in [*range(len(targets))] * 2:
+                order = torch.randperm(len(targets), generator=generator)
+                before = embeddings[order[order != k][:n]]
+                yield before, embeddings[[k]], targets[[k]]
 
-    @torch.no_grad()
-    def accuracy_with_emotions(
-        self,
-        classifier: Classifier,
-        emotions: int,
-        model: SpeakerModel | None = None,
-    ) -> dict[str, float]:
-        """WA if each speaker shows some emotions and no others.
+    def with_emotions(self, n: int) -> Iterator[Draw]:
+        """Draw emotions that each speaker shows, and no others.
 
         Arguments
         ---------
-        classifier, model
-            Of ``speaker_moments``.
-        emotions : int
+        n : int
             Number of those that the utterances have, drawn at random, ten
             times for each speaker.
 
-        Returns
-        -------
-        dict
-            Each of ``ADAPTATIONS`` → fraction of right predictions.
+        Yields
+        ------
+        tuple
+            See ``Draw``; the speaker's utterances of these emotions, adapted
+            to themselves.
         """
         generator = torch.Generator().manual_seed(0)
         classes = self.columns()[-1].unique()
-        found = []
-        draws = 10 if emotions < len(classes) else 1
+        draws = 10 if n < len(classes) else 1
         for _, embeddings, targets in self.by_speaker():
             for _ in range(draws):
                 order = torch.randperm(len(classes), generator=generator)
-                shown = torch.isin(targets, classes[order[:emotions]])
-                if not shown.any():
-                    continue
-                clips = embeddings[shown]
-                voice = speaker_moments(clips, classifier)
-                speakers = (
-                    None,
-                    voice,
-                    speaker_moments(clips, classifier, model),
-                )
-                outputs = [classifier(clips, speaker) for speaker in speakers]
-                predicted = torch.stack(outputs).argmax(dim=2)  # [3, n]
-                found.append(predicted == targets[shown])
-        right = torch.cat(found, dim=1)
-        fractions = [sum(row) / len(row) for row in right.tolist()]
-        return dict(zip(ADAPTATIONS, fractions, strict=True))
+                shown = torch.isin(targets, classes[order[:n]])
+                if shown.any():
+                    clips = embeddings[shown]
+                    yield clips, clips, targets[shown]
 
     def curve(
         self, classifier: Classifier, model: SpeakerModel | None = None
@@ -226,14 +191,48 @@ class SpeakerEmbeddings:
         """
         n_classes = len(self.columns()[-1].unique())
         emotions = [*(n for n in EMOTIONS if n < n_classes), n_classes]
-        few = [
-            self.accuracy_with_emotions(classifier, n, model) for n in emotions
-        ]
+        after, few = (
+            [accuracies(draw(n), classifier, model) for n in numbers]
+            for draw, numbers in (
+                (self.after_clips, CLIPS),
+                (self.with_emotions, emotions),
+            )
+        )
         return {
             "clips": list(CLIPS),
-            "weighted_accuracy": [
-                self.accuracy_after_clips(classifier, n, model) for n in CLIPS
-            ],
+            "weighted_accuracy": [row["adapted"] for row in after],
             "emotions": emotions,
             **{name: [row[name] for row in few] for name in ADAPTATIONS},
         }
+
+
+@torch.no_grad()
+def accuracies(
+    draws: Iterable[Draw],
+    classifier: Classifier,
+    model: SpeakerModel | None = None,
+) -> dict[str, float]:
+    """WA of utterances whose speaker is known by some clips.
+
+    Arguments
+    ---------
+    draws : iterable of tuple
+        See ``Draw``.
+    classifier, model
+        Of ``speaker_moments``.
+
+    Returns
+    -------
+    dict
+        Each of ``ADAPTATIONS`` → fraction of right predictions.
+    """
+    right = []
+    for known, clips, targets in draws:
+        voice = adapted = None
+        if len(known):
+            voice = speaker_moments(known, classifier)
+            adapted = speaker_moments(known, classifier, model)
+        outputs = [classifier(clips, x) for x in (None, voice, adapted)]
+        right.append(torch.stack(outputs).argmax(dim=2) == targets)  # [3, n]
+    fractions = torch.cat(right, dim=1).double().mean(dim=1)
+    return dict(zip(ADAPTATIONS, fractions.tolist(), strict=True))

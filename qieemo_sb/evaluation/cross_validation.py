@@ -7,31 +7,26 @@ and the same ``metrics.json``), in a folder of its own:
     OUTPUT/fold_1/1986/run.json      its options and the seconds that it took
     OUTPUT/fold_1/1986/console.txt   all that it printed
     OUTPUT/cv.json, cv.md            the table, rewritten after every run
-    OUTPUT/cv.png                    its picture, drawn at the end
+    OUTPUT/cv.png, confusion.png     its pictures, drawn at the end
 
 A finished run is not run again, and one that was stopped goes on. A folder of
 other options is an error before anything is run: a table whose rows silently
 differ is worse than none.
 """
 
-import argparse
-import collections
 import dataclasses
-import functools
 import itertools
-import re
-import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from subprocess import DEVNULL, STDOUT
 from typing import Any
 
 import speechbrain as sb
-import torch
 
-from qieemo_sb.corpora.manifest import digest, read_json, write_json, write_text
+from qieemo_sb.corpora.manifest import digest, read_json, write_json
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import plots, tables
 from qieemo_sb.evaluation.adaptation import ADAPTATIONS, CLIPS_AXIS
@@ -93,30 +88,50 @@ class Run:
         return "\n".join([line for line in lines if line.strip()][-TAIL:])
 
 
-def plan(
-    script: str | Path,
-    hparams_file: str | Path,
-    arguments: Sequence[str],
-    output_folder: str | Path,
-    folds: Sequence[int] | None = None,
-    seeds: Sequence[int] = (1986,),
-) -> list[Run]:
-    """Plan the runs of a cross-validation, seed after seed within a fold.
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """A script with its options, and the folds and seeds that it is run on.
 
     Arguments
     ---------
-    script : str or Path
-        train.py.
+    script : Path
+        train.py, or one with the same command line and ``metrics.json``.
     hparams_file : str or Path
         Its yaml.
     arguments : sequence of str
         Its other options, without fold, seed and output_folder.
-    output_folder : str or Path
-        Of the cross-validation.
+    folder : Path
+        Gets the results.
     folds : sequence of int or None
         None: all that the corpus has.
     seeds : sequence of int
         At least one.
+    about : mapping
+        ``title`` and ``command`` of its table.
+    """
+
+    script: Path
+    hparams_file: str | Path
+    arguments: Sequence[str]
+    folder: Path
+    folds: Sequence[int] | None = None
+    seeds: Sequence[int] = (1986,)
+    about: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def overrides(self) -> str:
+        """Options of train.py that change its yaml, as yaml."""
+        words = [str(self.hparams_file), *self.arguments]
+        return sb.parse_arguments(words)[2]
+
+
+def plan(configuration: Configuration) -> list[Run]:
+    """Plan the runs of a cross-validation, seed after seed within a fold.
+
+    Arguments
+    ---------
+    configuration : Configuration
+        Of all runs.
 
     Returns
     -------
@@ -130,14 +145,15 @@ def plan(
         A fold that does not exist, a fold or seed given twice, or a folder
         that belongs to a run with other options.
     """
-    folds = choose_folds(hparams_file, arguments, folds)
+    folds, seeds = choose_folds(configuration), configuration.seeds
     _check_distinct("seeds", seeds)
     # Absolute: on Ray, a worker may stand elsewhere.
-    script, folder = Path(script).absolute(), Path(output_folder).absolute()
-    given, runs = [str(hparams_file), *arguments], []
+    script = configuration.script.absolute()
+    given = [str(configuration.hparams_file), *configuration.arguments]
     options = {"script": script.name, **_decisive_options(given)}
+    runs = []
     for fold, seed in itertools.product(folds, seeds):
-        place = folder / f"fold_{fold}" / str(seed)
+        place = configuration.folder.absolute() / f"fold_{fold}" / str(seed)
         words = [sys.executable, str(script), *given, f"--fold={fold}"]
         words += [f"--seed={seed}", f"--output_folder={place}"]
         command = (*words, "--noprogressbar")
@@ -146,40 +162,32 @@ def plan(
     return runs
 
 
-def choose_folds(
-    hparams_file: str | Path,
-    arguments: Sequence[str],
-    folds: Sequence[int] | None,
-) -> list[int]:
+def choose_folds(configuration: Configuration) -> list[int]:
     """Compare the folds that are asked for with those of the yaml.
 
     Arguments
     ---------
-    hparams_file, arguments, folds
+    configuration : Configuration
         See ``plan``, also for what is raised.
 
     Returns
     -------
     list of int
     """
-    overrides = read_overrides(hparams_file, arguments)
-    check_corpus(hparams_file, overrides)
-    known: Any = load_part(hparams_file, overrides, "folds").get("folds")
-    if known is None and (folds is None or len(folds) != 1):
+    yaml, overrides = configuration.hparams_file, configuration.overrides
+    check_corpus(yaml, overrides)
+    known: Any = load_part(yaml, overrides, "folds").get("folds")
+    asked = configuration.folds
+    if known is None and (asked is None or len(asked) != 1):
         raise EvaluationError(
-            f"{hparams_file}: this corpus is divided once and has no folds. "
+            f"{yaml}: this corpus is divided once and has no folds. "
             "Name that division, --folds 1, to train it with several seeds."
         )
-    folds = list(known) if folds is None else list(folds)
+    folds = list(known if asked is None else asked)
     if wrong := ", ".join(str(k) for k in folds if k not in (known or folds)):
         raise EvaluationError(f"There is no fold {wrong}: there are {known}.")
     _check_distinct("folds", folds)
     return folds
-
-
-def read_overrides(hparams_file: str | Path, arguments: Sequence[str]) -> str:
-    """Options of train.py that change its yaml, as yaml."""
-    return sb.parse_arguments([str(hparams_file), *arguments])[2]
 
 
 def _check_distinct(name, values):
@@ -221,7 +229,7 @@ def _decisive_options(words):
 
 
 def execute(run: Run) -> Run:
-    """Run a process to its end, unless it is finished.
+    """Run a process to its end.
 
     Arguments
     ---------
@@ -233,16 +241,10 @@ def execute(run: Run) -> Run:
     Run
         The same: its folder has the result.
     """
-    if run.metrics() is not None:
-        return run
     state, started = run.state(), time.monotonic()
     write_json(state, run.folder / "run.json")
     with open(run.folder / "console.txt", "wb") as console:
-        streams: dict[str, Any] = {
-            "stdout": console,
-            "stderr": subprocess.STDOUT,
-        }
-        streams["stdin"] = subprocess.DEVNULL
+        streams: Any = {"stdin": DEVNULL, "stdout": console, "stderr": STDOUT}
         done = subprocess.run(run.command, cwd=run.cwd, check=False, **streams)
     if done.returncode:  # it is not finished, however far it came
         (run.folder / "metrics.json").unlink(missing_ok=True)
@@ -251,9 +253,9 @@ def execute(run: Run) -> Run:
     return run
 
 
-def one_by_one(runs: Iterable[Run]) -> Iterator[Run]:
+def one_by_one(runs: Iterable[Run]) -> Iterable[Run]:
     """Execute runs here, one after the other."""
-    yield from map(execute, runs)
+    return map(execute, runs)
 
 
 def on_ray(
@@ -297,133 +299,125 @@ def on_ray(
 
 def cross_validate(
     runs: Sequence[Run],
-    output_folder: str | Path,
+    folder: Path,
     executor: Executor = one_by_one,
-    about: dict[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Execute runs; print a line and write the table after each.
 
     Arguments
     ---------
     runs : sequence of Run
-        Of ``plan``.
-    output_folder : str or Path
-        Gets ``cv.json``, ``cv.md`` and ``cv.png``, and ``adaptation.png``
-        of runs that adapted to speakers.
+        Of ``plan``. Those that are finished are not executed again.
+    folder : Path
+        Gets ``cv.json``, ``cv.md``, ``cv.png``, ``confusion.png`` of all
+        predictions together, and ``adaptation.png`` of runs that adapted to
+        speakers.
     executor : callable
         Runs → runs that have ended, in any order.
-    about : dict or None
+    about : mapping or None
         What else ``cv.json`` and ``cv.md`` shall hold.
 
     Returns
     -------
     dict
-        Content of ``cv.json``; ``failed`` names what did not end well.
+        Content of ``cv.json``: see ``summarise``; ``planned`` runs, and
+        ``failed`` ones with their last lines.
     """
     tables.make_frame([])  # better missing now than after the first run
-    folder, result = Path(output_folder), {}
-    ended: list[Run] = []
-    left = [run for run in runs if run.metrics() is None]
-    started, n_left = time.monotonic(), len(left)
-    for run in executor(runs):
-        ended.append(run)
-        line = f"[{len(ended)}/{len(runs)}] {_line(run, run in left)}"
-        left = [other for other in left if other != run]
-        if left and len(left) < n_left:
-            pace = (time.monotonic() - started) / (n_left - len(left))
-            line += f"; about {pace * len(left) / 60:.1f} min left"
+    finished = [run for run in runs if run.metrics()]
+    new = [run for run in runs if run not in finished]
+    ended, result, started = [], {}, time.monotonic()
+    for n, run in enumerate(itertools.chain(finished, executor(new)), 1):
+        ended.append(_outcome(run))
+        line = f"[{n}/{len(runs)}] {_line(run, ended[-1], run in finished)}"
+        if len(finished) < n < len(runs):
+            pace = (time.monotonic() - started) / (n - len(finished)) / 60
+            line += f"; about {pace * (len(runs) - n):.1f} min left"
         print(line, flush=True)
-        result = summarise(runs, ended, about)
-        write_text(folder / "cv.json", tables.to_json(result))
-        write_text(folder / "cv.md", describe(result))
+        facts = {**(about or {}), "planned": len(runs)}
+        result = {**facts, **summarise(ended)}
+        tables.write(folder / "cv", result, describe(result))
     if result.get("summary"):
         _draw(result, folder)
     return result
 
 
-def _line(run, new):
+def _outcome(run):
+    """Metrics and minutes of a run; of a failed one, its last lines."""
+    if metrics := run.metrics():
+        return {**metrics, "minutes": round(run.state()["seconds"] / 60, 2)}
+    return {"fold": run.fold, "seed": run.seed, "console": run.tail()}
+
+
+def _line(run, outcome, finished):
     """A run that has ended, in words."""
-    name, metrics = f"fold {run.fold}, seed {run.seed}", run.metrics()
-    if metrics is None:
+    name = f"fold {run.fold}, seed {run.seed}"
+    if "console" in outcome:
         console = run.folder / "console.txt"
-        return f"{name}: FAILED, see {console}\n{run.tail()}\n"
-    minutes = run.state()["seconds"] / 60
-    took = f"{minutes:.1f} min" if new else "was finished"
-    wa, ua = metrics["weighted_accuracy"], metrics["unweighted_accuracy"]
+        return f"{name}: FAILED, see {console}\n{outcome['console']}\n"
+    took = "was finished" if finished else f"{outcome['minutes']:.1f} min"
+    wa, ua = outcome["weighted_accuracy"], outcome["unweighted_accuracy"]
     return f"{name}: WA {wa:.3f}, UA {ua:.3f} ({took})"
 
 
-def summarise(
-    runs: Sequence[Run],
-    ended: Iterable[Run],
-    about: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+def summarise(ended: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Add up runs.
 
     Arguments
     ---------
-    runs : sequence of Run
-        All that were planned.
-    ended : iterable of Run
-        Those that have ended.
-    about : dict or None
-        Put first.
+    ended : iterable of mapping
+        ``metrics.json`` of each, or ``fold``, ``seed`` and the last lines on
+        the ``console`` of a run that failed; in any order.
 
     Returns
     -------
     dict
-        ``planned`` runs, ``runs`` with the metrics and minutes of each,
-        ``failed`` ones with their last lines, and ``summary`` (None while no
-        run has succeeded; see ``aggregate``). For runs with
+        ``runs`` and ``failed`` ones, sorted, and the ``summary`` of the former
+        (None without one; see ``aggregate``). For runs with
         ``adapt_speakers``, else None: ``adaptation``, earlier clips →
-        ``spread`` of WA; ``few_emotions``, each of ``ADAPTATIONS`` → how
-        many emotions a speaker shows → the same.
+        ``spread`` of WA; ``few_emotions``, each of ``ADAPTATIONS`` → how many
+        emotions a speaker shows → the same.
     """
-    good, failed = [], []
-    for run in sorted(ended, key=lambda run: (run.fold, run.seed)):
-        if metrics := run.metrics():
-            minutes = round(run.state()["seconds"] / 60, 2)
-            good.append({**metrics, "minutes": minutes})
-        else:
-            place = {"fold": run.fold, "seed": run.seed}
-            failed.append({**place, "console": run.tail()})
+    ended = sorted(ended, key=lambda run: (run["fold"], run["seed"]))
+    runs = [run for run in ended if "console" not in run]
+    few = {name: _curve(runs, "emotions", name) for name in ADAPTATIONS}
     return {
-        **(about or {}),
-        "planned": len(runs),
-        "failed": failed,
-        "summary": tables.aggregate(good) if good else None,
-        "adaptation": _curve(good, "clips", "weighted_accuracy"),
-        "few_emotions": {
-            name: _curve(good, "emotions", name) for name in ADAPTATIONS
-        },
-        "runs": good,
+        "failed": [run for run in ended if "console" in run],
+        "summary": tables.aggregate(runs) if runs else None,
+        "adaptation": _curve(runs, "clips", "weighted_accuracy"),
+        "few_emotions": few,
+        "runs": runs,
     }
 
 
 def _curve(runs, x, y):
     """Points of the runs' adaptation curves → spread of WA, or None."""
-    points = collections.defaultdict(list)
+    points = {}
     for run in runs:
-        if curve := run.get("adaptation"):
-            for place, accuracy in zip(curve[x], curve[y], strict=True):
-                points[place].append((run["fold"], run["seed"], accuracy))
+        curve = run.get("adaptation", {x: [], y: []})
+        for place, accuracy in zip(curve[x], curve[y], strict=True):
+            row = (run["fold"], run["seed"], accuracy)
+            points.setdefault(place, []).append(row)
     return {x: tables.spread(rows) for x, rows in points.items()} or None
 
 
 def _draw(result, folder):
-    """Draw ``cv.png`` and, of runs that adapted, ``adaptation.png``."""
-    runs = tables.make_frame(result["runs"]).groupby("fold")
-    scores = {n: runs[m].apply(list).to_dict() for m, n in METRICS.items()}
-    pooled, title = result["summary"]["pooled"], result.get("title")
-    matrix, labels = pooled["confusion_matrix"], pooled["labels"]
-    plots.cross_validation(scores, matrix, labels, folder / "cv.png", title)
-    if result["adaptation"]:
-        curve = {
-            str(clips): list(found["by_fold"].values())
-            for clips, found in result["adaptation"].items()
-        }
-        path = folder / "adaptation.png"
-        plots.steps({"WA": curve}, path, title, CLIPS_AXIS)
+    """Draw the folds, the confusions and, of runs that adapted, the curve."""
+    runs, title = tables.make_frame(result["runs"]), result.get("title")
+    folds = {f"fold {fold}": rows for fold, rows in runs.groupby("fold")}
+    scores = {}
+    for metric, name in METRICS.items():
+        means = result["summary"][metric]["by_fold"].values()
+        scores[name] = {fold: rows[metric] for fold, rows in folds.items()}
+        scores[name]["mean ± over folds"] = list(means)
+    plots.columns(scores, folder / "cv.png", title)
+    pooled = result["summary"]["pooled"]
+    plots.confusion(pooled, folder / "confusion.png", title)
+    if clips := result["adaptation"]:
+        curve = {str(n): list(x["by_fold"].values()) for n, x in clips.items()}
+        axis, path = f"{CLIPS_AXIS}; {plots.SPREAD}", folder / "adaptation.png"
+        plots.columns({"WA": curve}, path, title, axis)
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -502,93 +496,3 @@ def _confusion_table(pooled):
         rows.append([f"**{labels[i]}**", *counts, recall])
     table = markdown_table(["true \\ predicted", *labels, "recall"], rows)
     return f"All runs' predictions together:\n\n{table}"
-
-
-# -- Command line
-
-
-def make_parser(
-    description: str, hparams: str, runs: bool = True
-) -> argparse.ArgumentParser:
-    """Parser of a yaml, folds, an output folder and what runs need.
-
-    Arguments
-    ---------
-    description : str
-        First line of the help.
-    hparams : str
-        The yaml in words, for the help.
-    runs : bool
-        False: without seeds and Ray.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-        Options that it does not know are train.py's: use parse_known_args.
-    """
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog="All other options are train.py's.",
-        allow_abbrev=False,
-    )
-    add, cores = parser.add_argument, torch.get_num_threads()
-    add("hparams", type=Path, help=hparams)
-    add("--folds", type=_numbers, metavar="1,2,3", help="all of the corpus")
-    add("--output_folder", type=Path, help="beside the yaml's")
-    if runs:
-        add("--seeds", type=_numbers, default=[1986], help="a run each (1986)")
-        add("--ray", action="store_true", help="side by side on a Ray cluster")
-        add("--num_cpus", type=int, default=cores, help="a run's, with --ray")
-        add("--num_gpus", type=float, default=0, help="a run's, with --ray")
-    return parser
-
-
-def make_executor(options: argparse.Namespace) -> Executor:
-    """Executor for ``cross_validate`` by options of ``make_parser``."""
-    resources = {"num_cpus": options.num_cpus, "num_gpus": options.num_gpus}
-    return functools.partial(on_ray, **resources) if options.ray else one_by_one
-
-
-def introduce(
-    options: argparse.Namespace,
-    hparams_file: str | Path,
-    arguments: Sequence[str],
-    name: str,
-    command: Iterable[str],
-) -> tuple[Path, dict[str, str]]:
-    """Choose a table's folder and heading.
-
-    Arguments
-    ---------
-    options : argparse.Namespace
-        Of ``make_parser``.
-    hparams_file, arguments
-        See ``plan``.
-    name : str
-        Of the folder, unless the options name one: it then lies beside those
-        that train.py makes for folds and seeds.
-    command : iterable of str
-        Script and options, shown with absolute paths by their last part.
-
-    Returns
-    -------
-    Path
-        The folder.
-    dict
-        ``title`` and ``command``.
-    """
-    overrides = read_overrides(hparams_file, arguments)
-    plain = plain_options(hparams_file, overrides)
-    folder = Path(plain["output_folder"])
-    if folder.parts[-2:] == (f"fold_{plain['fold']}", str(plain["seed"])):
-        folder = folder.parents[1]
-    words = [re.sub("(^|=)/.*?([^/]+)/?$", r"\1\2", word) for word in command]
-    return options.output_folder or folder / name, {
-        "title": f"{plain['corpus']}, {options.hparams.name}",
-        "command": shlex.join(["python", *words]),
-    }
-
-
-def _numbers(text):
-    """Integers between commas."""
-    return [int(part) for part in text.split(",")]

@@ -6,8 +6,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 ADAPTED = """\
 Each speaker was adapted to, by all of their test clips, without labels: see
-`EncoderClassifier.classify_conversation` and `adapt`. A new speaker, without
-adaptation: WA {:.4f}.
+`predict_conversation` and `adapt` of `qieemo_sb.load_model`. A new speaker,
+without adaptation: WA {:.4f}.
 """
 
 
@@ -33,17 +33,9 @@ def model_card(metrics: Mapping) -> str:
     # The curve of adaptation begins without any clip.
     curve = metrics.get("adaptation")
     protocol = ADAPTED.format(curve["weighted_accuracy"][0]) if curve else ""
-    return (
-        (FOLDER / "model_card.md")
-        .read_text("utf-8")
-        .format(
-            protocol=protocol,
-            emotions=", ".join(labels),
-            n_labels=len(labels),
-            recalls=", ".join(recalls),
-            **metrics,
-        )
-    )
+    facts = {**metrics, "n_labels": len(labels), "protocol": protocol}
+    facts |= {"emotions": ", ".join(labels), "recalls": ", ".join(recalls)}
+    return (FOLDER / "model_card.md").read_text("utf-8").format(**facts)
 
 
 def ppg_card(metrics: Mapping) -> str:

@@ -1,28 +1,36 @@
-"""Linear probes: which block of an encoder carries emotion.
+"""Classifiers of an utterance's statistics: linear probes, and a baseline.
 
-One pass of a frozen encoder; mean and standard deviation of each channel over
-an utterance's frames; multinomial logistic regression on standardised
-features. A probe chooses nothing, so it trains on all that is not tested,
-validation utterances included.
+Which block of an encoder carries emotion: one pass of a frozen encoder; mean
+and standard deviation of each channel over an utterance's frames; multinomial
+logistic regression. The classical baseline: 88 functionals of pitch, loudness
+and spectrum (eGeMAPS; Eyben et al., 2016), as openSMILE computes them; a
+support vector machine.
+
+Features are standardised. Nothing is chosen, so all that is not tested is
+trained on, validation utterances included.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
+from qieemo_sb.audio import read_audio
 from qieemo_sb.corpora import manifest
-from qieemo_sb.corpora.manifest import Utterance, write_text
+from qieemo_sb.corpora.manifest import Utterance, identity, replacing
 from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import plots, tables
-from qieemo_sb.evaluation.scores import fit_predict, score
+from qieemo_sb.evaluation.scores import score
 from qieemo_sb.evaluation.tables import METRICS, plus_minus
+from qieemo_sb.frames import SAMPLE_RATE
 from qieemo_sb.training.cache import EncoderCache
 from qieemo_sb.training.hparams import load_part
 
+FEATURE_SET = "eGeMAPSv02"
 SHOWN = ("weighted_accuracy", "unweighted_accuracy", "macro_f1")
 UNADAPTED = "Unknown speakers"
 ADAPTED = "Adapted: each speaker's own mean and scale removed, without labels"
@@ -55,10 +63,10 @@ def read_fold(
         if part.get("make_corpus"):
             part["make_corpus"]()
         part["prepare"]()
-    splits = [
+    train, valid, test = (
         manifest.read_manifest(part[file], ("wav", "emo")) for file in files
-    ]
-    return splits[0] + splits[1], splits[2]
+    )
+    return train + valid, test
 
 
 def pooled_statistics(
@@ -93,35 +101,108 @@ def pooled_statistics(
     return {utt_id: cache.load(wav).numpy() for utt_id, wav in wavs.items()}
 
 
-def linear_probe(
-    train: np.ndarray, targets: np.ndarray, test: np.ndarray, c: float = 0.01
-) -> np.ndarray:
-    """Fit logistic regression to standardised features and predict.
+def functionals(
+    wavs: Mapping[str, Path], folder: str | Path
+) -> dict[str, np.ndarray]:
+    """Functionals of files, computed once and kept on disk.
 
     Arguments
     ---------
-    train : numpy.ndarray
-        [N, F].
-    targets : numpy.ndarray
-        [N] class indices.
-    test : numpy.ndarray
-        [M, F].
-    c : float
-        Inverse strength of the L2 penalty, scikit-learn's C.
+    wavs : mapping of str to Path
+        utt_id → audio file.
+    folder : str or Path
+        Keeps them.
 
     Returns
     -------
-    numpy.ndarray
-        [M] class indices.
+    dict
+        utt_id → [88].
+
+    Raises
+    ------
+    AudioError
+        A file cannot be used; names it.
+    EvaluationError
+        openSMILE is not installed.
+    """
+    folder = Path(folder) / FEATURE_SET
+    paths = {wav: folder / f"{identity(wav)}.npy" for wav in wavs.values()}
+    missing = [wav for wav, path in paths.items() if not path.exists()]
+    if missing:
+        extract = egemaps()
+        for wav in tqdm(missing, desc=FEATURE_SET):
+            values = np.asarray(extract(read_audio(wav)), dtype=np.float32)
+            with replacing(paths[wav]) as partial:
+                np.save(partial, values)
+    return {utt_id: np.load(paths[wav]) for utt_id, wav in wavs.items()}
+
+
+def egemaps() -> Callable[[np.ndarray], np.ndarray]:
+    """openSMILE: samples [S] at 16 kHz → functionals [88]."""
+    opensmile = tables.import_extra("opensmile", "bench")
+    level = opensmile.FeatureLevel.Functionals
+    smile = opensmile.Smile(opensmile.FeatureSet[FEATURE_SET], level)
+    return lambda samples: smile(samples, SAMPLE_RATE).reshape(-1)
+
+
+def linear_probe(c: float = 0.01) -> Any:
+    """Logistic regression with an L2 penalty of strength 1 / c."""
+    linear_model = tables.import_extra("sklearn.linear_model", "probe")
+    return linear_model.LogisticRegression(C=c, max_iter=5_000)
+
+
+def svm() -> Any:
+    """A support vector machine: RBF, C = 3."""
+    return tables.import_extra("sklearn.svm", "bench").SVC(C=3)
+
+
+def score_fold(
+    classifier: Any,
+    features: Mapping[str, np.ndarray],
+    fold: Fold,
+    emotions: Sequence[str],
+) -> dict:
+    """Train a classifier on a fold's standardised features and test it.
+
+    Arguments
+    ---------
+    classifier : object
+        Of scikit-learn: ``linear_probe`` or ``svm``.
+    features : mapping of str to numpy.ndarray
+        utt_id → [F].
+    fold : tuple
+        Result of ``read_fold``.
+    emotions : sequence of str
+        The classes.
+
+    Returns
+    -------
+    dict
+        See ``score``.
 
     Raises
     ------
     EvaluationError
-        scikit-learn is not installed.
+        An utterance's label is none of ``emotions``.
     """
-    linear_model = tables.import_extra("sklearn.linear_model", "probe")
-    regression = linear_model.LogisticRegression(C=c, max_iter=5_000)
-    return fit_predict(regression, train, targets, test)
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, x_test = (np.stack([features[u.utt_id] for u in part]) for part in fold)
+    y, y_test = (_class_indices(part, emotions) for part in fold)
+    model = make_pipeline(StandardScaler(), classifier).fit(x, y)
+    predictions = torch.from_numpy(model.predict(x_test))
+    return score(torch.from_numpy(y_test), predictions, emotions)
+
+
+def _class_indices(part, emotions):
+    """Labels of utterances as places among the emotions, [N] int64."""
+    names, labels = list(emotions), [utterance.emo for utterance in part]
+    if unknown := sorted(set(labels) - set(names)):
+        raise EvaluationError(
+            f"Labels that are not in emotions {names}: {unknown}."
+        )
+    return np.array([names.index(label) for label in labels], dtype=np.int64)
 
 
 def normalise_speakers(
@@ -180,12 +261,10 @@ def probe_folds(
 
     Arguments
     ---------
-    features : mapping of str to numpy.ndarray
-        utt_id → [F].
+    features, emotions
+        See ``score_fold``, also for what is raised.
     folds : mapping
         Number → result of ``read_fold``.
-    emotions : sequence of str
-        The classes.
     c : float
         See ``linear_probe``.
 
@@ -193,22 +272,12 @@ def probe_folds(
     -------
     dict
         A ``spread`` for each of ``METRICS``; a probe has no seed.
-
-    Raises
-    ------
-    EvaluationError
-        An utterance's label is none of ``emotions``.
     """
-    runs = []
-    for fold, parts in folds.items():
-        x, x_test = (
-            np.stack([features[u.utt_id] for u in part]) for part in parts
-        )
-        y, y_test = (class_indices(part, emotions) for part in parts)
-        predictions = torch.from_numpy(linear_probe(x, y, x_test, c))
-        scores = score(torch.from_numpy(y_test), predictions, emotions)
-        runs.append({**scores, "fold": fold, "seed": 0})
-    found = tables.aggregate(runs)
+    runs = [
+        {**score_fold(linear_probe(c), features, parts, emotions), "fold": fold}
+        for fold, parts in folds.items()
+    ]
+    found = tables.aggregate([{**run, "seed": 0} for run in runs])
     return {metric: found[metric] for metric in METRICS}
 
 
@@ -255,7 +324,7 @@ def probe_blocks(
     }
 
 
-def write_probe(result: Mapping, folder: str | Path) -> None:
+def write_probe(result: Mapping, folder: Path) -> None:
     """Write ``probe.json``, ``probe.md`` and a picture a protocol.
 
     Arguments
@@ -263,20 +332,20 @@ def write_probe(result: Mapping, folder: str | Path) -> None:
     result : mapping
         ``title``, ``command``, ``C``, and ``tables``: protocol → result of
         ``probe_blocks``.
-    folder : str or Path
+    folder : Path
         Made if need be.
     """
-    folder = Path(folder)
-    write_text(folder / "probe.json", tables.to_json(result))
-    write_text(folder / "probe.md", describe(result))
+    tables.write(folder / "probe", result, describe(result))
     for protocol, results in result["tables"].items():
-        scores: dict[str, dict] = {METRICS[metric]: {} for metric in SHOWN}
-        for block, found in results.items():
-            for metric in SHOWN:
-                values = list(found[metric]["by_fold"].values())
-                scores[METRICS[metric]][block] = values
-        title = f"{result['title']}\n{protocol}"
-        plots.steps(scores, folder / PICTURES[protocol], title)
+        scores = {
+            METRICS[metric]: {
+                block: list(found[metric]["by_fold"].values())
+                for block, found in results.items()
+            }
+            for metric in SHOWN
+        }
+        title, path = f"{result['title']}\n{protocol}", PICTURES[protocol]
+        plots.columns(scores, folder / path, title, f"block; {plots.SPREAD}")
 
 
 def describe(result: Mapping) -> str:
@@ -310,33 +379,3 @@ def describe(result: Mapping) -> str:
         head += [f"WA, fold {fold}" for fold in folds]
         parts += [f"{protocol}:\n", tables.markdown_table(head, rows)]
     return "\n".join(parts)
-
-
-def class_indices(
-    part: Iterable[Utterance], emotions: Sequence[str]
-) -> np.ndarray:
-    """Labels of utterances as places in a list.
-
-    Arguments
-    ---------
-    part : iterable of Utterance
-        N of them.
-    emotions : sequence of str
-        The classes.
-
-    Returns
-    -------
-    numpy.ndarray
-        [N] int64.
-
-    Raises
-    ------
-    EvaluationError
-        A label is none of the classes.
-    """
-    names, labels = list(emotions), [utterance.emo for utterance in part]
-    if unknown := sorted(set(labels) - set(names)):
-        raise EvaluationError(
-            f"Labels that are not in emotions {names}: {unknown}."
-        )
-    return np.array([names.index(label) for label in labels], dtype=np.int64)

@@ -8,9 +8,7 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from torchmetrics.functional.classification import (
     multiclass_accuracy,
@@ -84,17 +82,6 @@ def score(
     }
 
 
-def fit_predict(
-    classifier: Any, train: np.ndarray, targets: np.ndarray, test: np.ndarray
-) -> np.ndarray:
-    """Fit a scikit-learn classifier to standardised features and predict."""
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = make_pipeline(StandardScaler(), classifier)
-    return model.fit(train, targets).predict(test)
-
-
 class Scores:
     """Log-probabilities and targets of an evaluation, batch after batch.
 
@@ -107,17 +94,12 @@ class Scores:
     >>> scores = Scores()
     >>> log_probs = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log()
     >>> scores.append(["a", "b"], log_probs, torch.tensor([0, 0]))
-    >>> len(scores)
-    2
     >>> scores.summary(["neu", "ang"])["weighted_accuracy"]
     0.5
     """
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[int, list[float]]] = {}
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def append(
         self,

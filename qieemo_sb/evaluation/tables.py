@@ -4,11 +4,13 @@ import importlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 
+from qieemo_sb.corpora.manifest import write_text
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation.scores import score
 
@@ -196,6 +198,22 @@ def plus_minus(spread: Mapping | None) -> str:
         return cell(None)
     mean, deviation = spread["mean"], spread["std_over_folds"]
     return cell(mean) + ("" if deviation is None else f" ± {cell(deviation)}")
+
+
+def write(path: Path, result: Mapping, text: str) -> None:
+    """Write a table as JSON and as Markdown, each whole or not at all.
+
+    Arguments
+    ---------
+    path : Path
+        Of both files, without ``.json`` and ``.md``.
+    result : mapping
+        For the JSON.
+    text : str
+        Markdown.
+    """
+    write_text(path.with_suffix(".json"), to_json(result))
+    write_text(path.with_suffix(".md"), text)
 
 
 def to_json(value: object) -> str:

@@ -74,6 +74,13 @@ def read_datasets(
     }
 
 
+def _utterances(datasets):
+    """Split, id and entry of each utterance."""
+    for split, dataset in datasets.items():
+        for utt_id, entry in dataset.data.items():
+            yield split, utt_id, entry
+
+
 def check_labels(
     datasets: Datasets, emotions: Sequence[str], n_classes: int
 ) -> None:
@@ -82,17 +89,15 @@ def check_labels(
         raise CorpusError(
             f"emotions has {len(emotions)} names, n_classes is {n_classes}."
         )
-    problems = []
-    for split, dataset in datasets.items():
-        examples = {e["emo"]: utt_id for utt_id, e in dataset.data.items()}
-        problems += [
-            f"{split}: '{label}', e.g. {examples[label]}"
-            for label in sorted(set(examples) - set(emotions))
-        ]
+    unknown = {
+        entry["emo"]: f"{split}: '{entry['emo']}', e.g. {utt_id}"
+        for split, utt_id, entry in _utterances(datasets)
+        if entry["emo"] not in emotions
+    }
     raise_all(
         f"These labels are not in emotions {list(emotions)}. Add them to "
         "emotions in the yaml, or drop the utterances:",
-        problems,
+        [unknown[label] for label in sorted(unknown)],
     )
 
 
@@ -128,8 +133,7 @@ def check_speakers(datasets: Datasets, adapt: bool) -> bool:
     """
     unknown = [
         f"{split}: {utt_id} has no speaker"
-        for split, dataset in datasets.items()
-        for utt_id, entry in dataset.data.items()
+        for split, utt_id, entry in _utterances(datasets)
         if not entry.get("spk_id")
     ]
     heading = "{count} utterances have no speaker to adapt to. Give each a "
@@ -168,12 +172,10 @@ def alignable(
         Lists the utterances that cannot be aligned.
     """
     problems = {}
-    for split, dataset in datasets.items():
-        for utt_id, entry in dataset.data.items():
-            frames = num_frames(round(float(entry["length"]) * SAMPLE_RATE))
-            problem = transcript_problem(tokens, entry.get("wrd"), frames)
-            if problem:
-                problems[split, utt_id] = f"{split}, {utt_id}: {problem}"
+    for split, utt_id, entry in _utterances(datasets):
+        frames = num_frames(round(float(entry["length"]) * SAMPLE_RATE))
+        if problem := transcript_problem(tokens, entry.get("wrd"), frames):
+            problems[split, utt_id] = f"{split}, {utt_id}: {problem}"
     if not problems:
         return datasets
     heading = f"{len(problems)} transcripts that CTC cannot align"
@@ -218,8 +220,8 @@ def fill_cache(
     if not folder or not model.encoder.frozen:
         return None
     cache = EncoderCache(folder, model.encoder, model.blocks, dtype)
-    rows = [row for part in datasets.values() for row in part.data.values()]
-    run_on_main(cache.fill, args=[[row["wav"] for row in rows]])
+    wavs = [entry["wav"] for _, _, entry in _utterances(datasets)]
+    run_on_main(cache.fill, args=[wavs])
     return cache
 
 

@@ -1,32 +1,25 @@
 """The PPG head and the encoder that a recipe trains on: new, or of stage 1."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCTC, Wav2Vec2CTCTokenizer
 
-from qieemo_sb.corpora.manifest import write_text
 from qieemo_sb.encoders import pretrained_encoder
 from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.errors import CorpusError, ModelFolderError
 from qieemo_sb.lobes.ppg import PPGHead, PretrainedPPGHead
-from qieemo_sb.lobes.tokens import (
-    Characters,
-    Tokenizer,
-    Vocabulary,
-    load_tokenizer,
-)
+from qieemo_sb.lobes.tokens import Characters, Tokenizer, Vocabulary
 from qieemo_sb.model import Qieemo
-from qieemo_sb.serving.folder import TOKENS, is_model_folder, load_folder
+from qieemo_sb.serving.folder import is_model_folder, load_folder
 
 NEW_WIDTH = 256  # of a new PPG head's layers, at most
 
 
 @dataclasses.dataclass
-class Reader:
+class Transcriber:
     """A PPG head and the names of its outputs.
 
     Arguments
@@ -44,12 +37,12 @@ class Reader:
     trained: bool
 
 
-def make_reader(
+def make_transcriber(
     encoder: SpeechEncoder,
     source: str | Path | None = None,
     freeze: bool = True,
     encoder_source: str | Path | None = None,
-) -> Reader:
+) -> Transcriber:
     """The PPG head of stage 1, the encoder's own CTC head, or a new one.
 
     wav2vec 2.0 and its like have a head of their own where they were tuned to
@@ -70,7 +63,7 @@ def make_reader(
 
     Returns
     -------
-    Reader
+    Transcriber
 
     Raises
     ------
@@ -81,15 +74,15 @@ def make_reader(
     if source is not None:
         return _stage_one(encoder, source, freeze)
     if encoder_source is not None and not is_model_folder(encoder_source):
-        if reader := pretrained_reader(str(encoder_source)):
-            return reader
+        if own := pretrained_transcriber(str(encoder_source)):
+            return own
     tokens = Characters()
     # No wider than the encoder: beside a small one it would cost the most.
     # Without neighbours: to transcribe needs them, but emotions alone do not
     # teach that, and training would take several times as long.
     width = min(NEW_WIDTH, encoder.d_model)
     new_head = PPGHead(encoder.d_model, len(tokens), hidden=width, context=1)
-    return Reader(new_head, tokens, trained=False)
+    return Transcriber(new_head, tokens, trained=False)
 
 
 def _stage_one(encoder, source, freeze):
@@ -112,7 +105,7 @@ def _stage_one(encoder, source, freeze):
         )
     if freeze:
         loaded.model.ppg_head.freeze()
-    return Reader(loaded.model.ppg_head, loaded.tokens, trained=True)
+    return Transcriber(loaded.model.ppg_head, loaded.tokens, trained=True)
 
 
 def _describe(encoder):
@@ -122,11 +115,7 @@ def _describe(encoder):
     return f"{text}, checksum {first.double().sum():.6g}"
 
 
-def make_encoder(
-    source: str | Path,
-    trainable_above: int | None = None,
-    gradient_checkpointing: bool = False,
-) -> SpeechEncoder:
+def make_encoder(source: str | Path, **options: Any) -> SpeechEncoder:
     """A pretrained encoder: a checkpoint's, or that of a model trained here.
 
     Arguments
@@ -134,15 +123,14 @@ def make_encoder(
     source : str or Path
         A Whisper, wav2vec 2.0, HuBERT, WavLM or data2vec-audio, by hub id or
         local folder; or a model folder, e.g. of ``train_ppg.py``.
-    trainable_above, gradient_checkpointing
-        See ``pretrained_encoder``.
+    **options : object
+        ``trainable_above``, ``gradient_checkpointing``: see
+        ``pretrained_encoder``.
 
     Returns
     -------
     SpeechEncoder
     """
-    options: dict[str, Any] = {"trainable_above": trainable_above}
-    options["gradient_checkpointing"] = gradient_checkpointing
     if not is_model_folder(source):
         return pretrained_encoder(str(source), **options)
     trained = load_folder(source).model.encoder
@@ -176,28 +164,7 @@ def check_ctc(model: Qieemo, weight: float, crop: float | None) -> None:
         )
 
 
-def check_tokens(tokens: Tokenizer, folder: str | Path) -> None:
-    """Raise ModelFolderError for checkpoints whose PPG has other tokens.
-
-    Arguments
-    ---------
-    tokens : Tokenizer
-        Of the run; the first run keeps them.
-    folder : str or Path
-        Of the checkpoints.
-    """
-    path = Path(folder) / TOKENS
-    if not path.exists():
-        write_text(path, json.dumps(tokens.facts))
-    before = load_tokenizer(json.loads(path.read_text("utf-8")), str(path))
-    if before != tokens:
-        raise ModelFolderError(
-            f"The checkpoints in {folder} have a PPG of {before}, this run has "
-            f"{tokens}, other ones. Choose another output_folder."
-        )
-
-
-def pretrained_reader(source: str) -> Reader | None:
+def pretrained_transcriber(source: str) -> Transcriber | None:
     """A checkpoint's CTC head, its rows in the order of its tokens.
 
     Begin, end and unknown are left out: no transcript has them.
@@ -209,7 +176,7 @@ def pretrained_reader(source: str) -> Reader | None:
 
     Returns
     -------
-    Reader or None
+    Transcriber or None
         With ``Characters`` where the checkpoint has just these; None: it was
         not tuned to transcribe.
 
@@ -224,8 +191,8 @@ def pretrained_reader(source: str) -> Reader | None:
         return None
     if getattr(config, "add_adapter", False):
         raise ModelFolderError(
-            f"'{source}' reads from an adapter above its last block, whose "
-            "frames are not 20 ms. Use PPGHead."
+            f"'{source}' transcribes from an adapter above its last block, "
+            "whose frames are not 20 ms. Use PPGHead."
         )
     vocabulary = _vocabulary(source, config.vocab_size)
     options = {"weights_only": True, "output_loading_info": True}
@@ -241,7 +208,7 @@ def pretrained_reader(source: str) -> Reader | None:
     tokens: Tokenizer = Characters()
     if names != tokens.names[1:]:
         tokens = Vocabulary(names)
-    return Reader(head, tokens, trained=True)
+    return Transcriber(head, tokens, trained=True)
 
 
 def _vocabulary(source, size):

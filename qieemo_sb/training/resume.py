@@ -1,4 +1,4 @@
-"""The options and the data of a run, kept where its checkpoints are.
+"""Options, data and tokens of a run, kept where its checkpoints are.
 
 Trained on with another fold, other lists or another network, a run would be
 tested on speakers that it was trained on, or stop at weights that do not fit.
@@ -13,6 +13,7 @@ from typing import Any
 
 from qieemo_sb.corpora.manifest import Utterance, write_text
 from qieemo_sb.errors import CorpusError
+from qieemo_sb.lobes.tokens import Tokenizer, load_tokenizer
 from qieemo_sb.training.hparams import plain_options
 
 # What may change while a run goes on, and the value that stands for it here:
@@ -52,14 +53,7 @@ def keep_options(
     """
     options = plain_options(hparams_file, overrides, **FREE)
     options = {k: v for k, v in options.items() if k not in IGNORED}
-    path = Path(folder) / "options.json"
-    if changed := differences(_of_checkpoints(path) or options, options):
-        raise CorpusError(
-            f"The checkpoints in {folder} were trained with other options:\n  "
-            + "\n  ".join(changed)
-            + "\nChoose another output_folder."
-        )
-    write_text(path, json.dumps(options, indent=1))
+    _keep(Path(folder) / "options.json", options, "options")
 
 
 def keep_data(
@@ -84,15 +78,32 @@ def keep_data(
         # Audio alone decides its length: manifests may have it or not.
         same = [dataclasses.replace(u, length=0.0) for u in utterances]
         digests[split] = hashlib.sha256(repr(same).encode()).hexdigest()
-    path = Path(folder) / "data.json"
-    before = _of_checkpoints(path) or digests
-    if changed := [k for k in digests if before.get(k) != digests[k]]:
-        raise CorpusError(
-            f"The checkpoints in {folder} were trained with other lists of "
-            f"utterances: {', '.join(changed)} changed, and speakers of the "
-            "training may be in the test. Choose another output_folder."
-        )
-    write_text(path, json.dumps(digests, indent=1))
+    what = "lists of utterances, so that trained speakers may be in the test"
+    _keep(Path(folder) / "data.json", digests, what, _changed)
+
+
+def keep_tokens(folder: str | Path, tokens: Tokenizer) -> None:
+    """Keep the tokens of a run's PPG, or compare them.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Of the checkpoints.
+    tokens : Tokenizer
+        Of the run.
+
+    Raises
+    ------
+    CorpusError
+        The checkpoints have a PPG of other tokens.
+    """
+    path = Path(folder) / "tokens.json"
+
+    def compare(facts, _):
+        before = load_tokenizer(facts, str(path))
+        return [] if before == tokens else [f"{before} before, now {tokens}"]
+
+    _keep(path, tokens.facts, "tokens of the PPG", compare)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -124,10 +135,22 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ] or keys
 
 
-def _of_checkpoints(path):
-    """Content of a file beside checkpoints; None where there is none yet."""
-    if path.exists() and any(path.parent.glob("CKPT*")):
-        return json.loads(path.read_text("utf-8"))
+def _changed(before, now):
+    """Splits whose digest changed, a line each."""
+    return [f"{key} changed" for key in now if before.get(key) != now[key]]
+
+
+def _keep(path, now, what, compare=differences):
+    """Write a run's facts beside its checkpoints, or compare them."""
+    begun = path.exists() and any(path.parent.glob("CKPT*"))
+    before = json.loads(path.read_text("utf-8")) if begun else now
+    if changed := compare(before, now):
+        raise CorpusError(
+            f"The checkpoints in {path.parent} were trained with other {what}:"
+            + "".join(f"\n  {line}" for line in changed)
+            + "\nChoose another output_folder."
+        )
+    write_text(path, json.dumps(now, indent=1))
 
 
 def _short(value):

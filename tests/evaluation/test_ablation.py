@@ -85,14 +85,15 @@ def ablate(grid, monkeypatch, capsys):
     (grid().parent / "other.py").write_text(TRAIN)
     sizes = {"trained": 1_500_000, "total": 20_000_000}
     monkeypatch.setattr(ablation, "count_parameters", lambda *_: sizes)
-    monkeypatch.setattr(crossval.plots, "cross_validation", lambda *a, **k: 0)
-    monkeypatch.setattr(crossval.plots, "comparison", lambda *a, **k: 0)
+    for name in ("columns", "confusion", "comparison"):
+        monkeypatch.setattr(crossval.plots, name, lambda *_: None)
 
     def run(*arguments, folds=(1, 2), names=None):
         hparams, rows = read_grid("grid.yaml", names)
         arguments = ["--data_folder=data", *arguments]
         place = Path("train.py"), hparams, arguments, Path("out")
-        planned = plan_rows(rows, *place, folds, (1, 3))
+        every = crossval.Configuration(*place, folds, (1, 3))
+        planned = plan_rows(rows, every)
         result = ablation.ablate(planned, Path("out"))
         printed = capsys.readouterr().out.split("\n")
         return result, [x for x in printed if x and not x.startswith("[")]
@@ -228,6 +229,10 @@ BLOCKS = {  # those that the emotional stream reads
 }
 
 
+def configuration(yaml, arguments):
+    return crossval.Configuration(Path("train.py"), yaml, arguments, Path())
+
+
 @pytest.fixture
 def model():
     """Build a row of our grid on the demo's encoder, which has four blocks."""
@@ -237,7 +242,7 @@ def model():
         row = next(row for row in rows if row.name == name)
         options = [option.replace(", 5, 6]", "]") for option in row.arguments]
         demo = RECIPES / "Synthetic/qieemo/hparams/demo.yaml"
-        overrides = crossval.read_overrides(demo, options)
+        overrides = configuration(demo, options).overrides
         return load_part(demo, overrides, "model")["model"]
 
     return build
@@ -260,7 +265,7 @@ def test_a_row_of_our_grid_reads_the_blocks_that_it_names(model, name):
 def test_parameters_are_counted():
     demo = RECIPES / "Synthetic/qieemo/hparams/demo.yaml"
     found = ablation.count_parameters(
-        demo, ["--encoder={trainable_above: null}"]
+        configuration(demo, ["--encoder={trainable_above: null}"])
     )
     model = load_part(demo, "", "model")["model"]
     lobes = sum(p.numel() for p in model.lobes.parameters())
@@ -272,4 +277,5 @@ def test_a_model_that_cannot_be_built_says_why():
     demo = RECIPES / "Synthetic/qieemo/hparams/demo.yaml"
     with pytest.raises(EvaluationError, match="needs a mixer, a ppg_head"):
         parts = ("mixer", "ppg_head", "mmf", "cma")
-        ablation.count_parameters(demo, [f"--{x}=null" for x in parts])
+        words = [f"--{x}=null" for x in parts]
+        ablation.count_parameters(configuration(demo, words))

@@ -3,7 +3,11 @@
 import pytest
 import torch
 
-from qieemo_sb.evaluation.adaptation import CLIPS, SpeakerEmbeddings
+from qieemo_sb.evaluation.adaptation import (
+    CLIPS,
+    SpeakerEmbeddings,
+    accuracies,
+)
 from qieemo_sb.lobes.classifier import Classifier
 from qieemo_sb.lobes.normalization import Moments
 from qieemo_sb.lobes.speaker import PRIOR_CLIPS, adapted
@@ -93,8 +97,11 @@ def test_with_more_clips_the_speaker_is_known(classifier):
         heard.append([f"{i:03}"], ["high"], value, torch.tensor([i % 2]))
     found = heard.log_probs(classifier).argmax(1)
     assert torch.equal(found, heard.columns()[-1])
-    assert heard.accuracy_after_clips(classifier, 0) == 0.5  # all are above 0
-    assert heard.accuracy_after_clips(classifier, 199) == 1.0
+    fractions = [
+        accuracies(heard.after_clips(n), classifier)["adapted"]
+        for n in (0, 199)
+    ]
+    assert fractions == [0.5, 1.0]  # all are above 0
 
 
 def test_order_and_repeats_do_not_matter(classifier, heard):
@@ -110,7 +117,8 @@ def test_order_and_repeats_do_not_matter(classifier, heard):
 def test_an_utterance_is_not_among_those_heard_before(classifier):
     heard = SpeakerEmbeddings()  # one clip a speaker: nothing else to hear
     heard.append(["a", "b"], ["x", "y"], torch.ones(2, 1), torch.tensor([1, 0]))
-    assert heard.accuracy_after_clips(classifier, 1) == 0.5
+    found = accuracies(heard.after_clips(1), classifier)
+    assert found["adapted"] == 0.5
 
 
 def test_the_curve_is_drawn_alike_each_time(classifier, heard):
@@ -130,12 +138,14 @@ def test_of_one_emotion_the_mean_is_no_voice(classifier):
     for i, value in enumerate(values):
         target = (value > 0).long()[None]
         heard.append([f"{i:02}"], ["ann"], value.reshape(1, 1), target)
-    assert list(heard.accuracy_with_emotions(classifier, 1).values()) == [
+    found = accuracies(heard.with_emotions(1), classifier)
+    assert list(found.values()) == [
         1.0,
         0.5,
         0.5,
     ]
-    assert list(heard.accuracy_with_emotions(classifier, 2).values()) == [
+    found = accuracies(heard.with_emotions(2), classifier)
+    assert list(found.values()) == [
         1.0,
         1.0,
         1.0,

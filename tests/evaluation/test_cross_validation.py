@@ -13,6 +13,7 @@ from standin import TRAIN
 from qieemo_sb.errors import EvaluationError, QieemoError
 from qieemo_sb.evaluation import cross_validation as crossval
 from qieemo_sb.evaluation.cross_validation import (
+    Configuration,
     cross_validate,
     execute,
     plan,
@@ -23,18 +24,16 @@ from qieemo_sb.evaluation.cross_validation import (
 def sketch(monkeypatch, request):
     """Draw nothing, which takes longer than all the rest."""
     if "picture" not in request.node.name:
-        monkeypatch.setattr(
-            crossval.plots,
-            "cross_validation",
-            lambda *arguments, **options: None,
-        )
+        for name in ("columns", "confusion"):
+            monkeypatch.setattr(crossval.plots, name, lambda *_: None)
 
 
 @pytest.fixture
 def make_plan(place):
     def make(*arguments, folds=(1, 2, 3), seeds=(1, 3), folder="out"):
         arguments = ["--data_folder=data", *arguments]
-        return plan("train.py", "recipe.yaml", arguments, folder, folds, seeds)
+        files = Path("train.py"), "recipe.yaml", arguments, Path(folder)
+        return plan(Configuration(*files, folds, seeds))
 
     return make
 
@@ -46,7 +45,7 @@ def validate(make_plan, capsys):
     def run(*arguments, executor=crossval.one_by_one, **options):
         runs = make_plan(*arguments, **options)
         about = {"title": "A title", "command": "python cross_validate.py"}
-        folder = options.get("folder", "out")
+        folder = Path(options.get("folder", "out"))
         result = cross_validate(runs, folder, executor, about)
         return result, capsys.readouterr().out.split("\n[")
 
@@ -157,6 +156,7 @@ def test_the_table_is_left_as_json_markdown_and_picture(validate):
     assert "python cross_validate.py" in text
     assert Path("out/cv.png").read_bytes()[1:4] == b"PNG"
     assert sorted(p.name for p in Path("out").iterdir() if p.is_file()) == [
+        "confusion.png",
         "cv.json",
         "cv.md",
         "cv.png",

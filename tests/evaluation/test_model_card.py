@@ -52,4 +52,4 @@ def test_adaptation_is_told():
     assert "adapted" not in model_card(FACTS)
     card = model_card({**FACTS, "adaptation": curve})
     assert "Each speaker was adapted to" in card
-    assert "A new speaker, without\nadaptation: WA 0.5000." in card
+    assert "A new speaker,\nwithout adaptation: WA 0.5000." in card

@@ -12,6 +12,7 @@ from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import probes as probing
 
 EMOTIONS = ["calm", "upset"]
+POOLED = {"labels": EMOTIONS, "confusion_matrix": [[1, 0], [0, 1]]}
 
 
 def utterances(speaker):
@@ -89,11 +90,12 @@ def test_scale_and_offset_of_a_feature_do_not_matter(statistics, folds):
 def test_a_set_of_blocks_has_its_share_of_c(statistics, folds, monkeypatch):
     seen = []
 
-    def probe(train, targets, test, c):
-        seen.append((train.shape[1], c))
-        return np.zeros(len(test), dtype=int)
+    def score(c, features, fold, emotions):
+        seen.append((len(features["ann0"]), c))
+        return {**dict.fromkeys(probing.METRICS, 0.5), **POOLED}
 
-    monkeypatch.setattr(probing, "linear_probe", probe)
+    monkeypatch.setattr(probing, "linear_probe", lambda c: c)
+    monkeypatch.setattr(probing, "score_fold", score)
     probing.probe_blocks(
         statistics, {1: folds[1]}, EMOTIONS, c=0.3, middle=[1, 2]
     )
@@ -112,8 +114,8 @@ def test_deviation_is_over_folds(statistics, folds):
 def test_labels_that_are_not_listed_are_named():
     part = [*utterances("ann"), Utterance("x", "", 1.0, "glad")]
     with pytest.raises(EvaluationError, match="glad"):
-        probing.class_indices(part, EMOTIONS)
-    assert probing.class_indices(part[:3], EMOTIONS).tolist() == [0, 1, 0]
+        features = {u.utt_id: np.zeros(1) for u in part}
+        probing.probe_folds(features, {1: (part, part)}, EMOTIONS)
 
 
 def test_tables_and_pictures(statistics, folds, tmp_path):
@@ -143,4 +145,4 @@ def test_tables_and_pictures(statistics, folds, tmp_path):
 def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(EvaluationError, match=r"'qieemo-sb\[probe\]'"):
-        probing.linear_probe(np.eye(2), np.arange(2), np.eye(2))
+        probing.linear_probe()

@@ -124,7 +124,7 @@ def test_the_first_of_two_results_for_an_utterance_is_kept():
     scores = Scores()
     scores.append(["a", "b"], log_probs_for([0, 1]), torch.tensor([0, 1]))
     scores.append(["a"], log_probs_for([2]), torch.tensor([0]))
-    assert len(scores) == 2
+    assert len(scores.rows()) == 2
     assert scores.summary(LABELS)["weighted_accuracy"] == 1.0
 
 

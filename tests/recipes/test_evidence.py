@@ -82,7 +82,7 @@ def test_a_failure_is_the_exit_status(recipe, capsys):
     assert "this went wrong" in printed
     (recipe / "broken").unlink()
     assert main([*CHEAP, "--folds", "2,3", "--seeds=1"]) == 0
-    assert "[2/2] fold 3, seed 1: WA 0.500, UA 0.500 (was finished)" in (
+    assert "[1/2] fold 3, seed 1: WA 0.500, UA 0.500 (was finished)" in (
         capsys.readouterr().out
     )
     assert read(recipe / "results/x/cv/cv.json")["failed"] == []
@@ -173,7 +173,10 @@ def test_functionals_have_the_command_line_and_metrics_of_train_py(
     script = load("functionals")
 
     def loudness(wavs, folder):
-        return np.array([[read_audio(wav).std()] for wav in wavs])
+        return {
+            name: np.array([read_audio(wav).std()])
+            for name, wav in wavs.items()
+        }
 
     monkeypatch.setattr(script, "functionals", loudness)
     arguments = demo(corpus, tmp_path)[1:]

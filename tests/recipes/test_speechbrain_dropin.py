@@ -237,7 +237,7 @@ def test_yaml_differ_in_their_corpus_alone(names, banner):
 @pytest.mark.parametrize(
     "name, of, own",
     [
-        ("demo.yaml", "qieemo.yaml", "encoder reader cma classifier"),
+        ("demo.yaml", "qieemo.yaml", "encoder transcriber cma classifier"),
         ("mixture.yaml", "qieemo.yaml", "block_statistics classifier"),
         ("ppg.yaml", "ppg.yaml", "tokenizer"),
         ("ppg_ravdess.yaml", "ppg.yaml", "tokenizer"),

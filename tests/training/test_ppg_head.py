@@ -10,10 +10,10 @@ from qieemo_sb.model import PPGModel
 from qieemo_sb.serving.folder import save_model
 from qieemo_sb.training.ppg import (
     check_ctc,
-    check_tokens,
     make_encoder,
-    make_reader,
+    make_transcriber,
 )
+from qieemo_sb.training.resume import keep_tokens
 
 
 @pytest.fixture
@@ -33,25 +33,30 @@ def small_encoder(make_encoder):
 
 
 def test_a_new_head_has_characters_and_trains(small_encoder):
-    reader = make_reader(small_encoder())
-    assert reader.ppg_head.n_tokens == 29 and reader.tokens == Characters()
-    assert not reader.trained
-    assert all(p.requires_grad for p in reader.ppg_head.parameters())
+    transcriber = make_transcriber(small_encoder())
+    assert (
+        transcriber.ppg_head.n_tokens == 29
+        and transcriber.tokens == Characters()
+    )
+    assert not transcriber.trained
+    assert all(p.requires_grad for p in transcriber.ppg_head.parameters())
 
 
 def test_the_head_of_stage_one_arrives_with_its_weights(
     stage_one, small_encoder
 ):
     folder, model = stage_one
-    reader = make_reader(small_encoder(seed=3), folder)
+    transcriber = make_transcriber(small_encoder(seed=3), folder)
     x, size = torch.randn(1, 9, 16), torch.tensor([9])
-    assert torch.equal(reader.ppg_head(x, size), model.ppg_head(x, size))
-    assert reader.trained and reader.tokens == Characters()
+    assert torch.equal(transcriber.ppg_head(x, size), model.ppg_head(x, size))
+    assert transcriber.trained and transcriber.tokens == Characters()
 
 
 @pytest.mark.parametrize("freeze", [True, False])
 def test_the_head_can_be_kept_or_trained(stage_one, small_encoder, freeze):
-    head = make_reader(small_encoder(seed=3), stage_one[0], freeze).ppg_head
+    head = make_transcriber(
+        small_encoder(seed=3), stage_one[0], freeze
+    ).ppg_head
     assert head.frozen == freeze
     assert all(p.requires_grad != freeze for p in head.parameters())
 
@@ -59,7 +64,7 @@ def test_the_head_can_be_kept_or_trained(stage_one, small_encoder, freeze):
 def test_a_head_of_another_encoder_is_refused(stage_one, small_encoder):
     folder, _ = stage_one
     with pytest.raises(ModelFolderError) as error:
-        make_reader(small_encoder(seed=4), folder)
+        make_transcriber(small_encoder(seed=4), folder)
     assert str(error.value).count("WhisperEncoder of 3 blocks") == 2
     assert str(folder) in str(error.value)
 
@@ -68,7 +73,7 @@ def test_the_encoder_of_stage_one_can_be_taken_too(stage_one):
     folder, model = stage_one
     encoder = make_encoder(folder, trainable_above=1)
     assert encoder.trainable_above == 1
-    assert make_reader(encoder, folder).trained
+    assert make_transcriber(encoder, folder).trained
     for key, value in model.encoder.state_dict().items():
         assert torch.equal(encoder.state_dict()[key], value)
 
@@ -77,17 +82,18 @@ def test_a_model_that_does_not_transcribe_is_refused(
     model_folder, small_encoder, tmp_path
 ):
     with pytest.raises(ModelFolderError, match="was not trained to"):
-        make_reader(small_encoder(), model_folder)
+        make_transcriber(small_encoder(), model_folder)
     with pytest.raises(ModelFolderError, match="is no model folder"):
-        make_reader(small_encoder(), tmp_path)
+        make_transcriber(small_encoder(), tmp_path)
 
 
 def test_checkpoints_of_other_tokens_are_refused(tmp_path):
-    check_tokens(Characters(), tmp_path / "save")
-    check_tokens(Characters(), tmp_path / "save")
+    keep_tokens(tmp_path / "save", Characters())
+    (tmp_path / "save/CKPT+1").mkdir()
+    keep_tokens(tmp_path / "save", Characters())
     events = Characters(keep_events=True)
-    with pytest.raises(ModelFolderError, match="29 characters.*30 characters"):
-        check_tokens(events, tmp_path / "save")
+    with pytest.raises(CorpusError, match="29 characters.*30 characters"):
+        keep_tokens(tmp_path / "save", events)
 
 
 @pytest.mark.parametrize(

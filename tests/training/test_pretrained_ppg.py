@@ -16,8 +16,8 @@ from qieemo_sb.lobes.tokens import Characters
 from qieemo_sb.serving.folder import load_folder, save_model
 from qieemo_sb.training.ppg import (
     make_encoder,
-    make_reader,
-    pretrained_reader,
+    make_transcriber,
+    pretrained_transcriber,
 )
 
 FAMILIES = ["wav2vec2-base", "wav2vec2-large", "hubert-large", "wavlm-base"]
@@ -39,7 +39,7 @@ def save_ctc(tmp_path):
 
 
 def names(folder):
-    return pretrained_reader(folder).tokens.names
+    return pretrained_transcriber(folder).tokens.names
 
 
 @pytest.mark.parametrize("variant", [*FAMILIES, "wavlm-large", "data2vec"])
@@ -56,7 +56,7 @@ def test_ppg_is_that_of_the_checkpoint(sound, save_ctc, variant):
     expected = theirs[:, rows].log_softmax(dim=-1)
     encoder = pretrained_encoder(folder)
     encoded = encoder(signal[None], blocks=[3])
-    head = pretrained_reader(folder).ppg_head
+    head = pretrained_transcriber(folder).ppg_head
     ppg = head(encoded.hidden_states[3], encoded.lengths)
     assert ppg.shape == (1, 50, 29)
     assert torch.allclose(ppg[0, :49], expected, atol=1e-4)
@@ -64,9 +64,9 @@ def test_ppg_is_that_of_the_checkpoint(sound, save_ctc, variant):
 
 def test_english_letters_are_our_characters(save_ctc):
     _, folder = save_ctc()
-    reader = pretrained_reader(folder)
-    assert reader.ppg_head.n_tokens == 29
-    assert reader.tokens == Characters()
+    transcriber = pretrained_transcriber(folder)
+    assert transcriber.ppg_head.n_tokens == 29
+    assert transcriber.tokens == Characters()
 
 
 def test_blank_may_stand_anywhere(save_ctc):
@@ -76,7 +76,7 @@ def test_blank_may_stand_anywhere(save_ctc):
         tokens=tokens, size=7, pad_token="[PAD]", unk_token="[UNK]"
     )
     assert names(folder) == ["<blank>", " ", "a", "b"]
-    weight = pretrained_reader(folder).ppg_head.linear.weight
+    weight = pretrained_transcriber(folder).ppg_head.linear.weight
     assert torch.equal(weight, model.lm_head.weight[[4, 1, 2, 0]])
 
 
@@ -97,24 +97,24 @@ def test_phones_of_several_letters(save_ctc):
 def test_own_head_where_there_is_one(save_ctc):
     _, folder = save_ctc(tokens=["<pad>", "|", "a"])
     encoder = make_encoder(folder)
-    reader = make_reader(encoder, encoder_source=folder)
-    assert isinstance(reader.ppg_head, PretrainedPPGHead)
-    assert reader.trained and reader.ppg_head.n_tokens == 3
-    assert reader.tokens.encode_as_ids("A b") == [2]
+    transcriber = make_transcriber(encoder, encoder_source=folder)
+    assert isinstance(transcriber.ppg_head, PretrainedPPGHead)
+    assert transcriber.trained and transcriber.ppg_head.n_tokens == 3
+    assert transcriber.tokens.encode_as_ids("A b") == [2]
 
 
 def test_new_head_where_there_is_none(tmp_path):
     model = checkpoints.make_model("wav2vec2-base")
     folder = checkpoints.save(model, tmp_path)
-    assert pretrained_reader(folder) is None
-    reader = make_reader(make_encoder(folder), encoder_source=folder)
-    assert isinstance(reader.ppg_head, PPGHead)
-    assert reader.ppg_head.n_tokens == len(reader.tokens) == 29
+    assert pretrained_transcriber(folder) is None
+    transcriber = make_transcriber(make_encoder(folder), encoder_source=folder)
+    assert isinstance(transcriber.ppg_head, PPGHead)
+    assert transcriber.ppg_head.n_tokens == len(transcriber.tokens) == 29
 
 
 def test_phones_cannot_be_written_by_hand(save_ctc):
     tokens = ["<pad>", "<s>", "</s>", "<unk>", "tʃ", "ɑː", "n", "ə"]
-    phones = pretrained_reader(save_ctc(tokens=tokens)[1]).tokens
+    phones = pretrained_transcriber(save_ctc(tokens=tokens)[1]).tokens
     assert phones.decode_ids([2, 4]) == "tʃə"
     with pytest.raises(TokenError, match="no letters"):
         phones.encode_as_ids("china")
@@ -124,13 +124,13 @@ def test_missing_vocabulary(save_ctc, tmp_path):
     _, folder = save_ctc()
     (tmp_path / "vocab.json").unlink()
     with pytest.raises(ValueError, match="no vocab.json that says"):
-        pretrained_reader(folder)
+        pretrained_transcriber(folder)
 
 
 def test_missing_blank(save_ctc):
     _, folder = save_ctc(tokens=["a", "b", "|"])
     with pytest.raises(ValueError, match="3 outputs.*the blank '<pad>'"):
-        pretrained_reader(folder)
+        pretrained_transcriber(folder)
 
 
 def test_missing_weights(save_ctc, tmp_path):
@@ -140,15 +140,15 @@ def test_missing_weights(save_ctc, tmp_path):
     del weights["lm_head.weight"]
     save_file(weights, path, {"format": "pt"})
     with pytest.raises(ValueError, match="lacks the weights of its CTC head"):
-        pretrained_reader(folder)
+        pretrained_transcriber(folder)
 
 
 def test_head_on_an_adapter(tmp_path):
     model = checkpoints.make_model("wav2vec2-base", ctc=True, add_adapter=True)
     folder = checkpoints.save(model, tmp_path)
     checkpoints.save_vocabulary(tmp_path, ENGLISH)
-    with pytest.raises(ValueError, match="reads from an adapter"):
-        pretrained_reader(folder)
+    with pytest.raises(ValueError, match="transcribes from an adapter"):
+        pretrained_transcriber(folder)
     assert pretrained_encoder(folder).n_blocks == 3  # the blocks are there
 
 
@@ -161,16 +161,16 @@ def test_head_on_an_adapter(tmp_path):
 def test_round_trip(sound, save_ctc, make_model, tmp_path, variant):
     _, source = save_ctc(variant, tokens=["<pad>", "|", "A", "B"])
     both = (4, D_MODEL, 12)
-    reader = pretrained_reader(source)
+    transcriber = pretrained_transcriber(source)
     model = make_model(
         encoder=pretrained_encoder(source),
         mixer=BlockMixer([1, 2], D_MODEL),
-        ppg_head=reader.ppg_head,
+        ppg_head=transcriber.ppg_head,
         mmf=MMF(*both),
         cma=CMA(*both, heads=2, ffn=16),
     )
     labels = ["neu", "hap", "ang", "sad"]
-    folder = save_model(tmp_path / "b", model, "", labels, reader.tokens)
+    folder = save_model(tmp_path / "b", model, "", labels, transcriber.tokens)
     loaded = load_folder(folder)
     wavs = sound(16_000)[None]
     found = loaded.model.eval()(wavs).log_probs

@@ -111,8 +111,8 @@ def test_a_run_goes_on_with_the_same_lists(tmp_path, lists):
     "change, told",
     [
         ({"test": "ann"}, "test changed"),
-        ({"train": "bob", "test": "ann"}, "train, test changed"),
-        ({"emo": "sad"}, "train, test changed"),
+        ({"train": "bob", "test": "ann"}, "train changed\n  test changed"),
+        ({"emo": "sad"}, "train changed\n  test changed"),
     ],
 )
 def test_nobody_moves_from_training_to_test(tmp_path, lists, change, told):

@@ -14,40 +14,30 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
-import signal
-import sys
 from pathlib import Path
 
-from qieemo_sb.errors import QieemoError
-from qieemo_sb.evaluation import (
-    ablation,
-    cross_validation as cv,
-)
+import command_line
+from qieemo_sb.evaluation import ablation
 
 TRAIN = Path(__file__).absolute().with_name("train.py")
 
 
 def main(arguments):
     """Run what is not finished → exit status, 1 if a run has failed."""
-    parser = cv.make_parser(__doc__.split("\n")[0], "yaml of the grid")
+    parser = command_line.make_parser(__doc__, "yaml of the grid")
+    command_line.add_run_options(parser)
     parser.add_argument("--row", action="append", help="'fusion: MMF' (all)")
     options, rest = parser.parse_known_args(arguments)
     yaml, rows = ablation.read_grid(options.hparams, options.row)
-    command = ["ablate.py", *arguments]
-    folder, about = cv.introduce(options, yaml, rest, "ablation", command)
-    configuration = TRAIN, yaml, rest, folder, options.folds, options.seeds
-    planned = ablation.plan_rows(rows, *configuration)
-    executor = cv.make_executor(options)
-    result = ablation.ablate(planned, folder, executor, about)
+    given, command = (TRAIN, yaml, rest), ["ablate.py", *arguments]
+    all_rows = command_line.configure(options, *given, "ablation", command)
+    planned, folder = ablation.plan_rows(rows, all_rows), all_rows.folder
+    executor = command_line.make_executor(options)
+    result = ablation.ablate(planned, folder, executor, all_rows.about)
     print(f"\n{ablation.describe(result)}\nIn {folder}:", end=" ")
     print("ablation.json, ablation.md, ablation.png")
     return any(row["finished"] < row["planned"] for row in result["rows"])
 
 
 if __name__ == "__main__":
-    # As Ctrl-C does: else the run that is going on would outlive this one.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except QieemoError as error:
-        sys.exit(f"\n{error}")
+    command_line.run(main)

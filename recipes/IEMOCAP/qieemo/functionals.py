@@ -16,11 +16,9 @@ Authors
 import sys
 from pathlib import Path
 
-import torch
 from qieemo_sb.errors import QieemoError
-from qieemo_sb.evaluation.functionals import functionals, svm
-from qieemo_sb.evaluation.probes import class_indices, read_fold
-from qieemo_sb.evaluation.scores import score, write_metrics
+from qieemo_sb.evaluation.probes import functionals, read_fold, score_fold, svm
+from qieemo_sb.evaluation.scores import write_metrics
 from qieemo_sb.training.hparams import check_corpus, load_part
 
 import speechbrain as sb
@@ -35,13 +33,9 @@ def main(arguments):
     parts = read_fold(yaml, overrides)
     hparams = load_part(yaml, overrides, *KEYS, "output_folder", "cache_folder")
     output, root = Path(hparams["output_folder"]), Path(hparams["data_folder"])
-    cache, emotions = hparams["cache_folder"] or output, hparams["emotions"]
-    x, x_test = (
-        functionals([root / utt.wav for utt in part], cache) for part in parts
-    )
-    y, y_test = (class_indices(part, emotions) for part in parts)
-    predictions = torch.from_numpy(svm(x, y, x_test))
-    summary = score(torch.from_numpy(y_test), predictions, emotions)
+    wavs = {utt.utt_id: root / utt.wav for part in parts for utt in part}
+    features = functionals(wavs, hparams["cache_folder"] or output)
+    summary = score_fold(svm(), features, parts, hparams["emotions"])
     facts = {key: hparams[key] for key in ("corpus", "fold", "seed")}
     write_metrics(output / "metrics.json", {**summary, **facts})
     accuracy = summary["weighted_accuracy"]

@@ -14,10 +14,9 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
-import sys
 from pathlib import Path
 
-from qieemo_sb.errors import QieemoError
+import command_line
 from qieemo_sb.evaluation import (
     cross_validation as cv,
     probes,
@@ -31,20 +30,22 @@ KEYS = ("encoder", "emotions", "data_folder", "cache_folder")
 
 def main(arguments):
     """Encode, probe, write."""
-    parser = cv.make_parser(__doc__.split("\n")[0], "yaml of train.py", False)
+    parser = command_line.make_parser(__doc__, "yaml of train.py")
     parser.add_argument("--C", type=float, default=0.01, help="penalty (0.01)")
     parser.add_argument("--speaker_normalise", action="store_true")
     options, rest = parser.parse_known_args(arguments)
     yaml, run_opts, overrides = sb.parse_arguments(
         [str(options.hparams), *rest]
     )
-    command = ["probe_blocks.py", *arguments]
-    folder, about = cv.introduce(options, yaml, rest, "probe", command)
+    given, command = (Path(__file__), yaml, rest), ["probe_blocks.py"]
+    command += arguments
+    configuration = command_line.configure(options, *given, "probe", command)
+    folder = configuration.folder
     folds = {
         fold: probes.read_fold(
             yaml, overrides, fold=fold, output_folder=f"{folder}/fold_{fold}"
         )
-        for fold in cv.choose_folds(yaml, rest, options.folds)
+        for fold in cv.choose_folds(configuration)
     }
     hparams = load_part(yaml, overrides, *KEYS, "n_classes", "emotional_blocks")
     parts = [utt for fold in folds.values() for part in fold for utt in part]
@@ -60,7 +61,8 @@ def main(arguments):
         speakers = {utt.utt_id: utt.spk_id for utt in parts}
         statistics = probes.normalise_speakers(statistics, speakers)
         tables[probes.ADAPTED] = probes.probe_blocks(statistics, *rest)
-    about["title"] += ": probes"
+    title = configuration.about["title"] + ": probes"
+    about = {**configuration.about, "title": title}
     result = {**about, "C": options.C, "tables": tables}
     probes.write_probe(result, folder)
     print(f"\n{probes.describe(result)}")
@@ -68,7 +70,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except QieemoError as error:
-        sys.exit(f"\n{error}")
+    command_line.run(main)

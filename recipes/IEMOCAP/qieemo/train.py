@@ -29,7 +29,8 @@ from qieemo_sb.serving.folder import save_model
 from qieemo_sb.serving.onednn import accelerate
 from qieemo_sb.training import data, run
 from qieemo_sb.training.brain import QieemoBrain
-from qieemo_sb.training.ppg import check_ctc, check_tokens
+from qieemo_sb.training.ppg import check_ctc
+from qieemo_sb.training.resume import keep_tokens
 from qieemo_sb.training.speakers import TrainingSpeakers
 from tqdm import tqdm
 
@@ -160,14 +161,13 @@ def write_results(folder, hparams, scores, summary):
     title = "{corpus}, fold {fold}, seed {seed}".format(**facts)
     write_metrics(folder / "metrics.json", {**summary, **facts})
     write_predictions(folder / "predictions.csv", scores, emotions)
-    plots.confusion(
-        summary["confusion_matrix"], emotions, folder / "confusion.png", title
-    )
+    plots.confusion(summary, folder / "confusion.png", title)
     if "adaptation" in summary:
         curve = summary["adaptation"]
         pairs = zip(curve["clips"], curve["weighted_accuracy"], strict=True)
         steps = {str(clips): [accuracy] for clips, accuracy in pairs}
-        plots.steps({"WA": steps}, folder / "adaptation.png", title, CLIPS_AXIS)
+        path = folder / "adaptation.png"
+        plots.columns({"WA": steps}, path, title, CLIPS_AXIS)
     save_model(
         folder / "model",
         hparams.model,
@@ -191,13 +191,13 @@ def dataio_prep(hparams):
     )
     emotions = hparams["emotions"]
     data.check_labels(datasets, emotions, hparams["n_classes"])
-    tokens, weight = hparams["reader"].tokens, hparams["ctc_weight"]
+    tokens, weight = hparams["transcriber"].tokens, hparams["ctc_weight"]
     check_ctc(model, weight, hparams["crop_seconds"])
     # An untrained head that nothing teaches transcribes nothing.
-    teaches = model.ppg_head and (weight > 0 or hparams["reader"].trained)
+    teaches = model.ppg_head and (weight > 0 or hparams["transcriber"].trained)
     hparams["tokens"] = tokens if teaches else None
     if teaches:
-        run_on_main(check_tokens, args=[tokens, hparams["save_folder"]])
+        run_on_main(keep_tokens, args=[hparams["save_folder"], tokens])
     hparams["speakers_known"] = data.check_speakers(
         datasets, hparams["adapt_speakers"]
     )

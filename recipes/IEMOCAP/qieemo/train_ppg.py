@@ -35,7 +35,7 @@ from qieemo_sb.model import PPGModel
 from qieemo_sb.serving.folder import save_model
 from qieemo_sb.training import data, run
 from qieemo_sb.training.brain import QieemoBrain
-from qieemo_sb.training.ppg import check_tokens
+from qieemo_sb.training.resume import keep_tokens
 
 import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process, run_on_main
@@ -135,7 +135,7 @@ def dataio_prep(hparams, run_opts):
     )
     tokens, encoder = hparams["tokenizer"], hparams["encoder"]
     tokens.fit(e.get("wrd", "") for e in datasets["train"].data.values())
-    run_on_main(check_tokens, args=[tokens, hparams["save_folder"]])
+    run_on_main(keep_tokens, args=[hparams["save_folder"], tokens])
     datasets = data.alignable(
         datasets,
         tokens,

@@ -9,9 +9,11 @@ Authors
 """
 
 import runpy
+import sys
 from pathlib import Path
 
 if __name__ == "__main__":
     here = Path(__file__)
     script = here.absolute().parents[2] / "IEMOCAP" / "qieemo" / here.name
+    sys.path.append(str(script.parent))  # after this folder
     runpy.run_path(str(script), run_name="__main__")
