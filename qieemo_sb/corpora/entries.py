@@ -4,13 +4,24 @@
 in recipes/RAVDESS (``--corpus NAME``), its prepare script, `emobox` and
 `multi` then know it.
 
-Emotions have one name in all corpora: neutral, calm, happy, sad, angry,
-fearful, disgust, surprised, bored.
+Emotions have one name in all corpora, one of ``EMOTIONS``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+
+EMOTIONS = (
+    "neutral",
+    "calm",
+    "happy",
+    "sad",
+    "angry",
+    "fearful",
+    "disgust",
+    "surprised",
+    "bored",
+)
 
 
 @dataclass(frozen=True)

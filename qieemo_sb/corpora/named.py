@@ -11,8 +11,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-import soundfile
-
 from qieemo_sb.corpora.entries import CORPORA, NamedCorpus
 from qieemo_sb.corpora.manifest import (
     Splits,
@@ -26,6 +24,7 @@ from qieemo_sb.corpora.manifest import (
     write_manifest,
     write_splits,
 )
+from qieemo_sb.corpora.sounds import audio_files
 from qieemo_sb.corpora.splits import (
     by_speakers,
     leave_one_session_out,
@@ -35,8 +34,6 @@ from qieemo_sb.errors import CorpusError
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = {f".{x.lower()}" for x in soundfile.available_formats()}
-SUFFIXES |= {".opus", ".oga", ".aif"}
 APART = ("speakers", "sentences")
 
 
@@ -221,17 +218,15 @@ def read_named(corpus: NamedCorpus, data_folder: str | Path) -> list[Utterance]:
         that the corpus lacks, and numbers that are not those of the corpus.
     """
     root = existing_folder(data_folder, corpus.source)
-    details = _read_table(corpus, root)
+    details = read_table(corpus, root)
     clips: dict[str, Utterance] = {}
     problems = []
-    for path in sorted(root.rglob("*")):
-        wav = path.relative_to(root)
-        match = _match(corpus, wav)
-        if not match or path.suffix.lower() not in SUFFIXES:
+    for wav in audio_files(root):
+        if not (match := _match(corpus, wav)):
             continue
         clip = _utterance(corpus, wav, match)
         if clip is None or (corpus.stems and clip.utt_id not in corpus.stems):
-            problems.append(f"{path.stem} is no clip of {corpus.name}")
+            problems.append(f"{wav.stem} is no clip of {corpus.name}")
         elif clip.utt_id in clips:
             places = f"{clips[clip.utt_id].wav} and {clip.wav}"
             problems.append(f"{clip.utt_id} is there twice: {places}")
@@ -293,7 +288,7 @@ def _utterance(corpus, wav: PurePath, match: re.Match) -> Utterance | None:
         return None
 
 
-def _read_table(corpus: NamedCorpus, root: Path) -> dict[str, dict]:
+def read_table(corpus: NamedCorpus, root: Path) -> dict[str, dict]:
     """Transcript and votes of each clip that the table names, if there is one.
 
     Votes are those above 0; None where nobody voted.

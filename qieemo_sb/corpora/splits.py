@@ -5,7 +5,7 @@ depends on the order of the list or on a global random state.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby, zip_longest
 
 from qieemo_sb.corpora.manifest import (
@@ -160,22 +160,52 @@ def by_speakers(
     dict
         Utterances of train, valid and test.
     """
-    if not 0 < valid_fraction < 1:
-        raise CorpusError(
-            f"valid_fraction is {valid_fraction}; it must lie between 0 and 1."
-        )
     tested = set(test_speakers)
     if absent := sorted(tested - {u.spk_id for u in utterances}):
         raise CorpusError(f"Not in the corpus: {', '.join(absent)}.")
+    return hold_out(
+        utterances, lambda u: u.spk_id in tested, valid_fraction, seed
+    )
+
+
+def hold_out(
+    utterances: list[Utterance],
+    in_test: Callable[[Utterance], bool],
+    valid_fraction: float = 0.2,
+    seed: int = 1986,
+) -> Splits:
+    """Test some utterances, validate on a fraction of the others.
+
+    Arguments
+    ---------
+    utterances : list of Utterance
+        In any order.
+    in_test : callable
+        True for an utterance to test.
+    valid_fraction, seed
+        See `by_speakers`.
+
+    Returns
+    -------
+    dict
+        Utterances of train, valid and test.
+    """
+    check_fraction(valid_fraction)
     rng = random.Random(seed)
-    others = [u for u in utterances if u.spk_id not in tested]
+    others = [u for u in utterances if not in_test(u)]
     chosen: set[str] = set()
     for group in _by_label(others):
         count = round(valid_fraction * len(group))
         chosen.update(u.utt_id for u in _deal(group, rng)[:count])
-    return _divide(
-        utterances, lambda u: u.spk_id in tested, lambda u: u.utt_id in chosen
-    )
+    return _divide(utterances, in_test, lambda u: u.utt_id in chosen)
+
+
+def check_fraction(valid_fraction: float) -> None:
+    """Raise a CorpusError for a fraction that leaves a part empty."""
+    if not 0 < valid_fraction < 1:
+        raise CorpusError(
+            f"valid_fraction is {valid_fraction}; it must lie between 0 and 1."
+        )
 
 
 def speaker_folds(
