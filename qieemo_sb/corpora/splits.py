@@ -235,32 +235,52 @@ def speaker_folds(
 
 
 def seeded_speaker_split(
-    utterances: list[Utterance], seed: int = 1986
+    utterances: list[Utterance],
+    seed: int = 1986,
+    fraction: float = 0.15,
+    tested: bool = True,
 ) -> Splits:
-    """Split the speakers 70/15/15 at random: none of them is in two parts.
+    """Divide the speakers at random: none of them is in two parts.
 
     Arguments
     ---------
     utterances : list of Utterance
-        At least three speakers; each part has one or more of them.
+        At least three speakers, or two if none are to be tested.
     seed : int
         Of the shuffle.
+    fraction : float
+        Of the speakers, to test, and as many to validate; at least a woman
+        and a man where there are enough and genders are known.
+    tested : bool
+        False: the test part stays empty.
 
     Returns
     -------
     dict
         Utterances of train, valid and test.
     """
-    speakers = sorted({u.spk_id for u in utterances})
-    if len(speakers) < 3:
+    check_fraction(fraction)
+    genders = {u.spk_id: u.gender for u in utterances}
+    speakers = sorted(genders)
+    held_out = 2 if tested else 1
+    if len(speakers) <= held_out:
+        needed = "three speakers: one to train on, one to validate, one to test"
+        if not tested:
+            needed = "two speakers: one to train on, one to validate"
         raise CorpusError(
-            "A split by speakers takes three speakers: one to train on, one "
-            f"to validate, one to test. There are {len(speakers)}: "
+            f"A split by speakers takes {needed}. There are {len(speakers)}: "
             f"{', '.join(speakers)}."
         )
     random.Random(seed).shuffle(speakers)
-    share = max(1, round(0.15 * len(speakers)))
-    test, valid = speakers[:share], speakers[share : 2 * share]
+    groups = [
+        [speaker for speaker in speakers if genders[speaker] == gender]
+        for gender in sorted(set(genders.values()))
+    ]
+    order = _take_turns(groups)
+    share = max(len(groups), round(fraction * len(speakers)))
+    share = min(share, (len(speakers) - 1) // held_out)
+    test = order[:share] if tested else []
+    valid = order[len(test) : len(test) + share]
     return _divide(
         utterances, lambda u: u.spk_id in test, lambda u: u.spk_id in valid
     )
@@ -284,5 +304,10 @@ def _deal(group: list[Utterance], rng: random.Random) -> list[Utterance]:
     turns: dict[str, list] = {}  # speaker → utterances, both in random order
     for utterance in rng.sample(group, len(group)):
         turns.setdefault(utterance.spk_id, []).append(utterance)
-    rounds = zip_longest(*turns.values())
-    return [utterance for turn in rounds for utterance in turn if utterance]
+    return _take_turns(turns.values())
+
+
+def _take_turns(groups: Iterable[list]) -> list:
+    """First items of all groups, then their second ones, and so on."""
+    rounds = zip_longest(*groups)
+    return [item for turn in rounds for item in turn if item is not None]
