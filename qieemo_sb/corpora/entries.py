@@ -11,16 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-EMOTIONS = (
-    "neutral",
-    "calm",
-    "happy",
-    "sad",
-    "angry",
-    "fearful",
-    "disgust",
-    "surprised",
-    "bored",
+EMOTIONS = tuple(
+    "neutral calm happy sad angry fearful disgust surprised bored".split()
 )
 
 
@@ -101,9 +93,26 @@ class NamedCorpus:
     folder: str = ""
 
 
-def each(labels: str, number: int, **others: int) -> dict[str, int]:
-    """Counts: a number for each of the labels, and further ones."""
-    return {**dict.fromkeys(labels.split(), number), **others}
+def codes(text: str) -> dict[str, str]:
+    """Labels by code, of a text such as "N neutral, F happy"."""
+    return dict(pair.split() for pair in text.split(", "))
+
+
+def counts(text: str, speakers: int) -> dict[str, int]:
+    """Numbers by label, of a text such as "neutral 79, happy angry 71"."""
+    numbers = {"speakers": speakers}
+    for group in text.split(", "):
+        *labels, number = group.split()
+        numbers.update(dict.fromkeys(labels, int(number)))
+    return numbers
+
+
+def sexes(women: str, men: str) -> dict[str, str]:
+    """F or M by speaker, of their names with spaces between them."""
+    return {
+        **dict.fromkeys(women.split(), "F"),
+        **dict.fromkeys(men.split(), "M"),
+    }
 
 
 # Livingstone and Russo (2018), PLoS ONE 13(5): e0196391. A name is
@@ -160,27 +169,18 @@ CREMAD = NamedCorpus(
     language="en",
     pattern="(?P<speaker>1\\d{3})_(?P<sentence>[A-Z]{3})_(?P<emotion>[A-Z]{3})"
     "_(?:LO|MD|HI|XX?)",
-    emotions={
-        "NEU": "neutral",
-        "HAP": "happy",
-        "SAD": "sad",
-        "ANG": "angry",
-        "FEA": "fearful",
-        "DIS": "disgust",
-    },
-    counts=each(
-        "happy angry fearful disgust", 1271, neutral=1087, sad=1270, speakers=91
+    emotions=codes(
+        "NEU neutral, HAP happy, SAD sad, ANG angry, FEA fearful, DIS disgust"
+    ),
+    counts=counts(
+        "neutral 1087, happy angry fearful disgust 1271, sad 1270", 91
     ),
     left_out={"1076_MTI_SAD_XX": "it is silent"},
     table="voice_votes.csv",
-    votes={
-        "neutral": "neutral",
-        "happy": "happy",
-        "sad": "sad",
-        "anger": "angry",
-        "fear": "fearful",
-        "disgust": "disgust",
-    },
+    votes=codes(
+        "neutral neutral, happy happy, sad sad, anger angry, fear fearful, "
+        "disgust disgust"
+    ),
     folder="cremad",
     sentences={
         "IEO": "It's eleven o'clock",
@@ -211,20 +211,14 @@ CREMAD = NamedCorpus(
 # as in 03a01Fa; the letters are those of German words (Wut, Langeweile, ...).
 EMODB = NamedCorpus(
     name="EmoDB",
-    source="EmoDB is needed: data_folder is the folder that holds 03a01Fa.wav "
-    "and its like.\nIt is at http://emodb.bilderbar.info/download/",
+    source="EmoDB is needed: the folder of 03a01Fa.wav and its like.\n"
+    "It is at http://emodb.bilderbar.info/download/",
     licence="CC0 1.0",
     language="de",
     pattern="(?P<speaker>\\d\\d)(?P<sentence>[ab]\\d\\d)(?P<emotion>[A-Z])[a-f]?",
-    emotions={
-        "N": "neutral",
-        "F": "happy",
-        "T": "sad",
-        "W": "angry",
-        "A": "fearful",
-        "E": "disgust",
-        "L": "bored",
-    },
+    emotions=codes(
+        "N neutral, F happy, T sad, W angry, A fearful, E disgust, L bored"
+    ),
     sentences={
         "a01": "Der Lappen liegt auf dem Eisschrank.",
         "a02": "Das will sie am Mittwoch abgeben.",
@@ -241,20 +235,12 @@ EMODB = NamedCorpus(
         "gehen.",
         "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
     },
-    genders={
-        **dict.fromkeys(("08", "09", "13", "14", "16"), "F"),
-        **dict.fromkeys(("03", "10", "11", "12", "15"), "M"),
-    },
-    counts={
-        "neutral": 79,
-        "happy": 71,
-        "sad": 62,
-        "angry": 127,
-        "fearful": 69,
-        "disgust": 46,
-        "bored": 81,
-        "speakers": 10,
-    },
+    genders=sexes("08 09 13 14 16", "03 10 11 12 15"),
+    counts=counts(
+        "neutral 79, happy 71, sad 62, angry 127, fearful 69, disgust 46, "
+        "bored 81",
+        10,
+    ),
     folder="emodb",
 )
 
@@ -262,122 +248,85 @@ EMODB = NamedCorpus(
 # SPEAKER_WORD_EMOTION, ps a pleasant surprise. One clip of OAF lacks her F.
 TESS = NamedCorpus(
     name="TESS",
-    source="TESS is needed: data_folder is the folder that holds "
-    "OAF_back_angry.wav and its like.\nIt is at "
-    "https://doi.org/10.5683/SP2/E8H2MF",
+    source="TESS is needed: the folder of OAF_back_angry.wav and its like.\n"
+    "It is at https://doi.org/10.5683/SP2/E8H2MF",
     licence="CC BY-NC-ND 4.0",
     language="en",
     pattern="(?P<speaker>[OY]A)F?_(?P<sentence>[a-z]+)_(?P<emotion>[a-z]+)",
-    emotions={
-        "neutral": "neutral",
-        "happy": "happy",
-        "sad": "sad",
-        "angry": "angry",
-        "fear": "fearful",
-        "disgust": "disgust",
-        "ps": "surprised",
-    },
+    emotions=codes(
+        "neutral neutral, happy happy, sad sad, angry angry, fear fearful, "
+        "disgust disgust, ps surprised"
+    ),
     speaker="{speaker}F",
     utt_id="{speaker}F_{sentence}_{emotion}",
     sentences="Say the word {sentence}",
-    genders={"OA": "F", "YA": "F"},
+    genders=sexes("OA YA", ""),
     folds=2,
-    counts=each(
-        "neutral happy sad angry fearful disgust surprised", 400, speakers=2
-    ),
+    counts=counts("neutral happy sad angry fearful disgust surprised 400", 2),
     folder="tess",
 )
 
 # Christop (2024), LREC-COLING. A name is SPEAKER_EMOTION_SENTENCE.
 NEMO = NamedCorpus(
     name="nEMO",
-    source="nEMO is needed: data_folder is the folder that holds "
-    "EB0_anger_1.wav and its like.\nIt is at "
-    "https://github.com/amu-cai/nEMO",
+    source="nEMO is needed: the folder of EB0_anger_1.wav and its like.\n"
+    "It is at https://github.com/amu-cai/nEMO",
     licence="CC BY-NC-SA 4.0",
     language="pl",
     pattern="(?P<speaker>[A-Z]{2}\\d)_(?P<emotion>[a-z]+)_(?P<sentence>\\d+)",
-    emotions={
-        "neutral": "neutral",
-        "happiness": "happy",
-        "sadness": "sad",
-        "anger": "angry",
-        "fear": "fearful",
-        "surprised": "surprised",
-    },
-    genders={
-        **dict.fromkeys(("EB0", "IC0", "KD0", "MK0"), "F"),
-        **dict.fromkeys(("KS0", "MP0", "SM0", "TP0", "WR0"), "M"),
-    },
+    emotions=codes(
+        "neutral neutral, happiness happy, sadness sad, anger angry, "
+        "fear fearful, surprised surprised"
+    ),
+    genders=sexes("EB0 IC0 KD0 MK0", "KS0 MP0 SM0 TP0 WR0"),
     folds=3,
-    counts={
-        "neutral": 809,
-        "happy": 749,
-        "sad": 769,
-        "angry": 749,
-        "fearful": 736,
-        "surprised": 669,
-        "speakers": 9,
-    },
+    counts=counts(
+        "neutral 809, happy angry 749, sad 769, fearful 736, surprised 669", 9
+    ),
     table="data.tsv",
     words="raw_text",
     folder="nemo",
 )
 
 # Retta et al. (2023), ACM TALLIP 22(1). A name is
-# EMOTION-SENTENCE-REPETITION-GENDER-SPEAKER. The gender of five clips is not
-# that of their speaker, so it is taken from the speaker. A sentence is said
-# with one emotion, hence folds by sentences. They share speakers, as EmoBox's
-# do: with speakers apart, too, a fold would test 70 clips in place of 350.
+# EMOTION-SENTENCE-REPETITION-GENDER-SPEAKER. One clip has a capital S. The
+# gender of five is not that of their speaker, so it is taken from the speaker.
+# A sentence is said with one emotion, hence folds by sentences. They share
+# speakers, as EmoBox's do: with speakers apart, too, a fold would test 70 clips
+# in place of 350.
 ASED = NamedCorpus(
     name="ASED",
-    source="ASED is needed: data_folder is the folder that holds "
-    "a5-01-01-01-01.wav and its like.\nIt is at "
-    "https://github.com/Ethio2021/ASED_V1",
+    source="ASED is needed: the folder of a5-01-01-01-01.wav and its like.\n"
+    "It is at https://github.com/Ethio2021/ASED_V1",
     licence="none stated: for research only",
     language="am",
     pattern="(?P<emotion>[nfhsaS])\\d-(?P<sentence>\\d\\d)-\\d\\d-\\d\\d"
     "-(?P<speaker>\\d\\d)",
-    emotions={
-        "n": "neutral",
-        "h": "happy",
-        "s": "sad",
-        "S": "sad",  # so one clip has it
-        "a": "angry",
-        "f": "fearful",
-    },
-    genders={
-        f"{speaker:02}": "F"
-        if speaker in (*range(1, 38, 2), 43, 47, 48, 49, 58, 62)
-        else "M"
-        for speaker in range(1, 66)
-    },
+    emotions=codes("n neutral, h happy, s sad, S sad, a angry, f fearful"),
+    genders=sexes(
+        "01 03 05 07 09 11 13 15 17 19 21 23 25 27 29 31 33 35 37 43 47 48 49 "
+        "58 62",
+        "02 04 06 08 10 12 14 16 18 20 22 24 26 28 30 32 34 36 38 39 40 41 42 "
+        "44 45 46 50 51 52 53 54 55 56 57 59 60 61 63 64 65",
+    ),
     sentence_folds=7,
-    counts={
-        "neutral": 522,
-        "happy": 486,
-        "sad": 470,
-        "angry": 486,
-        "fearful": 510,
-        "speakers": 65,
-    },
+    counts=counts("neutral 522, happy angry 486, sad 470, fearful 510", 65),
     folder="ased",
 )
 
-# Canpolat et al. (2020), SIU. A name is SPEAKER_EMOTION_WORD; its words lack
+# Canpolat et al. (2020), SLTU-CCURL. A name is SPEAKER_EMOTION_WORD; its words lack
 # the letters that English has not, so they are no transcripts. Speaker 1157
 # has two emotions only, so a fold has two speakers.
 TUREVDB = NamedCorpus(
     name="TurEV-DB",
-    source="TurEV-DB is needed: data_folder is the folder that holds "
-    "1157_hl_acik.wav and its like.\nIt is at "
-    "https://github.com/Xeonen/TurEV-DB",
+    source="TurEV-DB is needed: the folder of 1157_hl_acik.wav and its like.\n"
+    "It is at https://github.com/Xeonen/TurEV-DB",
     licence="CC BY-NC-ND 4.0 or GPL-3 (it names both): for research only",
     language="tr",
     pattern="(?P<speaker>\\d{4})_(?P<emotion>[a-z]{2})_(?P<sentence>\\w+)",
-    emotions={"sk": "calm", "mt": "happy", "hl": "sad", "kz": "angry"},
+    emotions=codes("sk calm, mt happy, hl sad, kz angry"),
     folds=3,
-    counts={"calm": 408, "happy": 357, "sad": 483, "angry": 487, "speakers": 6},
+    counts=counts("calm 408, happy 357, sad 483, angry 487", 6),
     folder="turev",
 )
 
@@ -393,20 +342,15 @@ SAVEE = NamedCorpus(
     language="en",
     pattern="(?P<speaker>DC|JE|JK|KL)[_/](?P<emotion>[a-z]{1,2})"
     "(?P<sentence>\\d\\d)",
-    emotions={
-        "n": "neutral",
-        "h": "happy",
-        "sa": "sad",
-        "a": "angry",
-        "f": "fearful",
-        "d": "disgust",
-        "su": "surprised",
-    },
+    emotions=codes(
+        "n neutral, h happy, sa sad, a angry, f fearful, d disgust, "
+        "su surprised"
+    ),
     utt_id="{speaker}_{emotion}{sentence}",
-    genders=dict.fromkeys(("DC", "JE", "JK", "KL"), "M"),
+    genders=sexes("", "DC JE JK KL"),
     folds={1: ("JE",), 2: ("KL",), 3: ("DC",), 4: ("JK",)},
-    counts=each(
-        "happy sad angry fearful disgust surprised", 60, neutral=120, speakers=4
+    counts=counts(
+        "neutral 120, happy sad angry fearful disgust surprised 60", 4
     ),
     folder="savee",
 )
@@ -420,38 +364,28 @@ EMOVO = NamedCorpus(
     licence="none stated: for research only",
     language="it",
     pattern="(?P<emotion>[a-z]{3})-(?P<speaker>[fm]\\d)-(?P<sentence>[a-z]\\d)",
-    emotions={
-        "neu": "neutral",
-        "gio": "happy",
-        "tri": "sad",
-        "rab": "angry",
-        "pau": "fearful",
-        "dis": "disgust",
-        "sor": "surprised",
-    },
-    genders={
-        f"{sex}{number}": sex.upper() for sex in "fm" for number in (1, 2, 3)
-    },
-    folds=dict(enumerate([(x,) for x in "f2 m3 m2 f3 f1 m1".split()], 1)),
-    counts=each(
-        "neutral happy sad angry fearful disgust surprised", 84, speakers=6
+    emotions=codes(
+        "neu neutral, gio happy, tri sad, rab angry, pau fearful, "
+        "dis disgust, sor surprised"
     ),
+    genders=sexes("f1 f2 f3", "m1 m2 m3"),
+    folds=dict(enumerate([(x,) for x in "f2 m3 m2 f3 f1 m1".split()], 1)),
+    counts=counts("neutral happy sad angry fearful disgust surprised 84", 6),
     folder="emovo",
 )
 
 # Latif et al. (2018), FIT. A name is SPEAKER_FILE_EMOTION with a number;
-# speakers are SF... and SM..., 29 of them. They speak as they please.
+# speakers are SF... and SM..., 29 of them. Clips are from talk shows.
 URDU = NamedCorpus(
     name="URDU",
-    source="URDU is needed: data_folder is the folder that holds "
-    "SM20_F8_N012.wav and its like.\nIt is at "
-    "https://github.com/siddiquelatif/URDU-Dataset",
+    source="URDU is needed: the folder of SM20_F8_N012.wav and its like.\n"
+    "It is at https://github.com/siddiquelatif/URDU-Dataset",
     licence="none stated: for research only",
     language="ur",
     pattern="(?P<speaker>S(?P<gender>[FM])\\d+)_F\\d+_(?P<emotion>[A-Z])\\d+",
-    emotions={"N": "neutral", "H": "happy", "S": "sad", "A": "angry"},
-    genders={"F": "F", "M": "M"},
-    counts=each("neutral happy sad angry", 100, speakers=29),
+    emotions=codes("N neutral, H happy, S sad, A angry"),
+    genders=sexes("F", "M"),
+    counts=counts("neutral happy sad angry 100", 29),
     folder="urdu",
 )
 
@@ -467,30 +401,24 @@ ESD = NamedCorpus(
     language={f"{n:04}": "zh" if n <= 10 else "en" for n in range(1, 21)},
     pattern="(?P<emotion>[A-Z][a-z]+)/(?:(?:train|evaluation|test)/)?"
     "(?P<speaker>\\d{4})_\\d{6}",
-    emotions={
-        "Neutral": "neutral",
-        "Happy": "happy",
-        "Sad": "sad",
-        "Angry": "angry",
-        "Surprise": "surprised",
-    },
-    counts=each("neutral happy sad angry surprised", 7000, speakers=20),
+    emotions=codes(
+        "Neutral neutral, Happy happy, Sad sad, Angry angry, Surprise surprised"
+    ),
+    counts=counts("neutral happy sad angry surprised 7000", 20),
     folder="esd",
 )
 
-CORPORA = {
-    corpus.name: corpus
-    for corpus in (
-        RAVDESS,
-        CREMAD,
-        EMODB,
-        TESS,
-        NEMO,
-        ASED,
-        TUREVDB,
-        SAVEE,
-        EMOVO,
-        URDU,
-        ESD,
-    )
-}
+ALL = (
+    RAVDESS,
+    CREMAD,
+    EMODB,
+    TESS,
+    NEMO,
+    ASED,
+    TUREVDB,
+    SAVEE,
+    EMOVO,
+    URDU,
+    ESD,
+)
+CORPORA = {corpus.name: corpus for corpus in ALL}
