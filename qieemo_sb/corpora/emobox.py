@@ -31,11 +31,12 @@ from qieemo_sb.corpora.manifest import (
     prepared,
     raise_all,
     read_json,
+    read_text,
     repeated,
     write_splits,
 )
 from qieemo_sb.corpora.named import named_clip, read_table, table_digest
-from qieemo_sb.corpora.sounds import audio_files, find_sounds
+from qieemo_sb.corpora.sounds import find_sounds, stem
 from qieemo_sb.corpora.splits import hold_out
 from qieemo_sb.errors import CorpusError
 
@@ -196,12 +197,8 @@ def _lists(
 
 
 def _rows(path: Path) -> list[dict]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path} cannot be read: {error}.") from error
     rows = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         try:
             row = json.loads(line)
             rows.append({key: str(row[key]) for key in ("key", "wav", "emo")})
@@ -242,31 +239,23 @@ def _clips(
     entry: NamedCorpus | None, corpus: str, rows: dict[str, list], root: Path
 ) -> dict[str, Utterance]:
     """Utterance of each path in the rows, with the path of our file."""
-    clips = {
-        row["wav"]: Utterance(row["key"], "", corpus=corpus)
-        for part in rows.values()
-        for row in part
-    }
-    ours: dict[str, str] = {}
-    if entry:
-        for path in clips:
-            clips[path] = named_clip(entry, path) or clips[path]
+    keys = {row["wav"]: row["key"] for part in rows.values() for row in part}
+
+    def name(path):
         # A copy may have another layout: KL/su02.wav in place of KL_su02.wav.
-        files = [named_clip(entry, file) for file in audio_files(root)]
-        ours = {clip.utt_id: clip.wav for clip in files if clip}
-    found = {
-        path: ours[clip.utt_id]
-        for path, clip in clips.items()
-        if clip.utt_id in ours
-    }
-    others, problems = find_sounds(clips.keys() - found.keys(), root)
+        clip = named_clip(entry, path) if entry else None
+        return clip.utt_id if clip else stem(path)
+
+    found, problems = find_sounds(keys, root, name)
     raise_all(
-        f"{root}: {{count}} of {len(clips)} clips of {corpus} have no audio:",
+        f"{root}: {{count}} of {len(keys)} clips of {corpus} have no audio:",
         sorted(problems),
     )
-    found.update(others)
     table = read_table(entry, root) if entry else {}
-    return {
-        path: replace(clip, wav=found[path], **table.get(clip.utt_id, {}))
-        for path, clip in clips.items()
-    }
+    clips = {}
+    for path, key in keys.items():
+        clip = named_clip(entry, path) if entry else None
+        clip = clip or Utterance(key, "", corpus=corpus)
+        known = table.get(clip.utt_id, {})
+        clips[path] = replace(clip, wav=found[path], **known)
+    return clips

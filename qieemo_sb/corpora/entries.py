@@ -100,11 +100,11 @@ def codes(text: str) -> dict[str, str]:
 
 def counts(text: str, speakers: int) -> dict[str, int]:
     """Numbers by label, of a text such as "neutral 79, happy angry 71"."""
-    numbers = {"speakers": speakers}
+    numbers: dict[str, int] = {}
     for group in text.split(", "):
         *labels, number = group.split()
         numbers.update(dict.fromkeys(labels, int(number)))
-    return numbers
+    return {**numbers, "speakers": speakers}
 
 
 def sexes(women: str, men: str) -> dict[str, str]:
@@ -314,7 +314,7 @@ ASED = NamedCorpus(
     folder="ased",
 )
 
-# Canpolat et al. (2020), SLTU-CCURL. A name is SPEAKER_EMOTION_WORD; its words lack
+# Canpolat et al. (2020), SLTU-CCURL. A name is SPEAKER_EMOTION_WORD; words lack
 # the letters that English has not, so they are no transcripts. Speaker 1157
 # has two emotions only, so a fold has two speakers.
 TUREVDB = NamedCorpus(

@@ -22,6 +22,7 @@ from qieemo_sb.corpora.manifest import (
     existing_folder,
     prepared,
     raise_all,
+    read_text,
     repeated,
     write_splits,
 )
@@ -126,10 +127,7 @@ def _pairs(path: Path, required: bool = True) -> dict[str, str]:
     """Key and value of each line."""
     if not required and not path.is_file():
         return {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path} cannot be read: {error}.") from error
+    lines = read_text(path).splitlines()
     pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
     raise_all(
         f"{path}: {{count}} lines have no value:",

@@ -210,6 +210,14 @@ def digest(path: str | Path) -> str:
         raise CorpusError(f"{path} cannot be read: {error}.") from error
 
 
+def read_text(path: str | Path) -> str:
+    """Text of a UTF-8 file, or a CorpusError that names it."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path} cannot be read: {error}.") from error
+
+
 def read_json(path: str | Path) -> dict:
     """Read a JSON object, with errors for the person who wrote it.
 
@@ -238,15 +246,12 @@ def read_json(path: str | Path) -> dict:
         return dict(pairs)
 
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        value = json.loads(text, object_pairs_hook=unique)
+        value = json.loads(read_text(path), object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise CorpusError(
             f"{path}, line {error.lineno}, column {error.colno}: "
             f"not JSON: {error.msg}."
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path} cannot be read: {error}.") from error
     if not isinstance(value, dict):
         raise CorpusError(f"{path}: an object {{...}} is expected at the top.")
     return value

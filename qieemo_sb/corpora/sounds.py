@@ -1,7 +1,7 @@
 """Audio files below a folder, found by name whatever their format."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import takewhile
 from pathlib import Path, PurePath
 
@@ -21,13 +21,20 @@ def audio_files(folder: str | Path) -> list[Path]:
     )
 
 
+def stem(path: str | PurePath) -> str:
+    """File name without suffix."""
+    return PurePath(path).stem
+
+
 def find_sounds(
-    wanted: Iterable[str], folder: str | Path
+    wanted: Iterable[str],
+    folder: str | Path,
+    name: Callable[[str | PurePath], str] = stem,
 ) -> tuple[dict[str, str], list[str]]:
     """Find files that another machine's list names.
 
     A file has the name that is wanted, in any format. Of several, that whose
-    folders are most like the wanted ones, from the last one on.
+    folders are most like the wanted ones, from the last one on, is taken.
 
     Arguments
     ---------
@@ -35,6 +42,8 @@ def find_sounds(
         Paths with ``/``, such as "downloads/emodb/wav/03a01Fa.wav".
     folder : str or Path
         Where to look, at any depth.
+    name : callable
+        Name of a path, which is equal for a wanted path and its file.
 
     Returns
     -------
@@ -52,10 +61,10 @@ def find_sounds(
     """
     files = defaultdict(list)
     for file in audio_files(folder):
-        files[file.stem].append(file)
+        files[name(file)].append(file)
     found, problems = {}, []
     for path in wanted:
-        there = files.get(PurePath(path).stem, [])
+        there = files.get(name(path), [])
         best = max((_likeness(path, file) for file in there), default=0)
         best_files = [x for x in there if _likeness(path, x) == best]
         if len(best_files) == 1:
