@@ -20,7 +20,7 @@ import posixpath
 import sys
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,17 @@ def raise_all(heading: str, problems: Iterable[str]) -> None:
 def repeated(items: Iterable) -> list:
     """Items that occur more than once, sorted, each of them once."""
     return sorted(item for item, n in Counter(items).items() if n > 1)
+
+
+def wrong_counts(
+    found: Mapping, expected: Mapping, name: Callable[[Any], str] = str
+) -> list[str]:
+    """A line for each number that is not as expected; ``name`` names keys."""
+    return [
+        f"{name(key)}: {found.get(key, 0)} found, {number} expected"
+        for key, number in expected.items()
+        if found.get(key, 0) != number
+    ]
 
 
 def check_choice(name: str, value: object, choices: Iterable) -> None:

@@ -23,6 +23,7 @@ from qieemo_sb.corpora.manifest import (
     raise_all,
     write_manifest,
     write_splits,
+    wrong_counts,
 )
 from qieemo_sb.corpora.sounds import audio_files
 from qieemo_sb.corpora.splits import (
@@ -332,8 +333,4 @@ def _missing(corpus, clips) -> list[str]:
         f"{speaker}: {len(stems)} of {len(stems) + found[speaker]} clips are "
         f"missing{': ' + ', '.join(stems) if found[speaker] else ''}"
         for speaker, stems in sorted(missing.items())
-    ] + [
-        f"{name}: {found[name]} found, {number} expected"
-        for name, number in corpus.counts.items()
-        if found[name] != number
-    ]
+    ] + wrong_counts(found, corpus.counts)
