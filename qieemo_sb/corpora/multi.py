@@ -88,11 +88,7 @@ def prepare_corpora(
     trained = _folders(corpora, root)
     trained = {x: path for x, path in trained.items() if x not in tested}
     folders = {**trained, **tested}
-    known = corpus_emotions([*trained], emotions, label_map).values()
-    raise_all(
-        "{count} emotions are in none of the corpora that are trained on:",
-        sorted(set(emotions).difference(*known)),
-    )
+    _check_emotions([*trained], emotions, label_map)
     options = {
         "corpora": sorted(trained),
         "test_corpora": sorted(tested),
@@ -139,6 +135,14 @@ def corpus_emotions(
         labels = {label_map.get(x, x) for x in entry.emotions.values()}
         names[entry.name] = [label for label in emotions if label in labels]
     return names
+
+
+def _check_emotions(trained, emotions, label_map) -> None:
+    known = corpus_emotions(trained, emotions, label_map).values()
+    raise_all(
+        "{count} emotions are in none of the corpora that are trained on:",
+        sorted(set(emotions).difference(*known)),
+    )
 
 
 def _folders(corpora: Sequence[str], root: Path) -> dict[str, Path]:
