@@ -35,6 +35,7 @@ from qieemo_sb.corpora.manifest import (
     read_json,
     repeated,
     write_splits,
+    wrong_counts,
 )
 from qieemo_sb.errors import CorpusError
 
@@ -319,12 +320,13 @@ def check_counts(
         for part in ("dialog/EmoEvaluation", "sentences/wav")
     ]
     problems = [f"{x} is missing" for x in folders if not (root / x).is_dir()]
-    problems += [
-        f"{f'Session{row}' if row else 'all sessions'}, {column}: "
-        f"{found[row, column]} found, {number} expected"
-        for (row, column), number in expected.items()
-        if found[row, column] != number
-    ]
+    problems += wrong_counts(
+        found,
+        expected,
+        lambda key: (
+            f"{f'Session{key[0]}' if key[0] else 'all sessions'}, {key[1]}"
+        ),
+    )
     raise_all(
         f"{root} does not hold the corpus that is expected "
         "({count} differences):",

@@ -1,5 +1,7 @@
 """Speech-text pairs for stage 1: LibriSpeech and other transcribed speech.
 
+``kaldi``
+    Kaldi's folders train and test, such as speechocean762's; see `kaldi`.
 ``iemocap``
     All 10 039 turns with their transcripts, folds by session.
 ``librispeech``
@@ -22,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qieemo_sb.corpora.iemocap import read_iemocap
+from qieemo_sb.corpora.kaldi import read_kaldi
 from qieemo_sb.corpora.manifest import (
     SPLITS,
     Splits,
@@ -37,7 +40,7 @@ from qieemo_sb.corpora.manifest import (
 from qieemo_sb.corpora.splits import leave_one_session_out
 from qieemo_sb.errors import CorpusError
 
-CORPORA = ("iemocap", "librispeech", "manifests")
+CORPORA = ("iemocap", "librispeech", "kaldi", "manifests")
 PARTS = {"train": "train-*", "valid": "dev-*", "test": "test-*"}
 LINE = re.compile(r"((\d+)-\d+-\d+) (\S.*)")  # utterance, speaker, words
 NO_PAIRS = """\
@@ -60,7 +63,7 @@ def prepare_pairs(
     Arguments
     ---------
     corpus : str
-        "iemocap", "librispeech" or "manifests"; see above.
+        "iemocap", "librispeech", "kaldi" or "manifests"; see above.
     data_folder : str or Path
         The corpus.
     output_folder : str or Path
@@ -92,6 +95,8 @@ def prepare_pairs(
         }
     elif corpus == "librispeech":
         splits = read_librispeech(root)
+    elif corpus == "kaldi":
+        splits = read_kaldi(root)
     else:
         turns = read_iemocap(root, None, expected_counts)
         splits = leave_one_session_out(turns, fold)

@@ -20,7 +20,7 @@ import posixpath
 import sys
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,17 @@ def raise_all(heading: str, problems: Iterable[str]) -> None:
 def repeated(items: Iterable) -> list:
     """Items that occur more than once, sorted, each of them once."""
     return sorted(item for item, n in Counter(items).items() if n > 1)
+
+
+def wrong_counts(
+    found: Mapping, expected: Mapping, name: Callable[[Any], str] = str
+) -> list[str]:
+    """A line for each number that is not as expected; ``name`` names keys."""
+    return [
+        f"{name(key)}: {found.get(key, 0)} found, {number} expected"
+        for key, number in expected.items()
+        if found.get(key, 0) != number
+    ]
 
 
 def check_choice(name: str, value: object, choices: Iterable) -> None:
@@ -210,6 +221,14 @@ def digest(path: str | Path) -> str:
         raise CorpusError(f"{path} cannot be read: {error}.") from error
 
 
+def read_text(path: str | Path) -> str:
+    """Text of a UTF-8 file, or a CorpusError that names it."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path} cannot be read: {error}.") from error
+
+
 def read_json(path: str | Path) -> dict:
     """Read a JSON object, with errors for the person who wrote it.
 
@@ -238,15 +257,12 @@ def read_json(path: str | Path) -> dict:
         return dict(pairs)
 
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        value = json.loads(text, object_pairs_hook=unique)
+        value = json.loads(read_text(path), object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise CorpusError(
             f"{path}, line {error.lineno}, column {error.colno}: "
             f"not JSON: {error.msg}."
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path} cannot be read: {error}.") from error
     if not isinstance(value, dict):
         raise CorpusError(f"{path}: an object {{...}} is expected at the top.")
     return value

@@ -1,184 +1,41 @@
-"""Corpora whose labels stand in file names: one entry of ``CORPORA`` each.
+"""Corpora whose labels stand in file names, as `entries` describes them.
 
-An entry says how a name is read, what its codes mean and how many clips there
-must be. Clips may lie in any folder below the data folder, in any audio
-format that soundfile reads. To add a corpus, add its entry: `prepare_named`,
-the recipe in recipes/RAVDESS (``--corpus NAME``) and its prepare script then
-know it.
+Clips may lie in any folder below the data folder, in any audio format that
+soundfile reads.
 """
 
+import csv
+import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import product
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 
-import soundfile
-
+from qieemo_sb.corpora.entries import CORPORA, NamedCorpus
 from qieemo_sb.corpora.manifest import (
     Splits,
     Utterance,
     check_choice,
+    digest,
     existing_folder,
     measure,
     prepared,
     raise_all,
     write_manifest,
     write_splits,
+    wrong_counts,
 )
-from qieemo_sb.corpora.splits import by_speakers, speaker_folds
+from qieemo_sb.corpora.sounds import audio_files
+from qieemo_sb.corpora.splits import (
+    by_speakers,
+    leave_one_session_out,
+    speaker_folds,
+)
 from qieemo_sb.errors import CorpusError
 
-SUFFIXES = {f".{x.lower()}" for x in soundfile.available_formats()}
-SUFFIXES |= {".opus", ".oga", ".aif"}
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class NamedCorpus:
-    """All that is to be known about a corpus.
-
-    Arguments
-    ---------
-    name : str
-        As in the yaml's ``corpus``.
-    source : str
-        What the data folder holds and where to get it.
-    licence : str
-        Of the audio.
-    language : str
-        Language code.
-    pattern : str
-        Regular expression of a clip's path without suffix, from some folder
-        on to the end: mostly the file name alone; with ``/`` folders, too.
-        Its group ``emotion`` is required; ``speaker``, ``sentence`` and
-        ``gender`` are used where they are there. Other files are ignored.
-    emotions : mapping of str to str
-        Code of the group ``emotion`` → label, in the order of a classifier's
-        outputs.
-    speaker : str
-        Name of a speaker; ``{speaker}`` and other groups are filled in.
-    sentences : mapping of str to str, or str
-        Code of the group ``sentence`` → transcript, or one text in which
-        groups are filled in, such as ``"Say the word {sentence}"``.
-    genders : mapping of str to str
-        Code of the group ``gender``, or ``speaker`` where there is no such
-        group, → F or M.
-    folds : mapping of int to sequence of str, or int
-        Official folds, number → names of the test speakers, or the number of
-        folds to which speakers are dealt at random.
-    stems : frozenset of str
-        File names of all clips, where they follow a rule; an error then
-        names the missing ones.
-    counts : mapping of str to int
-        Where they do not: label → number of clips, and "speakers".
-    """
-
-    name: str
-    source: str
-    licence: str
-    language: str
-    pattern: str
-    emotions: Mapping[str, str]
-    speaker: str = "{speaker}"
-    sentences: Mapping[str, str] | str = ""
-    genders: Mapping[str, str] = field(default_factory=dict)
-    folds: Mapping[int, Sequence[str]] | int = 5
-    stems: frozenset[str] = frozenset()
-    counts: Mapping[str, int] = field(default_factory=dict)
-
-
-# Livingstone and Russo (2018), PLoS ONE 13(5): e0196391. A name is
-# 03 (audio) 01 (speech) EMOTION INTENSITY STATEMENT REPETITION ACTOR; actors
-# of odd numbers are men, neutral is never strong. The folds are EmoBox's.
-RAVDESS = NamedCorpus(
-    name="RAVDESS",
-    source="RAVDESS is needed: data_folder is the folder that holds Actor_01 "
-    "... Actor_24.\nAudio_Speech_Actors_01-24.zip is at "
-    "https://zenodo.org/records/1188976",
-    licence="CC BY-NC-SA 4.0",
-    language="en",
-    pattern=r"03-01-(?P<emotion>\d\d)-\d\d-(?P<sentence>\d\d)-\d\d"
-    r"-(?P<speaker>\d\d)",
-    emotions={
-        f"{code:02}": label
-        for code, label in enumerate(
-            "neutral calm happy sad angry fearful disgust surprised".split(), 1
-        )
-    },
-    speaker="Actor_{speaker}",
-    sentences={
-        "01": "kids are talking by the door",
-        "02": "dogs are sitting by the door",
-    },
-    genders={f"{actor:02}": "FM"[actor % 2] for actor in range(1, 25)},
-    folds={
-        1: ("Actor_01", "Actor_11", "Actor_20", "Actor_21"),
-        2: ("Actor_04", "Actor_10", "Actor_12", "Actor_14"),
-        3: ("Actor_08", "Actor_09", "Actor_19", "Actor_23"),
-        4: ("Actor_03", "Actor_05", "Actor_07", "Actor_24"),
-        5: ("Actor_02", "Actor_15", "Actor_16", "Actor_18"),
-        6: ("Actor_06", "Actor_13", "Actor_17", "Actor_22"),
-    },
-    stems=frozenset(
-        f"03-01-{emotion:02}-{intensity:02}-{statement:02}-{repetition:02}"
-        f"-{actor:02}"
-        for emotion, intensity, statement, repetition, actor in product(
-            range(1, 9), (1, 2), (1, 2), (1, 2), range(1, 25)
-        )
-        if (emotion, intensity) != (1, 2)
-    ),
-)
-
-# Cao et al. (2014), IEEE Trans. Affective Computing 5(4). A name is
-# ACTOR_SENTENCE_EMOTION_LEVEL. No official folds leave speakers out.
-CREMAD = NamedCorpus(
-    name="CREMA-D",
-    source="CREMA-D is needed: data_folder is the folder that holds "
-    "1001_DFA_ANG_XX.wav and its like.\nIts AudioWAV is at "
-    "https://github.com/CheyneyComputerScience/CREMA-D",
-    licence="ODbL 1.0",
-    language="en",
-    pattern="(?P<speaker>1\\d{3})_(?P<sentence>[A-Z]{3})_(?P<emotion>[A-Z]{3})"
-    "_(?:LO|MD|HI|XX?)",
-    emotions={
-        "NEU": "neutral",
-        "HAP": "happy",
-        "SAD": "sad",
-        "ANG": "angry",
-        "FEA": "fearful",
-        "DIS": "disgust",
-    },
-    counts={
-        "neutral": 1087,
-        **dict.fromkeys(("happy", "sad", "angry", "fearful", "disgust"), 1271),
-        "speakers": 91,
-    },
-    sentences={
-        "IEO": "It's eleven o'clock",
-        "TIE": "That is exactly what happened",
-        "IOM": "I'm on my way to the meeting",
-        "IWW": "I wonder what this is about",
-        "TAI": "The airplane is almost full",
-        "MTI": "Maybe tomorrow it will be cold",
-        "IWL": "I would like a new alarm clock",
-        "ITH": "I think I have a doctor's appointment",
-        "DFA": "Don't forget a jacket",
-        "ITS": "I think I've seen this before",
-        "TSI": "The surface is slick",
-        "WSI": "We'll stop in a couple of minutes",
-    },
-    genders={
-        str(actor): gender
-        for actor, gender in enumerate(
-            "MFFFMFFFFFMFFMMMMFMFFMMFFMMFFFMMMMMMFMMMMMFMMF"
-            "FMFMMFFFFFMFMFFMFMMMMMMMMFFFFFMFFMMFMFMMMMFMF",
-            start=1001,
-        )
-    },
-)
-
-CORPORA = {corpus.name: corpus for corpus in (RAVDESS, CREMAD)}
+APART = ("speakers", "sentences")
 
 
 def prepare_named(
@@ -188,6 +45,7 @@ def prepare_named(
     fold: int = 1,
     seed: int = 1986,
     valid_fraction: float = 0.2,
+    apart: str = "speakers",
 ) -> None:
     """Write train.json, valid.json and test.json of a fold.
 
@@ -196,17 +54,21 @@ def prepare_named(
     Arguments
     ---------
     corpus : str
-        One of ``CORPORA``.
+        One of ``CORPORA``, or the usual name of its folder.
     data_folder : str or Path
         Holds the clips, in any folders.
     output_folder : str or Path
         Where the manifests go.
     fold : int
-        See `fold_numbers`: which speakers are tested.
+        See `fold_numbers`: which speakers, or sentences, are tested.
     seed : int
         Of the choice of validation clips, and of folds that are not official.
     valid_fraction : float
         Of the other speakers' clips, to validate.
+    apart : str
+        "speakers": test speakers are in no other part. "sentences": a
+        sentence is tested, another validates, the rest train, all of them by
+        any speaker.
 
     Raises
     ------
@@ -214,21 +76,22 @@ def prepare_named(
         Clips are missing, twice there or not readable, or an option has no
         such value.
     """
-    entry = _entry(corpus)
-    check_choice("fold", fold, fold_numbers(corpus))
+    entry = find_corpus(corpus)
+    check_choice("fold", fold, fold_numbers(corpus, apart))
     root = existing_folder(data_folder, entry.source)
     options = {
-        "corpus": corpus,
+        "corpus": entry.name,
         "data_folder": str(root),
         "fold": fold,
         "seed": seed,
         "valid_fraction": valid_fraction,
+        "apart": apart,
+        "table": table_digest(entry, root),
     }
     if prepared(output_folder, options):
         return
-    splits = split_named(
-        entry, read_named(entry, root), fold, seed, valid_fraction
-    )
+    clips = read_named(entry, root)
+    splits = split_named(entry, clips, fold, seed, valid_fraction, apart)
     write_splits(splits, output_folder, options, root)
 
 
@@ -251,20 +114,48 @@ def prepare_all_clips(
     CorpusError
         See `prepare_named`.
     """
-    entry = _entry(corpus)
+    entry = find_corpus(corpus)
     root = existing_folder(data_folder, entry.source)
     write_manifest(measure(read_named(entry, root), root), manifest)
 
 
-def fold_numbers(corpus: str) -> list[int]:
+def find_corpus(corpus: str) -> NamedCorpus:
+    """Entry of a corpus, by its name or the usual name of its folder.
+
+    Example
+    -------
+    >>> find_corpus("cremad").name
+    'CREMA-D'
+    """
+    folders = {entry.folder: entry for entry in CORPORA.values()}
+    if corpus and corpus in folders:
+        return folders[corpus]
+    check_choice("corpus", corpus, CORPORA)
+    return CORPORA[corpus]
+
+
+def fold_numbers(corpus: str, apart: str = "speakers") -> list[int]:
     """Numbers of a corpus's folds, from 1.
+
+    Arguments
+    ---------
+    corpus : str
+        See `prepare_named`.
+    apart : str
+        See `prepare_named`.
+
+    Returns
+    -------
+    list of int
 
     Example
     -------
     >>> fold_numbers("RAVDESS")
     [1, 2, 3, 4, 5, 6]
     """
-    folds = _entry(corpus).folds
+    entry = find_corpus(corpus)
+    check_choice("apart", apart, APART if entry.sentence_folds else APART[:1])
+    folds = entry.sentence_folds if apart == "sentences" else entry.folds
     return list(range(1, folds + 1) if isinstance(folds, int) else folds)
 
 
@@ -276,7 +167,7 @@ def emotion_names(corpus: str) -> list[str]:
     >>> emotion_names("CREMA-D")
     ['neutral', 'happy', 'sad', 'angry', 'fearful', 'disgust']
     """
-    return list(dict.fromkeys(_entry(corpus).emotions.values()))
+    return list(dict.fromkeys(find_corpus(corpus).emotions.values()))
 
 
 def split_named(
@@ -285,8 +176,21 @@ def split_named(
     fold: int,
     seed: int = 1986,
     valid_fraction: float = 0.2,
+    apart: str = "speakers",
 ) -> Splits:
     """Divide the utterances of `read_named`; see `prepare_named`."""
+    if apart == "sentences":
+        # Validation, too, has a sentence of its own: known words would tell.
+        sentences = [
+            replace(u, session=match["sentence"])
+            for u in utterances
+            if (match := _match(corpus, u.wav))
+        ]
+        splits = leave_one_session_out(sentences, fold)
+        return {
+            name: [replace(u, session="") for u in part]
+            for name, part in splits.items()
+        }
     folds = corpus.folds
     if isinstance(folds, int):
         folds = dict(enumerate(speaker_folds(utterances, folds, seed), 1))
@@ -306,7 +210,7 @@ def read_named(corpus: NamedCorpus, data_folder: str | Path) -> list[Utterance]:
     Returns
     -------
     list of Utterance
-        Sorted by utt_id, which is the file name without suffix.
+        Sorted by utt_id, without the clips that the entry leaves out.
 
     Raises
     ------
@@ -315,58 +219,104 @@ def read_named(corpus: NamedCorpus, data_folder: str | Path) -> list[Utterance]:
         that the corpus lacks, and numbers that are not those of the corpus.
     """
     root = existing_folder(data_folder, corpus.source)
-    name = re.compile(f"(?:.*/)?(?:{corpus.pattern})")
+    details = read_table(corpus, root)
     clips: dict[str, Utterance] = {}
     problems = []
-    for path in sorted(root.rglob("*")):
-        wav = path.relative_to(root)
-        match = name.fullmatch(wav.with_suffix("").as_posix())
-        if not match or path.suffix.lower() not in SUFFIXES:
+    for wav in audio_files(root):
+        if not (match := _match(corpus, wav)):
             continue
         clip = _utterance(corpus, wav, match)
-        if clip is None or (corpus.stems and path.stem not in corpus.stems):
-            problems.append(f"{path.stem} is no clip of {corpus.name}")
-        elif path.stem in clips:
-            places = f"{clips[path.stem].wav} and {clip.wav}"
-            problems.append(f"{path.stem} is there twice: {places}")
+        if clip is None or (corpus.stems and clip.utt_id not in corpus.stems):
+            problems.append(f"{wav.stem} is no clip of {corpus.name}")
+        elif clip.utt_id in clips:
+            places = f"{clips[clip.utt_id].wav} and {clip.wav}"
+            problems.append(f"{clip.utt_id} is there twice: {places}")
         else:
-            clips[path.stem] = clip
+            known = details.get(clip.utt_id, {})
+            clips[clip.utt_id] = replace(clip, **known)
     if not clips:
         raise CorpusError(
             f"{root} holds no clips of {corpus.name}.\n{corpus.source}"
         )
+    for utt_id in sorted(corpus.left_out.keys() & clips.keys()):
+        del clips[utt_id]
+        logger.warning("%s: left out, %s", utt_id, corpus.left_out[utt_id])
     problems += _missing(corpus, clips)
     raise_all(
         f"{root} is not all of {corpus.name} ({{count}} problems):", problems
     )
-    return [clips[stem] for stem in sorted(clips)]
+    return [clips[utt_id] for utt_id in sorted(clips)]
 
 
-def _entry(corpus: str) -> NamedCorpus:
-    check_choice("corpus", corpus, CORPORA)
-    return CORPORA[corpus]
+def named_clip(corpus: NamedCorpus, wav: str | PurePath) -> Utterance | None:
+    """Utterance of a path, as far as it tells; None if it is no clip."""
+    match = _match(corpus, wav)
+    return match and _utterance(corpus, PurePath(wav), match)
 
 
-def _utterance(corpus, wav, match) -> Utterance | None:
+def table_digest(corpus: NamedCorpus, data_folder: str | Path) -> str | None:
+    """SHA-256 of the table of a corpus; None if the data folder has none."""
+    path = Path(data_folder) / corpus.table
+    return digest(path) if path.is_file() else None
+
+
+def _match(corpus: NamedCorpus, wav: str | PurePath) -> re.Match | None:
+    stem = PurePath(wav).with_suffix("").as_posix()
+    return re.fullmatch(f"(?:.*/)?(?:{corpus.pattern})", stem)
+
+
+def _utterance(corpus, wav: PurePath, match: re.Match) -> Utterance | None:
     """None if a code of the name is none of the corpus's."""
     groups = {"speaker": "", "sentence": "", **match.groupdict()}
     gender = groups.get("gender", groups["speaker"])
-    words = corpus.sentences
+    words, language = corpus.sentences, corpus.language
     if isinstance(words, str):
         words = {groups["sentence"]: words.format(**groups)}
+    if isinstance(language, str):
+        language = {groups["speaker"]: language}
     try:
         return Utterance(
-            utt_id=wav.stem,
+            utt_id=corpus.utt_id.format(stem=wav.stem, **groups),
             wav=wav.as_posix(),
             emo=corpus.emotions[groups["emotion"]],
             wrd=words[groups["sentence"]] if words else "",
             spk_id=corpus.speaker.format(**groups),
             corpus=corpus.name,
-            language=corpus.language,
+            language=language[groups["speaker"]],
             gender=corpus.genders[gender] if corpus.genders else "",
         )
     except KeyError:
         return None
+
+
+def read_table(corpus: NamedCorpus, root: Path) -> dict[str, dict]:
+    """Transcript and votes of each clip that the table names, if there is one.
+
+    Votes are those above 0; None where nobody voted.
+    """
+    path = root / corpus.table
+    if not path.is_file():
+        return {}
+    details: dict[str, dict] = {}
+    tabs = path.suffix == ".tsv"
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            rows = csv.DictReader(stream, delimiter="\t" if tabs else ",")
+            for row in rows:
+                name = PurePath(next(iter(row.values()))).stem
+                details[name] = known = {}
+                if corpus.words:
+                    known["wrd"] = row[corpus.words].strip()
+                if corpus.votes:
+                    votes = {corpus.votes[x]: int(row[x]) for x in corpus.votes}
+                    kept = {x: n for x, n in votes.items() if n}
+                    known["votes"] = kept or None
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise CorpusError(
+            f"{path}, line {len(details) + 1}: not as {corpus.name} has it "
+            f"({error!r}). Get it again or take it out of the data folder."
+        ) from error
+    return details
 
 
 def _missing(corpus, clips) -> list[str]:
@@ -383,8 +333,4 @@ def _missing(corpus, clips) -> list[str]:
         f"{speaker}: {len(stems)} of {len(stems) + found[speaker]} clips are "
         f"missing{': ' + ', '.join(stems) if found[speaker] else ''}"
         for speaker, stems in sorted(missing.items())
-    ] + [
-        f"{name}: {found[name]} found, {number} expected"
-        for name, number in corpus.counts.items()
-        if found[name] != number
-    ]
+    ] + wrong_counts(found, corpus.counts)

@@ -5,7 +5,7 @@ depends on the order of the list or on a global random state.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby, zip_longest
 
 from qieemo_sb.corpora.manifest import (
@@ -160,22 +160,52 @@ def by_speakers(
     dict
         Utterances of train, valid and test.
     """
-    if not 0 < valid_fraction < 1:
-        raise CorpusError(
-            f"valid_fraction is {valid_fraction}; it must lie between 0 and 1."
-        )
     tested = set(test_speakers)
     if absent := sorted(tested - {u.spk_id for u in utterances}):
         raise CorpusError(f"Not in the corpus: {', '.join(absent)}.")
+    return hold_out(
+        utterances, lambda u: u.spk_id in tested, valid_fraction, seed
+    )
+
+
+def hold_out(
+    utterances: list[Utterance],
+    in_test: Callable[[Utterance], bool],
+    valid_fraction: float = 0.2,
+    seed: int = 1986,
+) -> Splits:
+    """Test some utterances, validate on a fraction of the others.
+
+    Arguments
+    ---------
+    utterances : list of Utterance
+        In any order.
+    in_test : callable
+        True for an utterance to test.
+    valid_fraction, seed
+        See `by_speakers`.
+
+    Returns
+    -------
+    dict
+        Utterances of train, valid and test.
+    """
+    check_fraction(valid_fraction)
     rng = random.Random(seed)
-    others = [u for u in utterances if u.spk_id not in tested]
+    others = [u for u in utterances if not in_test(u)]
     chosen: set[str] = set()
     for group in _by_label(others):
         count = round(valid_fraction * len(group))
         chosen.update(u.utt_id for u in _deal(group, rng)[:count])
-    return _divide(
-        utterances, lambda u: u.spk_id in tested, lambda u: u.utt_id in chosen
-    )
+    return _divide(utterances, in_test, lambda u: u.utt_id in chosen)
+
+
+def check_fraction(valid_fraction: float) -> None:
+    """Raise a CorpusError for a fraction that leaves a part empty."""
+    if not 0 < valid_fraction < 1:
+        raise CorpusError(
+            f"valid_fraction is {valid_fraction}; it must lie between 0 and 1."
+        )
 
 
 def speaker_folds(
@@ -205,32 +235,52 @@ def speaker_folds(
 
 
 def seeded_speaker_split(
-    utterances: list[Utterance], seed: int = 1986
+    utterances: list[Utterance],
+    seed: int = 1986,
+    fraction: float = 0.15,
+    tested: bool = True,
 ) -> Splits:
-    """Split the speakers 70/15/15 at random: none of them is in two parts.
+    """Divide the speakers at random: none of them is in two parts.
 
     Arguments
     ---------
     utterances : list of Utterance
-        At least three speakers; each part has one or more of them.
+        At least three speakers, or two if none are to be tested.
     seed : int
         Of the shuffle.
+    fraction : float
+        Of the speakers, to test, and as many to validate; at least a woman
+        and a man where there are enough and genders are known.
+    tested : bool
+        False: the test part stays empty.
 
     Returns
     -------
     dict
         Utterances of train, valid and test.
     """
-    speakers = sorted({u.spk_id for u in utterances})
-    if len(speakers) < 3:
+    check_fraction(fraction)
+    genders = {u.spk_id: u.gender for u in utterances}
+    speakers = sorted(genders)
+    held_out = 2 if tested else 1
+    if len(speakers) <= held_out:
+        needed = "three speakers: one to train on, one to validate, one to test"
+        if not tested:
+            needed = "two speakers: one to train on, one to validate"
         raise CorpusError(
-            "A split by speakers takes three speakers: one to train on, one "
-            f"to validate, one to test. There are {len(speakers)}: "
+            f"A split by speakers takes {needed}. There are {len(speakers)}: "
             f"{', '.join(speakers)}."
         )
     random.Random(seed).shuffle(speakers)
-    share = max(1, round(0.15 * len(speakers)))
-    test, valid = speakers[:share], speakers[share : 2 * share]
+    groups = [
+        [speaker for speaker in speakers if genders[speaker] == gender]
+        for gender in sorted(set(genders.values()))
+    ]
+    order = _take_turns(groups)
+    share = max(len(groups), round(fraction * len(speakers)))
+    share = min(share, (len(speakers) - 1) // held_out)
+    test = order[:share] if tested else []
+    valid = order[len(test) : len(test) + share]
     return _divide(
         utterances, lambda u: u.spk_id in test, lambda u: u.spk_id in valid
     )
@@ -254,5 +304,10 @@ def _deal(group: list[Utterance], rng: random.Random) -> list[Utterance]:
     turns: dict[str, list] = {}  # speaker → utterances, both in random order
     for utterance in rng.sample(group, len(group)):
         turns.setdefault(utterance.spk_id, []).append(utterance)
-    rounds = zip_longest(*turns.values())
-    return [utterance for turn in rounds for utterance in turn if utterance]
+    return _take_turns(turns.values())
+
+
+def _take_turns(groups: Iterable[list]) -> list:
+    """First items of all groups, then their second ones, and so on."""
+    rounds = zip_longest(*groups)
+    return [item for turn in rounds for item in turn if item is not None]

@@ -237,3 +237,31 @@ def test_three_speakers_are_one_each(clip):
 def test_two_speakers_are_too_few(clip):
     with pytest.raises(CorpusError, match="There are 2: a, b"):
         seeded_speaker_split([clip(x, spk_id=x) for x in "ab"])
+
+
+def test_a_woman_and_a_man_are_in_each_part(clip):
+    """Three women, seven men: two of ten test, as 15 % round to."""
+    utts = [clip(x, spk_id=x, gender="FM"[x > "c"]) for x in "abcdefghij"]
+    for seed in range(9):
+        splits = seeded_speaker_split(utts, seed)
+        assert [len(part) for part in splits.values()] == [6, 2, 2]
+        for part in splits.values():
+            assert {u.gender for u in part} == {"F", "M"}
+
+
+def test_small_corpora_keep_a_speaker_to_train_on(clip):
+    utts = [clip(x, spk_id=x, gender="FM"[x > "b"]) for x in "abcd"]
+    assert sizes(seeded_speaker_split(utts)) == {
+        "train": 2,
+        "valid": 1,
+        "test": 1,
+    }
+
+
+def test_nobody_is_tested_if_a_test_part_exists(clip):
+    splits = seeded_speaker_split(
+        [clip(x, spk_id=x) for x in "ab"], tested=False
+    )
+    assert sizes(splits) == {"train": 1, "valid": 1, "test": 0}
+    with pytest.raises(CorpusError, match="takes two speakers: .* There are 1"):
+        seeded_speaker_split([clip("a", spk_id="a")], tested=False)

@@ -11,8 +11,9 @@ Authors
 import argparse
 import sys
 
+from qieemo_sb.corpora.entries import CORPORA
 from qieemo_sb.corpora.manifest import prepare_and_report
-from qieemo_sb.corpora.named import CORPORA, prepare_named
+from qieemo_sb.corpora.named import APART, prepare_named
 
 
 def main(arguments=None) -> int:
@@ -25,7 +26,13 @@ def main(arguments=None) -> int:
         "--corpus", choices=list(CORPORA), default="RAVDESS", help="(RAVDESS)"
     )
     parser.add_argument(
-        "--fold", type=int, default=1, help="which speakers to test (1)"
+        "--fold", type=int, default=1, help="speakers or sentences to test (1)"
+    )
+    parser.add_argument(
+        "--apart",
+        choices=APART,
+        default="speakers",
+        help="what no two parts share (speakers)",
     )
     parser.add_argument(
         "--valid-fraction",
