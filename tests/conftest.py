@@ -5,8 +5,10 @@ import random
 
 import numpy as np
 import pytest
+import readme
 import soundfile
 import torch
+from forks import spare_imports
 
 from qieemo_sb.encoders.whisper import WhisperEncoder
 from qieemo_sb.lobes.blocks import BlockMixer, WeightedSum
@@ -24,6 +26,19 @@ from qieemo_sb.serving.folder import save_model
 
 LABELS = ["neu", "hap", "ang", "sad"]
 D_MODEL, N_BLOCKS, WIDTH, N_TOKENS, N_CLASSES = 16, 3, 12, 29, 4
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Begin with what is slow, and keep a group, or a file, together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish():
+    spare_imports()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -155,13 +170,23 @@ VARIANTS = {
 
 
 @pytest.fixture(scope="session")
-def variants(make_model):
-    """A Qieemo of each variant, by name, for tests that do not change it."""
-    models = {}
-    for name, parts in VARIANTS.items():
+def make_variant(make_model):
+    """Make a Qieemo of one or several variants."""
+
+    def make(*names):
         torch.manual_seed(0)
-        models[name] = make_model(**parts())
-    return models
+        parts = {}
+        for name in names:
+            parts.update(VARIANTS[name]())
+        return make_model(**parts)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def variants(make_variant):
+    """A Qieemo of each variant, by name, for tests that do not change it."""
+    return {name: make_variant(name) for name in VARIANTS}
 
 
 @pytest.fixture(params=VARIANTS)
@@ -212,6 +237,15 @@ def source(make_model, stir, tmp_path_factory):
     """Folder of a model all of whose parts matter."""
     folder = tmp_path_factory.mktemp("source") / "model"
     return save_model(folder, stir(make_model()), "# A card\n", LABELS)
+
+
+@pytest.fixture(scope="session")
+def readme_commands(tmp_path_factory):
+    """The folder in which README.md's commands were run, and their results."""
+    folder = readme.write_files(tmp_path_factory.mktemp("readme"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, readme.run_commands()
 
 
 @pytest.fixture(scope="session")

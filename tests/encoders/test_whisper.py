@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from checkpoints import make_whisper
 from safetensors.torch import load_file, save_file
 from transformers import (
-    WhisperConfig,
     WhisperFeatureExtractor,
     WhisperModel,
 )
@@ -32,22 +32,9 @@ SECONDS = 16_000
 def published():
     """A small Whisper as transformers makes it."""
     torch.manual_seed(0)
-    config = WhisperConfig(
-        vocab_size=50,
-        num_mel_bins=80,
-        d_model=32,
-        encoder_layers=3,
-        encoder_attention_heads=4,
-        encoder_ffn_dim=48,
-        decoder_layers=1,
-        decoder_attention_heads=2,
-        decoder_ffn_dim=8,
-        pad_token_id=0,
-        bos_token_id=0,
-        eos_token_id=0,
-        decoder_start_token_id=1,
-    )
-    model = WhisperModel(config).eval()
+    model = make_whisper(
+        encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=48
+    ).eval()
     for name, parameter in model.named_parameters():
         # Fresh weights are too small to disagree, and fresh biases zero.
         if name.endswith("bias"):

@@ -1,4 +1,4 @@
-"""Small wav2vec 2.0, HuBERT, WavLM and data2vec, as transformers makes them."""
+"""Small Whisper, wav2vec 2.0 and relatives, as transformers makes them."""
 
 import json
 
@@ -8,6 +8,8 @@ from transformers import (
     AutoModel,
     AutoModelForCTC,
     Wav2Vec2FeatureExtractor,
+    WhisperConfig,
+    WhisperModel,
 )
 
 D_MODEL, N_BLOCKS = 16, 3
@@ -46,6 +48,25 @@ VARIANTS = {
 }
 LETTERS = "ETAONIHSRDLUMWCFGYPBVK'XJQZ"  # as published English heads have them
 ENGLISH = ["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS]
+
+
+def make_whisper(**options):
+    """A Whisper of two blocks with fresh weights."""
+    sizes = {
+        "vocab_size": 50,
+        "d_model": 32,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 64,
+        "decoder_layers": 1,
+        "decoder_attention_heads": 2,
+        "decoder_ffn_dim": 8,
+        "pad_token_id": 0,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "decoder_start_token_id": 1,
+    }
+    return WhisperModel(WhisperConfig(**{**sizes, **options}))
 
 
 def make_model(variant, ctc=False, **options):
