@@ -171,14 +171,14 @@ VARIANTS = {
 
 @pytest.fixture(scope="session")
 def make_variant(make_model):
-    """Make a Qieemo of one or several variants."""
+    """Make a Qieemo of one or several variants, with some other parts."""
 
-    def make(*names):
+    def make(*names, **others):
         torch.manual_seed(0)
         parts = {}
         for name in names:
             parts.update(VARIANTS[name]())
-        return make_model(**parts)
+        return make_model(**{**parts, **others})
 
     return make
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from qieemo_sb.errors import ModelFolderError
-from qieemo_sb.lobes.fusion import MMF
+from qieemo_sb.lobes.fusion import Projection
 from qieemo_sb.lobes.ppg import PPGHead
 from qieemo_sb.lobes.tokens import Characters
 from qieemo_sb.serving.folder import save_model
@@ -110,7 +110,7 @@ def test_int8_is_near_and_small(model, sound, exported, source, tmp_path):
 # What cannot be exported
 
 
-class ByLengths(MMF):
+class ByLengths(Projection):
     """Uses lengths as a tensor."""
 
     def forward(self, ppg, emotional, lengths):
@@ -118,7 +118,7 @@ class ByLengths(MMF):
         return fused * (lengths > 0)[:, None, None]
 
 
-class Frozen(MMF):
+class Frozen(Projection):
     """Depends on the length where the exporter does not see it."""
 
     def forward(self, ppg, emotional, lengths):
@@ -129,8 +129,8 @@ class Frozen(MMF):
 
 
 @pytest.mark.parametrize("fusion", [ByLengths, Frozen])
-def test_what_cannot_be_exported_says_so(make_model, tmp_path, fusion):
-    model = make_model(mmf=fusion(29, 16, 12))
+def test_what_cannot_be_exported_says_so(make_variant, tmp_path, fusion):
+    model = make_variant("baseline", mmf=fusion(16, 12))
     with pytest.raises(ExportError, match=f"{fusion.__name__}.*exported"):
         write_graph(model, tmp_path)
 
