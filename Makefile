@@ -41,7 +41,7 @@ demo: $(STAMP)
 test: export OMP_NUM_THREADS := 1
 test: $(STAMP)
 	@$(MAKE) --no-print-directory lint >$(VENV)/lint.log 2>&1 & lint=$$!; \
-	$(RUN) -m pytest -n $(CORES) --dist loadgroup --no-loadscope-reorder; \
+	$(RUN) -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder; \
 	tests=$$?; wait $$lint; lint=$$?; cat $(VENV)/lint.log; \
 	exit $$((tests || lint))
 

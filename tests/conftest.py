@@ -9,6 +9,7 @@ import readme
 import soundfile
 import torch
 from forks import spare_imports
+from xdist.scheduler import LoadFileScheduling
 
 from qieemo_sb.encoders.whisper import WhisperEncoder
 from qieemo_sb.lobes.blocks import BlockMixer, WeightedSum
@@ -28,13 +29,31 @@ LABELS = ["neu", "hap", "ang", "sad"]
 D_MODEL, N_BLOCKS, WIDTH, N_TOKENS, N_CLASSES = 16, 3, 12, 29, 4
 
 
-@pytest.hookimpl(tryfirst=True)
+# Files that share something that takes long to make, and so a worker.
+TOGETHER = {
+    "tests/golden/test_answers.py": "shipped",
+    "tests/test_readme.py": "shipped",
+    "tests/test_cli.py": "exported",
+    "tests/serving/onnx/test_classifier.py": "exported",
+    "tests/serving/onnx/test_export.py": "exported",
+}
+
+
+class Scheduler(LoadFileScheduling):
+    """Gives each file, and files that belong together, to one worker."""
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        return TOGETHER.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduler(config, log)
+
+
 def pytest_collection_modifyitems(items):
-    """Begin with what is slow, and keep a group, or a file, together."""
+    """Begin with what is slow; the rest fills the gaps at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_collection_finish():

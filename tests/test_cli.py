@@ -12,8 +12,6 @@ from qieemo_sb.model import PPGModel
 from qieemo_sb.serving.classifier import load_model
 from qieemo_sb.serving.folder import save_model
 
-pytestmark = pytest.mark.xdist_group("export")
-
 LABELS = ["neu", "hap", "ang", "sad"]
 
 

@@ -15,7 +15,6 @@ PAGES = [
 @pytest.mark.parametrize(
     "code", [code for language, code in BLOCKS if language == "python"]
 )
-@pytest.mark.xdist_group("shipped")
 def test_python_blocks_run(code, readme_commands, capsys, monkeypatch):
     monkeypatch.chdir(readme_commands[0])
     exec(compile(code, "README.md", "exec"), {})
@@ -24,7 +23,6 @@ def test_python_blocks_run(code, readme_commands, capsys, monkeypatch):
         assert printed.startswith("speech.wav ")
 
 
-@pytest.mark.xdist_group("shipped")
 def test_qieemo_commands_run(readme_commands):
     codes, printed = zip(*readme_commands[1], strict=True)
     assert codes == (0, 0, 0)

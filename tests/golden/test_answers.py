@@ -18,8 +18,6 @@ from speechbrain.inference.classifiers import (
 from qieemo_sb import EncoderClassifier, OnnxClassifier
 from qieemo_sb.serving.onnx.export import export_onnx
 
-pytestmark = pytest.mark.xdist_group("shipped")
-
 MODEL = Path(__file__).parents[2] / "pretrained/qieemo-tiny.en"
 GOLDEN = Path(__file__).with_name("answers.json")
 # Products in 8 bits round as the processor's instructions do.

@@ -12,6 +12,9 @@ from transformers import (
     WhisperModel,
 )
 
+from qieemo_sb.encoders.ssl import SSLEncoder
+from qieemo_sb.encoders.whisper import WhisperEncoder
+
 D_MODEL, N_BLOCKS = 16, 3
 SMALL = {
     "hidden_size": D_MODEL,
@@ -83,6 +86,31 @@ def make_model(variant, ctc=False, **options):
         elif parameter.dim() > 1:
             parameter.data *= 2
     return model
+
+
+def fresh_encoder(variant, **options):
+    """Our encoder with fresh weights, of a variant or of "whisper"."""
+    torch.manual_seed(0)
+    if variant == "whisper":
+        sizes = {"d_model": D_MODEL, "n_blocks": N_BLOCKS, "ffn_dim": 32}
+        dims = {"n_mels": 80, "n_heads": 2, **sizes}
+        return WhisperEncoder(dims=dims, **options)
+    family, shape = VARIANTS[variant]
+    dims = {"family": family, "normalise": True, **SMALL, **shape}
+    return SSLEncoder(dims=dims, **options)
+
+
+def names_where(encoder, condition):
+    """Names of the parameters that meet a condition."""
+    return {n for n, p in encoder.named_parameters() if condition(p)}
+
+
+def train_once(encoder, wavs):
+    """Compute gradients → names of the parameters that got one."""
+    encoder.train()
+    hidden = encoder(wavs).hidden_states.values()
+    sum(h.square().mean() for h in hidden if h.requires_grad).backward()
+    return names_where(encoder, lambda p: p.grad is not None)
 
 
 def save(model, folder, normalise=True, rate=16_000):

@@ -14,8 +14,6 @@ from qieemo_sb.serving.folder import write_labels
 from qieemo_sb.serving.onnx.classifier import OnnxClassifier
 from qieemo_sb.serving.speechbrain import EncoderClassifier
 
-pytestmark = pytest.mark.xdist_group("export")
-
 
 @pytest.fixture
 def batch(pad):

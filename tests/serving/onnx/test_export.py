@@ -17,7 +17,7 @@ from qieemo_sb.serving.onnx.classifier import OnnxClassifier, load_graph
 from qieemo_sb.serving.onnx.export import export_onnx, write_graph
 from qieemo_sb.serving.onnx.window import ExportError
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("export")]
+pytestmark = pytest.mark.slow
 
 CLOSE = 1e-4
 FILES = [
