@@ -25,7 +25,7 @@ endif
 .PHONY: help demo test lint format clean fresh
 help:
 	@echo 'make demo    train a small model, then classify a file with it'
-	@echo 'make test    lint, then all tests'
+	@echo 'make test    lint and all tests'
 	@echo 'make lint    ruff, import-linter, mypy'
 	@echo 'make format  let ruff mend what it can'
 	@echo 'make clean   remove the environment, caches and results'

@@ -16,7 +16,7 @@ one_of_each = pytest.mark.parametrize(
 
 
 def ends_in_norm(variant):
-    """Whether a norm follows the last block, and trains with it."""
+    """Tell if a norm follows the last block, and trains with it."""
     return variant == "whisper" or "large" in variant
 
 
