@@ -5,8 +5,11 @@ import random
 
 import numpy as np
 import pytest
+import readme
 import soundfile
 import torch
+from forks import spare_imports
+from xdist.scheduler import LoadFileScheduling
 
 from qieemo_sb.encoders.whisper import WhisperEncoder
 from qieemo_sb.lobes.blocks import BlockMixer, WeightedSum
@@ -24,6 +27,37 @@ from qieemo_sb.serving.folder import save_model
 
 LABELS = ["neu", "hap", "ang", "sad"]
 D_MODEL, N_BLOCKS, WIDTH, N_TOKENS, N_CLASSES = 16, 3, 12, 29, 4
+
+
+# Files that share something that takes long to make, and so a worker.
+TOGETHER = {
+    "tests/golden/test_answers.py": "shipped",
+    "tests/test_readme.py": "shipped",
+    "tests/test_cli.py": "exported",
+    "tests/serving/onnx/test_classifier.py": "exported",
+    "tests/serving/onnx/test_export.py": "exported",
+}
+
+
+class Scheduler(LoadFileScheduling):
+    """Gives each file, and files that belong together, to one worker."""
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        return TOGETHER.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Scheduler(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what is slow; the rest fills the gaps at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish():
+    spare_imports()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -155,13 +189,23 @@ VARIANTS = {
 
 
 @pytest.fixture(scope="session")
-def variants(make_model):
-    """A Qieemo of each variant, by name, for tests that do not change it."""
-    models = {}
-    for name, parts in VARIANTS.items():
+def make_variant(make_model):
+    """Make a Qieemo of one or several variants, with some other parts."""
+
+    def make(*names, **others):
         torch.manual_seed(0)
-        models[name] = make_model(**parts())
-    return models
+        parts = {}
+        for name in names:
+            parts.update(VARIANTS[name]())
+        return make_model(**{**parts, **others})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def variants(make_variant):
+    """A Qieemo of each variant, by name, for tests that do not change it."""
+    return {name: make_variant(name) for name in VARIANTS}
 
 
 @pytest.fixture(params=VARIANTS)
@@ -212,6 +256,15 @@ def source(make_model, stir, tmp_path_factory):
     """Folder of a model all of whose parts matter."""
     folder = tmp_path_factory.mktemp("source") / "model"
     return save_model(folder, stir(make_model()), "# A card\n", LABELS)
+
+
+@pytest.fixture(scope="session")
+def readme_commands(tmp_path_factory):
+    """The folder in which README.md's commands were run, and their results."""
+    folder = readme.write_files(tmp_path_factory.mktemp("readme"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return folder, readme.run_commands()
 
 
 @pytest.fixture(scope="session")

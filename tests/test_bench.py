@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+from checkpoints import make_whisper
+from transformers import WhisperFeatureExtractor
+
+from qieemo_sb.serving.folder import save_model
 
 pytestmark = pytest.mark.slow
 
@@ -19,21 +22,8 @@ PEERS = ["qieemo-encoder", "speechbrain", "transformers"]
 def whisper(tmp_path_factory):
     """Folder of a Whisper that is quick to run."""
     folder = tmp_path_factory.mktemp("whisper")
-    config = WhisperConfig(
-        vocab_size=50,
-        d_model=16,
-        encoder_layers=3,
-        encoder_attention_heads=2,
-        encoder_ffn_dim=32,
-        decoder_layers=1,
-        decoder_attention_heads=2,
-        decoder_ffn_dim=8,
-        pad_token_id=0,
-        bos_token_id=0,
-        eos_token_id=0,
-        decoder_start_token_id=1,
-    )
-    WhisperModel(config).save_pretrained(folder)
+    model = make_whisper(d_model=16, encoder_layers=1, encoder_ffn_dim=32)
+    model.save_pretrained(folder)
     WhisperFeatureExtractor(80).save_pretrained(folder)
     return folder
 
@@ -144,9 +134,9 @@ def test_startup(run):
     assert results["command: qieemo predict MODEL"]["least"] > 0
 
 
-@pytest.mark.usefixtures("model_folder")  # it is the run's
-def test_accuracy_of_exports(bench, write_wav, sound, tmp_path):
+def test_accuracy_of_exports(bench, make_variant, write_wav, sound, tmp_path):
     labels = ["neu", "hap", "ang", "sad"]
+    save_model(tmp_path / "model", make_variant("baseline"), "", labels)
     for i in range(len(labels)):
         write_wav(sound(8_000, i), name=f"{i}.wav")
     entries = {

@@ -102,7 +102,7 @@ def test_a_fusion_is_a_class_and_a_line(make_model, tmp_path, monkeypatch):
     monkeypatch.setitem(FUSIONS, "Product", Product)
     parts = make_model().config
     size = {k: parts["mmf"][k] for k in ("n_tokens", "d_model", "width")}
-    model = make_model(mmf=Product(**size))
+    model = make_model(mmf=Product(**size), cma=None)
     before, after = train(model)
     assert after < before
     folder = save_model(tmp_path / "model", model.eval(), "# A card\n", LABELS)

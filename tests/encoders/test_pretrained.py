@@ -2,7 +2,7 @@
 
 import checkpoints
 import pytest
-from transformers import BertConfig, WhisperConfig, WhisperModel
+from transformers import BertConfig
 
 from qieemo_sb.encoders import pretrained_encoder
 from qieemo_sb.encoders.ssl import SSLEncoder
@@ -26,22 +26,10 @@ def test_ssl(variant, tmp_path):
 
 
 def test_whisper(tmp_path):
-    config = WhisperConfig(
-        vocab_size=10,
-        d_model=8,
-        encoder_layers=2,
-        encoder_attention_heads=2,
-        decoder_layers=1,
-        decoder_attention_heads=2,
-        pad_token_id=0,
-        bos_token_id=0,
-        eos_token_id=0,
-        decoder_start_token_id=1,
-    )
-    WhisperModel(config).save_pretrained(tmp_path)
+    checkpoints.make_whisper().save_pretrained(tmp_path)
     encoder = pretrained_encoder(str(tmp_path))
     assert isinstance(encoder, WhisperEncoder)
-    assert (encoder.d_model, encoder.n_blocks, encoder.frozen) == (8, 2, True)
+    assert (encoder.d_model, encoder.n_blocks, encoder.frozen) == (32, 2, True)
 
 
 def test_neither(tmp_path):

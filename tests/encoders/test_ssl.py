@@ -5,6 +5,7 @@ import json
 import checkpoints
 import pytest
 import torch
+from checkpoints import fresh_encoder, names_where, train_once
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2FeatureExtractor, WhisperConfig
 
@@ -63,14 +64,6 @@ def encoder(source):
         return encoders[variant]
 
     return get
-
-
-def make(variant, **options):
-    """An encoder with fresh weights."""
-    family, shape = checkpoints.VARIANTS[variant]
-    dims = {"family": family, "normalise": True, **checkpoints.SMALL, **shape}
-    torch.manual_seed(0)
-    return SSLEncoder(dims=dims, **options)
 
 
 def distance(a, b):
@@ -132,7 +125,7 @@ def test_blocks_are_no_trifle(sound, encoder, variant):
 
 @pytest.mark.parametrize("normalise", [True, False])
 def test_loudness_matters_only_to_raw_input(sound, normalise):
-    encoder = make("wav2vec2-large")
+    encoder = fresh_encoder("wav2vec2-large")
     encoder.dims["normalise"] = normalise
     signal = sound(SECONDS)
     quiet, loud = (encoder(gain * signal[None]) for gain in (1.0, 5.0))
@@ -157,7 +150,7 @@ def test_shapes_and_lengths(sound, pad, encoder):
 @base_and_large
 @pytest.mark.parametrize("blocks, runs", [([0], 0), ([2, 1], 2), ([3], 3)])
 def test_blocks_above_the_highest_are_not_run(sound, variant, blocks, runs):
-    encoder, ran = make(variant), []
+    encoder, ran = fresh_encoder(variant), []
     every = encoder(sound(SECONDS)[None]).hidden_states
     for block in encoder.blocks:
         block.register_forward_hook(lambda *_: ran.append(1))
@@ -422,94 +415,22 @@ def test_dims_that_make_no_model(wrong):
 # Training
 
 
-def parameters_with(encoder, condition):
-    return {n for n, p in encoder.named_parameters() if condition(p)}
-
-
-def train_once(encoder, wavs):
-    encoder.train()
-    encoded = encoder(wavs)
-    hidden = [h for h in encoded.hidden_states.values() if h.requires_grad]
-    sum(h.square().mean() for h in hidden).backward()
-    return parameters_with(encoder, lambda p: p.grad is not None)
-
-
-@every_variant
-def test_frozen_encoder_gives_no_gradient_graph(sound, variant):
-    encoder = make(variant).train()
-    assert encoder.frozen
-    assert not parameters_with(encoder, lambda p: p.requires_grad)
-    assert not any(m.training for m in list(encoder.modules())[1:])
-    for hidden in encoder(sound(SECONDS)[None]).hidden_states.values():
-        assert not hidden.requires_grad
-
-
 @every_variant
 def test_all_trains_but_the_convolutions_of_the_waveform(sound, variant):
-    encoder = make(variant, trainable_above=0)
+    encoder = fresh_encoder(variant, trainable_above=0)
     expected = {
         name
         for name, _ in encoder.named_parameters()
         if not name.startswith("convolutions.")
     }
-    assert parameters_with(encoder, lambda p: p.requires_grad) == expected
+    assert names_where(encoder, lambda p: p.requires_grad) == expected
     assert train_once(encoder, sound(SECONDS)[None]) == expected
     assert not encoder.convolutions.training
     assert encoder.positions.training
 
 
-@base_and_large
-@pytest.mark.parametrize("above", [1, 2, 3])
-def test_blocks_above_train(sound, variant, above):
-    encoder = make(variant, trainable_above=above)
-    prefixes = [f"blocks.{k}." for k in range(above, 3)]
-    prefixes += ["norm."] if "large" in variant else []
-    expected = {
-        name
-        for name, _ in encoder.named_parameters()
-        if name.startswith(tuple(prefixes))
-    }
-    assert parameters_with(encoder, lambda p: p.requires_grad) == expected
-    if expected:
-        assert train_once(encoder, sound(SECONDS)[None]) == expected
-
-
-@base_and_large
-def test_blocks_above_follow_the_mode(variant):
-    encoder = make(variant, trainable_above=1).train()
-    assert [b.training for b in encoder.blocks] == [False, True, True]
-    assert encoder.norm.training == ("large" in variant)
-    assert not any(m.training for m in encoder.eval().modules())
-
-
-def test_no_graph_below_what_trains(sound):
-    encoder = make("wavlm-base", trainable_above=2).train()
-    hidden = encoder(sound(SECONDS)[None]).hidden_states
-    assert [h.requires_grad for h in hidden.values()] == [False] * 3 + [True]
-
-
-@pytest.mark.parametrize("above", [-1, 4])
-def test_block_to_train_above_must_exist(above):
-    with pytest.raises(QieemoError, match=rf"no block \[{above}\].*1 to 3"):
-        make("hubert-base", trainable_above=above)
-
-
-@base_and_large
-def test_recomputed_blocks_have_the_same_gradients(sound, pad, variant):
-    wavs = pad([sound(8_000), sound(5_000)])[0]
-    plain = make(variant, trainable_above=1)
-    saving = make(variant, trainable_above=1, gradient_checkpointing=True)
-    for encoder in (plain, saving):
-        torch.manual_seed(1)  # of the dropouts
-        train_once(encoder, wavs)
-    for a, b in zip(plain.parameters(), saving.parameters(), strict=True):
-        assert (a.grad is None) == (b.grad is None)
-        if a.grad is not None:
-            assert torch.allclose(a.grad, b.grad, atol=1e-6)
-
-
 def test_dropout_is_for_blocks_that_train(sound):
-    encoder = make("wav2vec2-base", trainable_above=1)
+    encoder = fresh_encoder("wav2vec2-base", trainable_above=1)
     wavs = sound(SECONDS)[None]
     frozen = encoder.eval()(wavs).hidden_states
     trained = encoder.train()(wavs).hidden_states
@@ -534,7 +455,7 @@ def test_masking_and_layer_drop_of_the_checkpoint_are_off(sound, tmp_path):
 
 
 def test_spec_augment_is_for_training_only(sound, pad):
-    encoder, seen = make("hubert-large"), []
+    encoder, seen = fresh_encoder("hubert-large"), []
     wavs, lengths = pad([sound(8_000), sound(5_000)])
     plain = encoder.eval()(wavs, lengths).hidden_states[3]
 
@@ -569,8 +490,11 @@ def test_cached_frames_are_exactly_the_encoders(
 
 
 def test_cache_depends_on_the_normalisation_of_the_input(tmp_path):
-    encoder = make("wavlm-base")
+    encoder = fresh_encoder("wavlm-base")
     before = EncoderCache(tmp_path, encoder, [1]).folder
-    assert EncoderCache(tmp_path, make("wavlm-base"), [1]).folder == before
+    assert (
+        EncoderCache(tmp_path, fresh_encoder("wavlm-base"), [1]).folder
+        == before
+    )
     encoder.dims["normalise"] = False
     assert EncoderCache(tmp_path, encoder, [1]).folder != before

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from checkpoints import make_whisper, names_where, train_once
 from safetensors.torch import load_file, save_file
 from transformers import (
-    WhisperConfig,
     WhisperFeatureExtractor,
     WhisperModel,
 )
@@ -32,22 +32,9 @@ SECONDS = 16_000
 def published():
     """A small Whisper as transformers makes it."""
     torch.manual_seed(0)
-    config = WhisperConfig(
-        vocab_size=50,
-        num_mel_bins=80,
-        d_model=32,
-        encoder_layers=3,
-        encoder_attention_heads=4,
-        encoder_ffn_dim=48,
-        decoder_layers=1,
-        decoder_attention_heads=2,
-        decoder_ffn_dim=8,
-        pad_token_id=0,
-        bos_token_id=0,
-        eos_token_id=0,
-        decoder_start_token_id=1,
-    )
-    model = WhisperModel(config).eval()
+    model = make_whisper(
+        encoder_layers=3, encoder_attention_heads=4, encoder_ffn_dim=48
+    ).eval()
     for name, parameter in model.named_parameters():
         # Fresh weights are too small to disagree, and fresh biases zero.
         if name.endswith("bias"):
@@ -470,82 +457,17 @@ def test_dims_of_a_source_build_the_same_shape(source, encoder, sound):
 # Training
 
 
-def parameters_with(encoder, condition):
-    return {n for n, p in encoder.named_parameters() if condition(p)}
-
-
-def train_once(encoder, wavs):
-    encoder.train()
-    encoded = encoder(wavs)
-    sum(h.square().mean() for h in encoded.hidden_states.values()).backward()
-    return parameters_with(encoder, lambda p: p.grad is not None)
-
-
-def test_frozen_encoder_gives_no_gradient_graph(sound, make_encoder):
-    encoder = make_encoder().train()
-    assert encoder.frozen
-    assert not parameters_with(encoder, lambda p: p.requires_grad)
-    for hidden in encoder(sound(SECONDS)[None]).hidden_states.values():
-        assert not hidden.requires_grad
-
-
-def test_frozen_parts_stay_in_eval_mode(make_encoder):
-    encoder = make_encoder().train()
-    parts = [*encoder.blocks, encoder.conv1, encoder.conv2, encoder.norm]
-    assert not any(m.training for part in parts for m in part.modules())
-
-
-def test_trainable_blocks_follow_the_mode(make_encoder):
-    encoder = make_encoder(trainable_above=1).train()
-    assert [b.training for b in encoder.blocks] == [False, True, True]
-    assert encoder.norm.training and not encoder.conv1.training
-    assert not any(b.training for b in encoder.eval().blocks)
-
-
 def test_all_trains_but_the_positions(sound, make_encoder):
     encoder = make_encoder(trainable_above=0)
     expected = {n for n, _ in encoder.named_parameters()} - {"positions.weight"}
-    assert parameters_with(encoder, lambda p: p.requires_grad) == expected
+    assert names_where(encoder, lambda p: p.requires_grad) == expected
     assert train_once(encoder, sound(SECONDS)[None]) == expected
 
 
 def test_positions_of_a_checkpoint_do_not_train(source):
     encoder = WhisperEncoder(source=str(source), trainable_above=0)
-    frozen = parameters_with(encoder, lambda p: not p.requires_grad)
+    frozen = names_where(encoder, lambda p: not p.requires_grad)
     assert frozen == {"positions.weight"}
-
-
-@pytest.mark.parametrize("above", [1, 2, 3])
-def test_blocks_above_train(sound, make_encoder, above):
-    encoder = make_encoder(trainable_above=above)
-    prefixes = ("norm.", *(f"blocks.{k}." for k in range(above, 3)))
-    expected = {
-        n for n, _ in encoder.named_parameters() if n.startswith(prefixes)
-    }
-    assert parameters_with(encoder, lambda p: p.requires_grad) == expected
-    assert train_once(encoder, sound(SECONDS)[None]) == expected
-
-
-def test_no_graph_below_what_trains(sound, make_encoder):
-    encoder = make_encoder(trainable_above=2).train()
-    hidden = encoder(sound(SECONDS)[None]).hidden_states
-    assert [h.requires_grad for h in hidden.values()] == [False] * 3 + [True]
-
-
-@pytest.mark.parametrize("above", [-1, 4])
-def test_block_to_train_above_must_exist(make_encoder, above):
-    with pytest.raises(QieemoError, match=rf"no block \[{above}\].*1 to 3"):
-        make_encoder(trainable_above=above)
-
-
-def test_recomputed_blocks_have_the_same_gradients(sound, pad, make_encoder):
-    wavs = pad([sound(8_000), sound(5_000)])[0]
-    plain = make_encoder(trainable_above=1)
-    saving = make_encoder(trainable_above=1, gradient_checkpointing=True)
-    assert train_once(plain, wavs) == train_once(saving, wavs)
-    for a, b in zip(plain.parameters(), saving.parameters(), strict=True):
-        if a.grad is not None:
-            assert torch.allclose(a.grad, b.grad, atol=1e-7)
 
 
 def test_spec_augment_is_for_training_only(sound, pad, make_encoder):

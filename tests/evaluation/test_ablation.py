@@ -130,7 +130,8 @@ def test_every_row_is_cross_validated_with_its_options(ablate):
 
 
 def test_what_a_row_sets_is_the_rows(ablate):
-    ablate("--width", "10", "--size=3", folds=[1])
+    names = ["default", "width: half"]
+    ablate("--width", "10", "--size=3", folds=[1], names=names)
     said = [
         Path("out", row, "fold_1/1/calls.txt").read_text().split()
         for row in ("default", "width_half")
@@ -169,19 +170,19 @@ def test_a_row_has_its_size_its_time_and_its_difference(ablate):
 
 
 def test_what_is_finished_is_not_run_again(ablate):
-    ablate(folds=(1,))
-    ablate(folds=(1, 2))
-    assert (
-        len(Path("out/default/fold_1/1/calls.txt").read_text().split("\n")) == 2
-    )
+    for folds in ([1], [1, 2]):
+        ablate(folds=folds, names=["default"])
+    started = Path("out/default/fold_1/1/calls.txt").read_text()
+    assert started.count("\n") == 1 and calls("default") == 4
 
 
 def test_a_row_that_fails_does_not_stop_the_others(ablate):
     Path("broken").touch()
-    result, _ = ablate()
-    assert [row["finished"] for row in result["rows"]] == [2, 2, 2, 2]
-    result, _ = ablate(folds=(2,))
-    assert [row["finished"] for row in result["rows"]] == [0, 0, 0, 0]
+    names = ["default", "width: half"]
+    result, _ = ablate(names=names)
+    assert [row["finished"] for row in result["rows"]] == [2, 2]
+    result, _ = ablate(folds=(2,), names=names)
+    assert [row["finished"] for row in result["rows"]] == [0, 0]
     text = re.sub(" +", " ", Path("out/ablation.md").read_text())
     assert "| default | 1.50 | 20.00 | – | – | – | – | – | – | 0 of 2 |" in text
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from checkpoints import make_whisper
 from clips import RATE, noise, sentence
 from runs import IEMOCAP, train
 
@@ -40,18 +41,7 @@ def write_corpus(folder):
 
 def write_whisper(folder):
     """A small Whisper whose weights no release of a library can change."""
-    from transformers import WhisperConfig, WhisperModel
-
-    config = WhisperConfig(
-        d_model=32,
-        encoder_layers=2,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-    )
-    model, draw = WhisperModel(config), np.random.default_rng(0)
+    model, draw = make_whisper(), np.random.default_rng(0)
     for _, weight in sorted(model.encoder.named_parameters()):
         values = draw.normal(scale=0.2, size=tuple(weight.shape))
         weight.data = torch.from_numpy(values).float()

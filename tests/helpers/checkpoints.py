@@ -1,4 +1,4 @@
-"""Small wav2vec 2.0, HuBERT, WavLM and data2vec, as transformers makes them."""
+"""Small Whisper, wav2vec 2.0 and relatives, as transformers makes them."""
 
 import json
 
@@ -8,7 +8,12 @@ from transformers import (
     AutoModel,
     AutoModelForCTC,
     Wav2Vec2FeatureExtractor,
+    WhisperConfig,
+    WhisperModel,
 )
+
+from qieemo_sb.encoders.ssl import SSLEncoder
+from qieemo_sb.encoders.whisper import WhisperEncoder
 
 D_MODEL, N_BLOCKS = 16, 3
 SMALL = {
@@ -48,6 +53,25 @@ LETTERS = "ETAONIHSRDLUMWCFGYPBVK'XJQZ"  # as published English heads have them
 ENGLISH = ["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS]
 
 
+def make_whisper(**options):
+    """A Whisper of two blocks with fresh weights."""
+    sizes = {
+        "vocab_size": 50,
+        "d_model": 32,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 64,
+        "decoder_layers": 1,
+        "decoder_attention_heads": 2,
+        "decoder_ffn_dim": 8,
+        "pad_token_id": 0,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "decoder_start_token_id": 1,
+    }
+    return WhisperModel(WhisperConfig(**{**sizes, **options}))
+
+
 def make_model(variant, ctc=False, **options):
     """A model with weights of its own, in eval mode."""
     family, shape = VARIANTS[variant]
@@ -62,6 +86,31 @@ def make_model(variant, ctc=False, **options):
         elif parameter.dim() > 1:
             parameter.data *= 2
     return model
+
+
+def fresh_encoder(variant, **options):
+    """Our encoder with fresh weights, of a variant or of "whisper"."""
+    torch.manual_seed(0)
+    if variant == "whisper":
+        sizes = {"d_model": D_MODEL, "n_blocks": N_BLOCKS, "ffn_dim": 32}
+        dims = {"n_mels": 80, "n_heads": 2, **sizes}
+        return WhisperEncoder(dims=dims, **options)
+    family, shape = VARIANTS[variant]
+    dims = {"family": family, "normalise": True, **SMALL, **shape}
+    return SSLEncoder(dims=dims, **options)
+
+
+def names_where(encoder, condition):
+    """Names of the parameters that meet a condition."""
+    return {n for n, p in encoder.named_parameters() if condition(p)}
+
+
+def train_once(encoder, wavs):
+    """Compute gradients → names of the parameters that got one."""
+    encoder.train()
+    hidden = encoder(wavs).hidden_states.values()
+    sum(h.square().mean() for h in hidden if h.requires_grad).backward()
+    return names_where(encoder, lambda p: p.grad is not None)
 
 
 def save(model, folder, normalise=True, rate=16_000):

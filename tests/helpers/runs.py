@@ -1,86 +1,90 @@
-"""The recipes' scripts, run as a user runs them.
+"""The recipes' scripts, run as a user runs them."""
 
-A script runs in a process of a fork server that has imported torch and
-SpeechBrain before: the same as ``python train.py``, some seconds sooner.
-"""
-
+import functools
 import multiprocessing
 import os
 import runpy
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from dying import die
+import torch.distributed.run
+from forks import FORKS, spare_imports
+
+from qieemo_sb.training.brain import QieemoBrain
 
 ROOT = Path(__file__).parents[2]
 IEMOCAP = ROOT / "recipes/IEMOCAP/qieemo"
 RAVDESS = ROOT / "recipes/RAVDESS/qieemo"
 SYNTHETIC = ROOT / "recipes/Synthetic/qieemo"
+# Options of torchrun; the last two spare its processes the imports.
 TORCHRUN = (
-    "-m",
-    "torch.distributed.run",
     "--standalone",
     "--nproc_per_node=2",
+    "--run-path",
+    "--start-method=fork",
 )
-KILL = (signal.SIGKILL, 2, 3)  # in the third step of the second epoch
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(
-    [
-        "speechbrain",
-        "transformers.models.whisper.modeling_whisper",
-        "qieemo_sb.evaluation.plots",
-        "qieemo_sb.evaluation.scores",
-        "qieemo_sb.evaluation.adaptation",
-        "qieemo_sb.training.run",
-        "qieemo_sb.training.data",
-        "qieemo_sb.training.ppg",
-    ]
-)
 
 
-def train(recipe, *arguments, script="train.py", launcher=(), killed=None):
+def train(recipe, *arguments, script="train.py", torchrun=(), before=None):
     """Run ``python train.py ARGUMENTS`` → (exit code, all that it printed).
 
-    ``launcher`` stands between ``python`` and the script; ``killed`` is a
-    signal, and the epoch and step in which the script gets it.
+    ``torchrun`` has the options of that command, if it is to run the script.
+    ``before`` is a function that its process calls first.
     """
-    arguments = list(map(str, arguments))
-    if launcher:
-        done = subprocess.run(
-            [sys.executable, *launcher, script, *arguments],
-            cwd=recipe,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return done.returncode, done.stdout
+    arguments = [*torchrun, str(script), *map(str, arguments)]
     with tempfile.NamedTemporaryFile("r", suffix=".log") as log:
-        process = _SERVER.Process(
-            target=_run, args=(str(recipe), script, arguments, log.name, killed)
+        process = FORKS.Process(
+            target=_run,
+            args=(str(recipe), arguments, bool(torchrun), log.name, before),
         )
         process.start()
         process.join()
         return process.exitcode, log.read()
 
 
-def _run(recipe, script, arguments, log, killed):
+def _run(recipe, arguments, distributed, log, before):
     """Run a script in this process, which prints to a file."""
+    spare_imports()
     printed = os.open(log, os.O_WRONLY | os.O_APPEND)
     for number in (1, 2):
         os.dup2(printed, number)
     sys.stdout.reconfigure(line_buffering=True)
     multiprocessing.set_start_method("fork", force=True)  # as it was
     os.chdir(recipe)
-    sys.argv = [script, *arguments]
     sys.path.insert(0, recipe)
-    if killed:
-        die(*killed)
-    runpy.run_path(script, run_name="__main__")
+    if before:
+        before()
+    if distributed:
+        torch.distributed.run.main(arguments)
+    else:
+        sys.argv = arguments
+        runpy.run_path(arguments[0], run_name="__main__")
+
+
+def die(epoch, step):
+    """Have this process, and its forks, killed before a step of an epoch."""
+    inherited = QieemoBrain.on_fit_batch_start
+
+    def on_fit_batch_start(self, *args):
+        if (self.hparams.epoch_counter.current, self.step) == (epoch, step):
+            os.kill(os.getpid(), signal.SIGKILL)
+        inherited(self, *args)
+
+    QieemoBrain.on_fit_batch_start = on_fit_batch_start
+
+
+def show_graphs():
+    """Print when torch compiles, and need no C++ compiler for it."""
+
+    def show(graph, _):
+        print("compiled a graph")
+        return graph.forward
+
+    torch.compile = functools.partial(torch.compile, backend=show)
 
 
 def small(corpus, whisper, output, *options, epochs=2):

@@ -7,7 +7,7 @@ import soundfile
 from clips import RATE, noise, sentence
 
 GAINS = {"neu": 0.2, "hap": 0.6, "ang": 1.0, "sad": 0.05}
-TURNS = 3  # of a speaker and label
+TURNS = 2  # of a speaker and label
 
 
 def write_tree(folder):

@@ -3,31 +3,21 @@
 import csv
 
 import pytest
+from checkpoints import make_whisper
 from tree import write_tree
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    """120 turns in IEMOCAP's tree: enough for the machinery, not to learn."""
+    """80 turns in IEMOCAP's tree: enough for the machinery, not to learn."""
     return write_tree(tmp_path_factory.mktemp("data") / "corpus")
 
 
 @pytest.fixture(scope="session")
 def whisper(tmp_path_factory):
     """A folder with a small untrained Whisper in Hugging Face format."""
-    from transformers import WhisperConfig, WhisperModel
-
-    config = WhisperConfig(
-        d_model=32,
-        encoder_layers=2,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-    )
     folder = tmp_path_factory.mktemp("whisper")
-    WhisperModel(config).save_pretrained(folder)
+    make_whisper().save_pretrained(folder)
     return folder
 
 

@@ -2,12 +2,10 @@
 
 import csv
 import json
-import signal
-from pathlib import Path
+from functools import partial
 
-import dying
 import pytest
-from runs import IEMOCAP, TORCHRUN, TUNED, small, train
+from runs import IEMOCAP, TORCHRUN, TUNED, die, small, train
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +24,7 @@ def run(options, tmp_path_factory):
     """Everything that an uninterrupted run printed, and its folder."""
     output = tmp_path_factory.mktemp("two") / "run"
     code, printed = train(
-        IEMOCAP, *options(output, "--num_workers=0"), launcher=TORCHRUN
+        IEMOCAP, *options(output, "--num_workers=0"), torchrun=TORCHRUN
     )
     assert code == 0, printed
     return printed, output
@@ -51,16 +49,11 @@ def test_everything_is_tested_and_written_once(run):
 def test_a_stopped_run_ends_as_if_it_had_not_been(run, options, tmp_path):
     given = options(tmp_path, "--num_workers=0", "--ckpt_interval_steps=1")
     # Each worker kills itself before its second step of epoch 2.
-    script = [str(int(signal.SIGKILL)), "2", "2", "train.py"]
     code, printed = train(
-        IEMOCAP,
-        *script,
-        *given,
-        script=str(Path(dying.__file__)),
-        launcher=TORCHRUN,
+        IEMOCAP, *given, torchrun=TORCHRUN, before=partial(die, 2, 2)
     )
     assert code != 0 and not (tmp_path / "metrics.json").exists(), printed
-    code, printed = train(IEMOCAP, *given, launcher=TORCHRUN)
+    code, printed = train(IEMOCAP, *given, torchrun=TORCHRUN)
     assert code == 0, printed
     assert "Going into epoch 1" not in printed
     for name in ("metrics.json", "predictions.csv"):

@@ -3,22 +3,11 @@
 import json
 
 import pytest
-from runs import IEMOCAP, TUNED, small, train
+from runs import IEMOCAP, TUNED, show_graphs, small, train
 
 from qieemo_sb.corpora.iemocap import prepare_iemocap
 
 pytestmark = pytest.mark.slow
-
-# Shows what is compiled, without the C++ compiler that a tester may lack.
-COMPILER = """\
-import functools, runpy, sys, torch
-def show(graph, _):
-    print("compiled a graph")
-    return graph.forward
-torch.compile = functools.partial(torch.compile, backend=show)
-sys.argv.pop(0)
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 def test_bf16_debug_device_skip_prep_and_compile(corpus, whisper, tmp_path):
@@ -37,7 +26,7 @@ def test_bf16_debug_device_skip_prep_and_compile(corpus, whisper, tmp_path):
         "--eval_precision=bf16",
         "--debug",
         "--compile",
-        launcher=("-c", COMPILER),
+        before=show_graphs,
     )
     assert code == 0, printed
     assert not (output / "prepare.json").exists()  # --skip_prep

@@ -4,10 +4,11 @@ import csv
 import json
 import os
 import shutil
+from functools import partial
 
 import pytest
 import torch
-from runs import IEMOCAP, KILL, TUNED, small, train
+from runs import IEMOCAP, TUNED, die, small, train
 from speechbrain.inference.classifiers import (
     EncoderClassifier as SpeechBrainEncoderClassifier,
 )
@@ -138,7 +139,9 @@ def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
     options = small(
         corpus, whisper, tmp_path, *TUNED, "--ckpt_interval_steps=2"
     )
-    code, _ = train(IEMOCAP, *options, "--num_workers=2", killed=KILL)
+    code, _ = train(
+        IEMOCAP, *options, "--num_workers=2", before=partial(die, 2, 3)
+    )
     assert code < 0 and not (tmp_path / "metrics.json").exists()
     code, printed = train(IEMOCAP, *options, "--num_workers=0")
     assert code == 0, printed
@@ -149,7 +152,7 @@ def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
 
 def test_so_does_one_on_cached_frames(adapted, corpus, whisper, tmp_path):
     options = small(corpus, whisper, tmp_path, "--adapt_speakers=True")
-    code, _ = train(IEMOCAP, *options, killed=KILL)
+    code, _ = train(IEMOCAP, *options, before=partial(die, 2, 3))
     assert code < 0
     code, printed = train(IEMOCAP, *options)
     assert code == 0, printed

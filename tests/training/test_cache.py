@@ -1,6 +1,5 @@
 """The cache holds the encoder's output, and nothing is computed twice."""
 
-import multiprocessing
 import os
 import shutil
 from types import SimpleNamespace
@@ -8,6 +7,7 @@ from types import SimpleNamespace
 import fills
 import pytest
 import torch
+from forks import FORKS
 
 from qieemo_sb.audio import read_audio
 from qieemo_sb.errors import AudioError, CacheError
@@ -179,11 +179,9 @@ def test_two_processes_fill_the_same_folders(
     ]
     encoder = make_encoder()
     caches = [EncoderCache(tmp_path / f"{i}", encoder, [1]) for i in range(8)]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([type(encoder).__module__])
-    start = context.Barrier(2)
+    start = FORKS.Barrier(2)
     processes = [
-        context.Process(target=fills.fill_together, args=(caches, wavs, start))
+        FORKS.Process(target=fills.fill_together, args=(caches, wavs, start))
         for _ in range(2)
     ]
     for process in processes:

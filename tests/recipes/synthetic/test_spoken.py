@@ -1,6 +1,7 @@
 """Speech-text pairs by machines: the same each time, voices apart."""
 
 import hashlib
+import shutil
 import stat
 import sys
 
@@ -87,15 +88,14 @@ def test_processes_do_not_matter_and_more_hours_add(corpus, tmp_path):
 
 
 def test_what_is_there_is_kept_and_the_rest_is_said(corpus, tmp_path):
-    prepare_spoken(tmp_path, hours=HOURS, workers=1)
-    whole = digests(tmp_path)
+    shutil.copytree(corpus, tmp_path, dirs_exist_ok=True)
     lost = tmp_path / "train/0000/train-0000003.flac"
     kept = tmp_path / "train/0000/train-0000004.flac"
     lost.unlink()
     (tmp_path / "prepare.json").unlink()  # as after a kill
     before = kept.stat().st_mtime_ns
     prepare_spoken(tmp_path, hours=HOURS, workers=1)
-    assert digests(tmp_path) == whole == digests(corpus)
+    assert digests(tmp_path) == digests(corpus)
     assert kept.stat().st_mtime_ns == before
 
 
