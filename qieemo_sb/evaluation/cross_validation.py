@@ -375,7 +375,7 @@ def summarise(ended: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     dict
         ``runs`` and ``failed`` ones, sorted, and the ``summary`` of the former
         (None without one; see ``aggregate``). For runs with
-        ``adapt_speakers``, else None: ``adaptation``, earlier clips →
+        ``adapt_to`` speaker, else None: ``adaptation``, earlier clips →
         ``spread`` of WA; ``few_emotions``, each of ``ADAPTATIONS`` → how many
         emotions a speaker shows → the same.
     """

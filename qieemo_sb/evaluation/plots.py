@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qieemo_sb.corpora.manifest import replacing
+from qieemo_sb.evaluation.adaptation import CLIPS_AXIS
 from qieemo_sb.frames import FRAME_SECONDS, SAMPLE_RATE
 from qieemo_sb.lobes.tokens import display_name
 
@@ -89,6 +90,25 @@ def columns(
         axes.set(xlim=(-0.5, len(names) - 0.5), xlabel=axis, title=title or "")
         axes.grid(axis="y")
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def adaptation(
+    curve: Mapping[str, Sequence[float]],
+    path: str | os.PathLike,
+    title: str | None = None,
+) -> None:
+    """Draw WA after so many clips of a speaker.
+
+    Arguments
+    ---------
+    curve : mapping
+        Of ``SpeakerEmbeddings.curve``.
+    path, title
+        See ``columns``.
+    """
+    pairs = zip(curve["clips"], curve["weighted_accuracy"], strict=True)
+    steps = {str(clips): [accuracy] for clips, accuracy in pairs}
+    columns({"WA": steps}, path, title, CLIPS_AXIS)
 
 
 def comparison(

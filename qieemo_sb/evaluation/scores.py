@@ -20,6 +20,13 @@ from torchmetrics.functional.classification import (
 from qieemo_sb.corpora.manifest import write_text
 from qieemo_sb.errors import EvaluationError
 
+FRACTIONS = (
+    "weighted_accuracy",
+    "unweighted_accuracy",
+    "weighted_f1",
+    "macro_f1",
+)
+
 
 def score(
     targets: torch.Tensor, predictions: torch.Tensor, labels: Sequence[str]
@@ -67,15 +74,18 @@ def score(
     confusion = multiclass_confusion_matrix(*args)
     occurs = confusion.sum(dim=1) > 0
     recall = multiclass_recall(*args, average="none")[occurs]
-    fractions = {
-        "weighted_accuracy": multiclass_accuracy(*args, average="micro"),
-        "unweighted_accuracy": recall.mean(),
-        "weighted_f1": multiclass_f1_score(*args, average="weighted"),
-        "macro_f1": multiclass_f1_score(*args, average="macro"),
-    }
+    fractions = (
+        multiclass_accuracy(*args, average="micro"),
+        recall.mean(),
+        multiclass_f1_score(*args, average="weighted"),
+        multiclass_f1_score(*args, average="macro"),
+    )
     return {
         # As short as float32 allows: 0.7, not 0.699999988079071.
-        **{name: round(x.item(), 7) for name, x in fractions.items()},
+        **{
+            name: round(x.item(), 7)
+            for name, x in zip(FRACTIONS, fractions, strict=True)
+        },
         "num_utterances": len(targets),
         "labels": list(labels),
         "confusion_matrix": confusion.tolist(),
@@ -146,22 +156,44 @@ class Scores:
             for utt_id, (target, row) in sorted(self._rows.items())
         ]
 
-    def summary(self, labels: Sequence[str]) -> dict:
+    def summary(
+        self, labels: Sequence[str], corpora: Mapping[str, str] | None = None
+    ) -> dict:
         """Score all utterances added.
 
         Arguments
         ---------
         labels : sequence of str
             The C label texts, in the order of the class indices.
+        corpora : mapping of str to str or None
+            utt_id → corpus. If they are of several corpora, every fraction is
+            the mean over corpora, and ``by_corpus`` has the scores of each.
 
         Returns
         -------
         dict
             See ``score``, also for the errors.
         """
-        rows = self.rows()
-        targets = torch.tensor([row[1] for row in rows])
-        return score(targets, torch.tensor([row[2] for row in rows]), labels)
+        rows: dict[str, list] = {}
+        for row in self.rows():
+            corpus = corpora[row[0]] if corpora else ""
+            rows.setdefault(corpus, []).append(row)
+        each = {
+            corpus: _score_rows(part, labels) for corpus, part in rows.items()
+        }
+        summary = _score_rows(self.rows(), labels)
+        if len(each) > 1:
+            for metric in FRACTIONS:
+                values = [scores[metric] for scores in each.values()]
+                summary[metric] = round(sum(values) / len(values), 7)
+            summary["by_corpus"] = dict(sorted(each.items()))
+        return summary
+
+
+def _score_rows(rows, labels):
+    """Score rows of ``Scores.rows``."""
+    targets = torch.tensor([row[1] for row in rows])
+    return score(targets, torch.tensor([row[2] for row in rows]), labels)
 
 
 def write_metrics(path: str | os.PathLike, metrics: Mapping) -> None:

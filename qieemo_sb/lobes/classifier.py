@@ -79,8 +79,15 @@ class Classifier(Part):
             speaker = self.standard.moments
             if self.training:
                 self.standard.update(embedding.reshape(-1, self.width))
-        x = speaker.standardise(embedding).clamp(-LIMIT, LIMIT)
+        x = self.standardised(embedding, speaker)
         return self.linear(self.dropout(x))
+
+    def standardised(
+        self, embedding: Tensor, speaker: Moments | None = None
+    ) -> Tensor:
+        """Vectors [..., E] that the linear layer takes; see ``forward``."""
+        moments = speaker or self.standard.moments
+        return moments.standardise(embedding).clamp(-LIMIT, LIMIT)
 
 
 CLASSIFIERS = {"Classifier": Classifier}

@@ -141,12 +141,11 @@ class QieemoBrain(sb.Brain):
             train_stats={"loss": train_loss},
             valid_stats=stats,
         )
+        meta = {**stats, "epoch": epoch}
         ((kind, name),) = self.best.items()
         # Before saving: a resumed run has to know how long nothing improved.
-        self.hparams.epoch_counter.update_metric(stats[name])
-        self.checkpointer.save_and_keep_only(
-            meta={**stats, "epoch": epoch}, **{f"{kind}s": [name]}
-        )
+        self.hparams.epoch_counter.update_metric(meta[name])
+        self.checkpointer.save_and_keep_only(meta=meta, **{f"{kind}s": [name]})
 
     def end_test(self, stats: dict[str, float]) -> None:
         """Log the test and the epoch whose checkpoint was tested.

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,12 @@ from speechbrain.dataio.sampler import DynamicBatchSampler
 from speechbrain.utils.distributed import run_on_main
 
 from qieemo_sb.audio import read_audio
-from qieemo_sb.corpora.manifest import raise_all, read_manifest
+from qieemo_sb.corpora.manifest import (
+    SPLITS,
+    raise_all,
+    read_manifest,
+    write_manifest,
+)
 from qieemo_sb.errors import CorpusError
 from qieemo_sb.frames import SAMPLE_RATE, num_frames
 from qieemo_sb.lobes.tokens import Tokenizer, transcript_problem
@@ -30,7 +34,7 @@ Datasets = dict[str, DynamicItemDataset]
 # Evaluates the longest batches first, unshuffled, so that running out of
 # memory shows at once.
 TEST = {"shuffle": False, "batch_ordering": "descending"}
-PADDED = ("emo_encoded", "tokens")  # where frames are cropped before
+PADDED = ("tokens",)  # where frames are cropped before
 
 
 def read_datasets(
@@ -81,6 +85,30 @@ def _utterances(datasets):
             yield split, utt_id, entry
 
 
+def prepare(hparams: Mapping[str, Any]) -> None:
+    """Make the corpus if the yaml does so, and write its manifests."""
+    if not hparams["skip_prep"]:
+        if hparams.get("make_corpus"):
+            hparams["make_corpus"]()
+        hparams["prepare"]()
+
+
+def manifests(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Manifest of each split; with ``refit``, training has those of valid."""
+    paths = {split: hparams[f"{split}_annotation"] for split in SPLITS}
+    if hparams["refit"]:
+        both = [paths["train"], paths["valid"]]
+        paths["train"] = Path(hparams["save_folder"]) / "train_valid.json"
+        run_on_main(_join, args=[both, paths["train"]])
+    return paths
+
+
+def _join(manifests, path):
+    """Write one manifest of the utterances of several."""
+    joined = [u for each in manifests for u in read_manifest(each)]
+    write_manifest(joined, path)
+
+
 def check_labels(
     datasets: Datasets, emotions: Sequence[str], n_classes: int
 ) -> None:
@@ -99,17 +127,6 @@ def check_labels(
         "emotions in the yaml, or drop the utterances:",
         [unknown[label] for label in sorted(unknown)],
     )
-
-
-def class_weights(
-    dataset: DynamicItemDataset, emotions: Sequence[str], balance: bool
-) -> torch.Tensor:
-    """Weights [C] that give each emotion the same total; ones, unbalanced."""
-    if not balance:
-        return torch.ones(len(emotions))
-    counts = Counter(entry["emo"] for entry in dataset.data.values())
-    shares = torch.tensor([counts[emotion] for emotion in emotions])
-    return shares.sum() / (len(emotions) * shares.clamp(min=1))
 
 
 def check_speakers(datasets: Datasets, adapt: bool) -> bool:
@@ -137,7 +154,7 @@ def check_speakers(datasets: Datasets, adapt: bool) -> bool:
         if not entry.get("spk_id")
     ]
     heading = "{count} utterances have no speaker to adapt to. Give each a "
-    heading += "spk_id, or set adapt_speakers to False:"
+    heading += "spk_id, or set adapt_to to null:"
     raise_all(heading, unknown if adapt else [])
     return not unknown
 

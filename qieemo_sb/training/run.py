@@ -1,16 +1,18 @@
 """Start and end of a recipe's run."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import ruamel.yaml
 import torch
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import infer_device, run_on_main
 
 from qieemo_sb.errors import CorpusError
-from qieemo_sb.training.hparams import check_corpus, resolve
+from qieemo_sb.training.hparams import check_corpus, load_part, resolve
 from qieemo_sb.training.resume import keep_options
 
 # A thread of gloo needs far less; no process notices it.
@@ -61,6 +63,46 @@ def start(
         keep_options, args=[hparams["save_folder"], hparams_file, overrides]
     )
     return hparams
+
+
+def choose_epochs(
+    train: Callable[..., tuple],
+    hparams_file: str | Path,
+    run_opts: Mapping[str, Any],
+    overrides: str,
+) -> str:
+    """With ``refit``, choose how long to train by a run that tests nothing.
+
+    That run is in the folder "selection" of the output folder.
+
+    Arguments
+    ---------
+    train : callable
+        hparams, run_opts → Brain, which is trained, and more.
+    hparams_file, run_opts, overrides
+        As ``sb.parse_arguments`` returns them.
+
+    Returns
+    -------
+    str
+        The overrides, with the number of epochs; without ``refit`` as given.
+    """
+    check_corpus(hparams_file, overrides)
+    part = load_part(hparams_file, overrides, "refit", "output_folder")
+    if not part["refit"]:
+        return overrides
+    folder = f"{part['output_folder']}/selection"
+    options = _override(overrides, output_folder=folder, refit=False)
+    brain, *_ = train(start(hparams_file, run_opts, options), run_opts)
+    chosen = brain.checkpointer.find_checkpoint(**brain.best)
+    return _override(overrides, number_of_epochs=chosen.meta["epoch"])
+
+
+def _override(overrides, **more):
+    """Options in the form of ``sb.parse_arguments``, some of them changed."""
+    yaml, text = ruamel.yaml.YAML(), StringIO()
+    yaml.dump({**(yaml.load(overrides) or {}), **more}, text)
+    return text.getvalue()
 
 
 def move_to_device(model: torch.nn.Module, run_opts: Mapping[str, Any]) -> str:

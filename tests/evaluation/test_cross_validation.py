@@ -164,7 +164,7 @@ def test_the_table_is_left_as_json_markdown_and_picture(validate):
 
 
 def test_adaptation_is_added_up_and_drawn_as_a_picture(validate):
-    result, _ = validate("--adapt_speakers=True")
+    result, _ = validate("--adapt_to=speaker")
     assert {
         clips: found["by_fold"] for clips, found in result["adaptation"].items()
     } == {0: {1: 1 / 8, 2: 2 / 8, 3: 3 / 8}, 60: {1: 0.25, 2: 0.5, 3: 0.75}}

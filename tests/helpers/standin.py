@@ -7,7 +7,7 @@ corpus: RAVDESS
 data_folder: null
 folds: [1, 2, 3, 4, 5, 6]
 fold: 1
-adapt_speakers: False
+adapt_to: null
 emotions: [calm, upset]
 output_folder: !ref results/x/fold_<fold>/<seed>
 save_folder: !ref <output_folder>/save
@@ -50,7 +50,7 @@ metrics = {
     "confusion_matrix": confusion,
     "corpus": "RAVDESS", "fold": fold, "seed": seed,
 }
-if "adapt_speakers" in options:
+if options.get("adapt_to"):
     metrics["adaptation"] = {
         "clips": [0, 60], "weighted_accuracy": [fold / 8, fold / 4],
         "emotions": [1, 2], "unadapted": [fold / 8, fold / 4],

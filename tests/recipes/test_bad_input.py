@@ -98,7 +98,7 @@ def test_checkpoints_of_another_fold_are_left_as_they_were(
 @pytest.mark.parametrize(
     "split, field, option, message",
     [
-        ("test", "spk_id", "--adapt_speakers=True", "test: {} has no speaker"),
+        ("test", "spk_id", "--adapt_to=speaker", "test: {} has no speaker"),
         ("train", "wrd", "--ctc_weight=1.0", "train, {}: no transcript"),
     ],
 )

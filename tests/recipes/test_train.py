@@ -65,7 +65,7 @@ def run(corpus, whisper, tmp_path_factory):
 def adapted(corpus, whisper, tmp_path_factory):
     """Folder of a run on cached frames, adapted to speakers."""
     output = tmp_path_factory.mktemp("run") / "adapted"
-    options = small(corpus, whisper, output, "--adapt_speakers=True")
+    options = small(corpus, whisper, output, "--adapt_to=speaker")
     code, printed = train(IEMOCAP, *options)
     assert code == 0, printed
     return output
@@ -151,7 +151,7 @@ def test_a_run_that_was_killed_in_an_epoch_ends_as_if_it_had_not_been(
 
 
 def test_so_does_one_on_cached_frames(adapted, corpus, whisper, tmp_path):
-    options = small(corpus, whisper, tmp_path, "--adapt_speakers=True")
+    options = small(corpus, whisper, tmp_path, "--adapt_to=speaker")
     code, _ = train(IEMOCAP, *options, before=partial(die, 2, 3))
     assert code < 0
     code, printed = train(IEMOCAP, *options)

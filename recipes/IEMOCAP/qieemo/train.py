@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from qieemo_sb.errors import QieemoError
 from qieemo_sb.evaluation import plots
-from qieemo_sb.evaluation.adaptation import CLIPS_AXIS, SpeakerEmbeddings
+from qieemo_sb.evaluation.adaptation import SpeakerEmbeddings
 from qieemo_sb.evaluation.model_card import model_card
 from qieemo_sb.evaluation.scores import Scores, write_metrics, write_predictions
 from qieemo_sb.lobes.speaker import SpeakerModel, adapted
@@ -30,8 +30,10 @@ from qieemo_sb.serving.onednn import accelerate
 from qieemo_sb.training import data, run
 from qieemo_sb.training.brain import QieemoBrain
 from qieemo_sb.training.ppg import check_ctc
+from qieemo_sb.training.probe import start_from_probe
 from qieemo_sb.training.resume import keep_tokens
 from qieemo_sb.training.speakers import TrainingSpeakers
+from qieemo_sb.training.targets import EmotionTargets
 from tqdm import tqdm
 
 import speechbrain as sb
@@ -46,7 +48,7 @@ class EmotionBrain(QieemoBrain):
     """
 
     best = {"max_key": "UA"}
-    speakers = None  # statistics of each, if the classifier is adapted to them
+    groups = None  # statistics of speakers or corpora, if adapted to them
     whole_clips = None  # training data and its loader's options
 
     def compute_forward(self, batch, stage):
@@ -64,32 +66,25 @@ class EmotionBrain(QieemoBrain):
 
     def compute_objectives(self, predictions, batch, stage):
         """Emotion loss, plus the CTC loss of the PPG if it has a weight."""
-        targets = batch.emo_encoded.data.squeeze(1)
         log_probs, embedding = predictions.log_probs, predictions.embedding
-        if stage == sb.Stage.TRAIN and self.speakers is not None:
+        labels = self.targets.indices(batch.id)
+        groups = self.targets.groups(self.hparams.adapt_to, batch.id)
+        if stage == sb.Stage.TRAIN and self.groups is not None:
             classifier = self.hparams.model.classifier
-            moments = self.speakers(batch.spk_id, embedding)
+            moments = self.groups(groups, embedding)
             moments = adapted(classifier.standard.moments, moments)
             log_probs = classifier(embedding, moments)
-        elif stage != sb.Stage.TRAIN and self.speakers is not None:
-            # Scored when all clips of a speaker are there.
-            self.embeddings.append(batch.id, batch.spk_id, embedding, targets)
+        log_probs = self.targets.among_known(log_probs, batch.id)
+        if stage != sb.Stage.TRAIN and self.groups is not None:
+            # Scored when all clips of a group are there.
+            self.embeddings.append(batch.id, groups, embedding, labels)
         elif stage != sb.Stage.TRAIN:
-            self.scores.append(batch.id, log_probs, targets)
-        loss = self.emotion_loss(log_probs, targets)
+            self.scores.append(batch.id, log_probs, labels)
+        loss = self.targets.loss(log_probs, batch.id)
         if self.hparams.ctc_weight > 0:
             ctc_loss = self.ctc_loss(predictions, batch.tokens)
             loss = loss + self.hparams.ctc_weight * ctc_loss
         return loss
-
-    def emotion_loss(self, log_probs, targets):
-        """Negative log-likelihood with class weights and label smoothing."""
-        return sb.nnet.losses.nll_loss(
-            log_probs,
-            targets,
-            weight=self.class_weights,
-            label_smoothing=self.hparams.label_smoothing,
-        )
 
     def on_stage_start(self, stage, epoch=None):
         """Set the learning rates, or start with empty scores."""
@@ -102,12 +97,14 @@ class EmotionBrain(QieemoBrain):
             self.train_loss = stage_loss
             return
         model, found = self.hparams.model, self.embeddings
-        if self.speakers is not None:
+        if self.groups is not None:
             log_probs = found.log_probs(model.classifier, model.speaker_model)
-            ids, _, _, targets = found.columns()
-            self.scores.append(ids, log_probs, targets)
-            stage_loss = self.emotion_loss(log_probs, targets).item()
-        summary = self.scores.summary(self.hparams.emotions)
+            ids, _, _, labels = found.columns()
+            log_probs = self.targets.among_known(log_probs, ids)
+            self.scores.append(ids, log_probs, labels)
+            stage_loss = self.targets.loss(log_probs, ids).item()
+        emotions, corpora = self.hparams.emotions, self.targets.corpora
+        summary = self.scores.summary(emotions, corpora)
         stats = {
             "loss": stage_loss,
             "WA": 100 * summary["weighted_accuracy"],
@@ -118,7 +115,7 @@ class EmotionBrain(QieemoBrain):
             return
         self.end_test(stats)
         if if_main_process():
-            if self.speakers is not None:
+            if self.hparams.adapt_to == "speaker":
                 curve = found.curve(model.classifier, model.speaker_model)
                 summary["adaptation"] = curve
             folder = Path(self.hparams.output_folder)
@@ -126,48 +123,55 @@ class EmotionBrain(QieemoBrain):
                 folder = folder / "debug"  # a trial replaces no results
             write_results(folder, self.hparams, self.scores, summary)
 
+    def on_fit_start(self):
+        """Load a checkpoint, or start a new classifier from a probe."""
+        super().on_fit_start()
+        new = self.checkpointer.find_checkpoint() is None
+        if self.hparams.probe_c is not None and new:
+            ids, _, vectors, _ = self.embed_training_clips().columns()
+            probe_c, model = self.hparams.probe_c, self.hparams.model
+            start_from_probe(model, vectors, ids, self.targets, probe_c)
+
     def on_evaluate_start(self, max_key=None, min_key=None):
         """Load the best checkpoint, and fit the speaker model with it."""
         super().on_evaluate_start(max_key, min_key)
-        if self.whole_clips is not None:
-            self.fit_speaker_model(*self.whole_clips)
+        if not self.hparams.speakers_known or self.hparams.adapt_to == "corpus":
+            return
+        _, speakers, *columns = self.embed_training_clips().columns()
+        model = self.hparams.model
+        model.speaker_model = SpeakerModel.fitted(
+            model.classifier, *columns, speakers
+        )
 
     @torch.no_grad()
-    def fit_speaker_model(self, clips, options):
-        """Learn from training clips to tell voice from emotion."""
+    def embed_training_clips(self):
+        """Embeddings of whole clips of the training data, by speaker."""
         self.modules.eval()
-        found, model = SpeakerEmbeddings(), self.hparams.model
+        found, (clips, options) = SpeakerEmbeddings(), self.whole_clips
         loader = self.make_dataloader(clips, sb.Stage.TEST, **options)
-        for batch in tqdm(loader, "Speakers", disable=self.noprogressbar):
+        for batch in tqdm(loader, "Embeddings", disable=self.noprogressbar):
             embedding = self.compute_forward(batch, sb.Stage.TEST).embedding
-            targets = batch.emo_encoded.data.squeeze(1)
-            found.append(batch.id, batch.spk_id, embedding, targets)
+            labels = self.targets.indices(batch.id)
+            speakers = self.targets.groups("speaker", batch.id)
+            found.append(batch.id, speakers, embedding, labels)
             if self.debug:  # a batch shows that it runs
                 break
-        _, speakers, embeddings, targets = found.columns()
-        model.speaker_model = SpeakerModel.fitted(
-            model.classifier, embeddings, targets, speakers
-        )
+        return found
 
 
 def write_results(folder, hparams, scores, summary):
     """Write metrics.json, predictions.csv, pictures and the model folder."""
     emotions = hparams.emotions
-    facts = {
-        "corpus": hparams.corpus,
-        "fold": hparams.fold,
-        "seed": hparams.seed,
-    }
+    keys = ("corpus", "fold", "seed")
+    facts = {key: getattr(hparams, key) for key in keys}
     title = "{corpus}, fold {fold}, seed {seed}".format(**facts)
     write_metrics(folder / "metrics.json", {**summary, **facts})
     write_predictions(folder / "predictions.csv", scores, emotions)
     plots.confusion(summary, folder / "confusion.png", title)
     if "adaptation" in summary:
-        curve = summary["adaptation"]
-        pairs = zip(curve["clips"], curve["weighted_accuracy"], strict=True)
-        steps = {str(clips): [accuracy] for clips, accuracy in pairs}
-        path = folder / "adaptation.png"
-        plots.columns({"WA": steps}, path, title, CLIPS_AXIS)
+        plots.adaptation(
+            summary["adaptation"], folder / "adaptation.png", title
+        )
     save_model(
         folder / "model",
         hparams.model,
@@ -182,15 +186,14 @@ def dataio_prep(hparams):
 
     ``hparams`` gets ``cache``, ``speakers_known`` and the PPG's ``tokens``.
     """
-    splits, model = ("train", "valid", "test"), hparams["model"]
+    model, manifests = hparams["model"], data.manifests(hparams)
     datasets = data.read_datasets(
-        {split: hparams[f"{split}_annotation"] for split in splits},
-        dict.fromkeys(splits, hparams["data_folder"]),
+        manifests,
+        dict.fromkeys(manifests, hparams["data_folder"]),
         ("wav", "length", "emo"),
         hparams["save_folder"],
     )
-    emotions = hparams["emotions"]
-    data.check_labels(datasets, emotions, hparams["n_classes"])
+    data.check_labels(datasets, hparams["emotions"], hparams["n_classes"])
     tokens, weight = hparams["transcriber"].tokens, hparams["ctc_weight"]
     check_ctc(model, weight, hparams["crop_seconds"])
     # An untrained head that nothing teaches transcribes nothing.
@@ -199,7 +202,7 @@ def dataio_prep(hparams):
     if teaches:
         run_on_main(keep_tokens, args=[hparams["save_folder"], tokens])
     hparams["speakers_known"] = data.check_speakers(
-        datasets, hparams["adapt_speakers"]
+        datasets, hparams["adapt_to"] == "speaker"
     )
     # Augmentation changes the encoder's input.
     varies = hparams["speed_perturbation"] or hparams["spec_augmentation"]
@@ -208,12 +211,6 @@ def dataio_prep(hparams):
         datasets, model, folder, hparams["cache_dtype"]
     )
 
-    @sb.utils.data_pipeline.takes("emo")
-    @sb.utils.data_pipeline.provides("emo_encoded")
-    def label_pipeline(emo):
-        """Index of the emotion."""
-        return torch.tensor([emotions.index(emo)])
-
     @sb.utils.data_pipeline.takes("wrd")
     @sb.utils.data_pipeline.provides("tokens")
     def token_pipeline(wrd):
@@ -221,10 +218,7 @@ def dataio_prep(hparams):
         return torch.tensor(tokens.encode_as_ids(wrd))
 
     speech = data.add_speech(datasets, hparams["cache"])
-    sb.dataio.dataset.add_dynamic_item(datasets.values(), label_pipeline)
-    outputs = ["id", speech, "emo_encoded"]
-    if hparams["speakers_known"]:
-        outputs.append("spk_id")
+    outputs = ["id", speech]
     if weight > 0:
         data.alignable(datasets, tokens, "set ctc_weight to 0")
         sb.dataio.dataset.add_dynamic_item(datasets.values(), token_pipeline)
@@ -233,12 +227,9 @@ def dataio_prep(hparams):
     return datasets
 
 
-def main(hparams, run_opts):
-    """Prepare, train and test a fold; cross_validate.py hparams["folds"]."""
-    if not hparams["skip_prep"]:
-        if hparams.get("make_corpus"):
-            run_on_main(hparams["make_corpus"])
-        run_on_main(hparams["prepare"])
+def train(hparams, run_opts):
+    """Prepare and train a fold → Brain, and a function that tests it."""
+    run_on_main(data.prepare, args=[hparams])
     hparams["emotions"] = [str(emotion) for emotion in hparams["emotions"]]
     model = hparams["model"]
     device = run.move_to_device(model, run_opts)  # before the cache
@@ -255,14 +246,18 @@ def main(hparams, run_opts):
         checkpointer=hparams["checkpointer"],
         cache=hparams["cache"],
     )
-    brain.class_weights = data.class_weights(
-        datasets["train"], hparams["emotions"], hparams["balance_classes"]
+    if hparams["refit"]:  # nothing is left to choose by
+        brain.best = {"max_key": "epoch"}
+    options = ("balance_classes", "vote_share", "label_smoothing")
+    brain.targets = EmotionTargets(
+        datasets, hparams["emotions"], *(hparams[key] for key in options)
     ).to(device)
-    if hparams["adapt_speakers"]:
-        speakers = [e["spk_id"] for e in datasets["train"].data.values()]
-        width = model.classifier.width
-        brain.speakers = TrainingSpeakers(speakers, width).to(device)
-        brain.checkpointer.add_recoverable("speakers", brain.speakers)
+    if hparams["adapt_to"]:
+        rows = list(datasets["train"].data)
+        names = brain.targets.groups(hparams["adapt_to"], rows)
+        brain.groups = TrainingSpeakers(names, model.classifier.width)
+        brain.groups.to(device)
+        brain.checkpointer.add_recoverable("groups", brain.groups)
     loaders = data.loader_options(
         {**datasets, "whole clips": datasets["train"]},
         hparams["dynamic_batch_sampler"],
@@ -272,8 +267,7 @@ def main(hparams, run_opts):
         crop=hparams["crop_seconds"],
     )
     brain.train_sampler = loaders["train"]["batch_sampler"]
-    if hparams["speakers_known"]:
-        brain.whole_clips = datasets["train"], loaders["whole clips"]
+    brain.whole_clips = datasets["train"], loaders["whole clips"]
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
@@ -281,20 +275,25 @@ def main(hparams, run_opts):
         train_loader_kwargs=loaders["train"],
         valid_loader_kwargs=loaders["valid"],
     )
-    brain.evaluate(
-        datasets["test"], **brain.best, test_loader_kwargs=loaders["test"]
+    return brain, datasets["test"], loaders["test"]
+
+
+def main(hparams_file, run_opts, overrides):
+    """Train and test a fold; cross_validate.py hparams["folds"]."""
+    overrides = run.choose_epochs(train, hparams_file, run_opts, overrides)
+    hparams = run.start(hparams_file, run_opts, overrides, check_data=True)
+    sb.create_experiment_directory(
+        hparams["output_folder"], hparams_file, overrides
     )
+    brain, clips, options = train(hparams, run_opts)
+    brain.evaluate(clips, **brain.best, test_loader_kwargs=options)
 
 
 if __name__ == "__main__":
-    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
-    sb.utils.distributed.ddp_init_group(run_opts)
+    arguments = sb.parse_arguments(sys.argv[1:])
+    sb.utils.distributed.ddp_init_group(arguments[1])
     try:
-        hparams = run.start(hparams_file, run_opts, overrides, check_data=True)
-        sb.create_experiment_directory(
-            hparams["output_folder"], hparams_file, overrides
-        )
-        main(hparams, run_opts)
+        main(*arguments)
     except QieemoError as error:
         sys.exit(f"\n{error}")
     run.leave_process_group()

@@ -1,0 +1,181 @@
+"""Emotion targets: what each utterance teaches, and how much it counts."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from qieemo_sb.errors import CorpusError
+from qieemo_sb.training.data import Datasets
+
+
+class EmotionTargets:
+    """Targets, known labels and weights of utterances, by their ids.
+
+    A corpus that lacks a label says nothing about it: its utterances are
+    trained and scored among the labels that the corpus has.
+
+    Arguments
+    ---------
+    datasets : mapping of str to DynamicItemDataset
+        Split → data set; "train" is balanced.
+    emotions : sequence of str
+        The C classes.
+    balance : bool
+        Corpora count alike in training, and emotions alike in each corpus.
+    vote_share : float
+        Share of listeners' votes in a target; the rest is the label. An
+        utterance without votes has its label alone.
+    smoothing : float
+        Share of the mean cost of all known labels in the loss, unweighted.
+
+    Raises
+    ------
+    CorpusError
+        ``vote_share`` is no fraction, or no training utterance has votes.
+
+    Example
+    -------
+    >>> from speechbrain.dataio.dataset import DynamicItemDataset
+    >>> rows = {
+    ...     "a": {"emo": "sad", "corpus": "x"},
+    ...     "b": {"emo": "angry", "corpus": "x"},
+    ...     "c": {"emo": "happy", "corpus": "y"},
+    ... }
+    >>> train = {"train": DynamicItemDataset(rows)}
+    >>> targets = EmotionTargets(train, ["sad", "angry", "happy"])
+    >>> log_probs = torch.tensor([[0.1, 0.4, 0.5]]).log()
+    >>> targets.among_known(log_probs, ["a"]).exp()
+    tensor([[0.2000, 0.8000, 0.0000]])
+    """
+
+    def __init__(
+        self,
+        datasets: Datasets,
+        emotions: Sequence[str],
+        balance: bool = True,
+        vote_share: float = 0.0,
+        smoothing: float = 0.0,
+    ):
+        splits = {name: dataset.data for name, dataset in datasets.items()}
+        rows = {i: row for split in splits.values() for i, row in split.items()}
+        if not 0 <= vote_share <= 1:
+            raise CorpusError(f"vote_share is {vote_share}; 0 to 1 is needed.")
+        if vote_share and not any(
+            row.get("votes") for row in splits["train"].values()
+        ):
+            raise CorpusError(
+                f"vote_share is {vote_share}, and no utterance that is trained "
+                "on has votes. Set it to 0."
+            )
+        self.corpora = {i: row.get("corpus", "") for i, row in rows.items()}
+        self.speakers = {i: row.get("spk_id", "") for i, row in rows.items()}
+        self.smoothing = smoothing
+        self._places = {utt_id: n for n, utt_id in enumerate(rows)}
+        index = {emotion: k for k, emotion in enumerate(emotions)}
+        labels = torch.tensor([index[row["emo"]] for row in rows.values()])
+        self.labels = labels  # [N]
+        self.shares = torch.eye(len(emotions))[labels]  # [N, C]
+        for n, row in enumerate(rows.values()):
+            votes = row.get("votes") or {}
+            counts = torch.tensor([float(votes.get(e, 0)) for e in emotions])
+            if vote_share and counts.sum() > 0:
+                voted = counts / counts.sum()
+                self.shares[n] += vote_share * (voted - self.shares[n])
+        self.known = self._known(labels, len(emotions))  # [N, C]
+        weights = _weights(splits["train"]) if balance else {}
+        self.weights = torch.tensor([weights.get(i, 1.0) for i in rows])
+
+    def _known(self, labels, n_classes):
+        """Labels that occur in the corpus of each utterance, [N, C]."""
+        found: dict[str, Tensor] = defaultdict(
+            lambda: torch.zeros(n_classes, dtype=torch.bool)
+        )
+        corpora = list(self.corpora.values())
+        for corpus, label in zip(corpora, labels.tolist(), strict=True):
+            found[corpus][label] = True
+        return torch.stack([found[corpus] for corpus in corpora])
+
+    def to(self, device: str | torch.device) -> "EmotionTargets":
+        """Move to a device."""
+        for name in ("labels", "shares", "known", "weights"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def groups(self, kind: str | None, ids: Sequence[str]) -> list[str]:
+        """Names of utterances' speakers, or of their corpora.
+
+        Arguments
+        ---------
+        kind : str or None
+            "speaker" or "corpus"; None: one group.
+        ids : sequence of str
+            B utterances.
+
+        Returns
+        -------
+        list of str
+            B names.
+
+        Raises
+        ------
+        CorpusError
+            There is no such kind.
+        """
+        kinds = {"speaker": self.speakers, "corpus": self.corpora}
+        if kind is None:
+            return [""] * len(ids)
+        if kind not in kinds:
+            raise CorpusError(
+                f"adapt_to is {kind}; it can be null, {' or '.join(kinds)}."
+            )
+        return [kinds[kind][utt_id] for utt_id in ids]
+
+    def indices(self, ids: Sequence[str]) -> Tensor:
+        """Class indices [B] of the labels."""
+        return self.labels[self.places(ids)]
+
+    def places(self, ids: Sequence[str]) -> Tensor:
+        """Rows [B] of utterances in this object's tensors."""
+        rows = [self._places[utt_id] for utt_id in ids]
+        return torch.tensor(rows, device=self.labels.device)
+
+    def among_known(self, log_probs: Tensor, ids: Sequence[str]) -> Tensor:
+        """Log-probabilities [B, C], given that the label is a known one."""
+        known = self.known[self.places(ids)]
+        return log_probs.masked_fill(~known, -torch.inf).log_softmax(dim=-1)
+
+    def loss(self, log_probs: Tensor, ids: Sequence[str]) -> Tensor:
+        """Weighted cross-entropy with the targets, smoothed.
+
+        Arguments
+        ---------
+        log_probs : torch.Tensor
+            [B, C] of ``among_known``.
+        ids : sequence of str
+            B utterances.
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar: mean over the batch.
+        """
+        rows = self.places(ids)
+        known = self.known[rows]
+        costs = -log_probs.masked_fill(~known, 0.0)
+        cost = (self.shares[rows] * costs).sum(dim=-1) * self.weights[rows]
+        even = costs.sum(dim=-1) / known.sum(dim=-1)
+        share = self.smoothing
+        return (1 - share) * cost.mean() + share * even.mean()
+
+
+def _weights(rows):
+    """Weight of each utterance: corpora alike, and emotions alike in them."""
+    cells = {i: (row.get("corpus", ""), row["emo"]) for i, row in rows.items()}
+    counts = Counter(cells.values())
+    emotions = Counter(corpus for corpus, _ in counts)
+    return {
+        i: len(rows) / (len(emotions) * emotions[cell[0]] * counts[cell])
+        for i, cell in cells.items()
+    }

@@ -1,0 +1,1 @@
+../../IEMOCAP/qieemo/ablate.py

@@ -1,0 +1,1 @@
+../../IEMOCAP/qieemo/cross_validate.py

@@ -1,0 +1,1 @@
+../../IEMOCAP/qieemo/probe_blocks.py

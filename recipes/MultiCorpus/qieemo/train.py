@@ -1,0 +1,1 @@
+../../IEMOCAP/qieemo/train.py
