@@ -127,6 +127,12 @@ class EmotionClassifier:
         Of the PPG, if it was trained to transcribe.
     autocast : context manager or None
         Entered around all computing.
+
+    Attributes
+    ----------
+    max_batch_seconds : float
+        Most audio in a batch of files, 60 s at first: set it to as much as
+        the memory of your GPU takes.
     """
 
     def __init__(
@@ -140,6 +146,7 @@ class EmotionClassifier:
         self._labels = labels or []
         self._tokens = tokens
         self._autocast = autocast or contextlib.nullcontext()
+        self.max_batch_seconds = BATCH_SECONDS
 
     @property
     def labels(self) -> list[str]:
@@ -195,10 +202,7 @@ class EmotionClassifier:
         return _raise_errors(self.predict(paths))
 
     def predict(
-        self,
-        paths: Paths,
-        max_batch_seconds: float = BATCH_SECONDS,
-        speaker: Moments | None = None,
+        self, paths: Paths, speaker: Moments | None = None
     ) -> Iterator[Prediction | AudioError]:
         """Classify many audio files, in batches of like length.
 
@@ -206,8 +210,6 @@ class EmotionClassifier:
         ---------
         paths : iterable of (str or Path)
             Local files.
-        max_batch_seconds : float
-            Most audio in a batch: on a GPU as much as its memory takes.
         speaker : Moments or None
             Of ``adapt``, who speaks in all of them.
 
@@ -216,14 +218,11 @@ class EmotionClassifier:
         Prediction or AudioError
             For each file, in order.
         """
-        for path, vector in self.embed_files(paths, max_batch_seconds):
+        for path, vector in self.embed_files(paths):
             yield self._result(path, vector, speaker)
 
     def predict_conversation(
-        self,
-        paths: Paths,
-        speakers: Sequence[str],
-        max_batch_seconds: float = BATCH_SECONDS,
+        self, paths: Paths, speakers: Sequence[str]
     ) -> list[Prediction | AudioError]:
         """Classify all turns of a conversation, or of a whole corpus.
 
@@ -236,8 +235,6 @@ class EmotionClassifier:
             N audio files, a turn each.
         speakers : sequence of str
             N names: who speaks each turn.
-        max_batch_seconds : float
-            As of ``predict``.
 
         Returns
         -------
@@ -255,22 +252,14 @@ class EmotionClassifier:
                 f"{len(paths)} files, but {len(speakers)} speakers: a "
                 "conversation needs a name for each."
             )
-        turns = list(
-            zip(
-                speakers,
-                self.embed_files(paths, max_batch_seconds),
-                strict=True,
-            )
-        )
+        turns = list(zip(speakers, self.embed_files(paths), strict=True))
         moments = {}
         for name in set(speakers):
             own = [x for n, (_, x) in turns if n == name and torch.is_tensor(x)]
             moments[name] = self._moments(own) if own else None
         return [self._result(*turn, moments[n], n) for n, turn in turns]
 
-    def adapt(
-        self, paths: Paths, max_batch_seconds: float = BATCH_SECONDS
-    ) -> Moments:
+    def adapt(self, paths: Paths) -> Moments:
         """Learn a speaker's usual voice, from clips without labels.
 
         A voice that is always loud is not always angry. ::
@@ -286,8 +275,6 @@ class EmotionClassifier:
         ---------
         paths : iterable of (str or Path)
             The speaker's audio files, one or more; ten do most of it.
-        max_batch_seconds : float
-            As of ``predict``.
 
         Returns
         -------
@@ -301,7 +288,7 @@ class EmotionClassifier:
         QieemoError
             There is no file, or one text in place of a list.
         """
-        files = self.embed_files(paths, max_batch_seconds)
+        files = self.embed_files(paths)
         vectors = _raise_errors(vector for _, vector in files)
         if not vectors:
             raise QieemoError("adapt needs at least one audio file.")
@@ -347,15 +334,11 @@ class EmotionClassifier:
         with self._context():
             return model.embed(x.to(self.device) for x in windows)
 
-    def embed_files(
-        self, paths: Paths, max_batch_seconds: float = BATCH_SECONDS
-    ) -> Iterator[tuple[str | Path, Row]]:
+    def embed_files(self, paths: Paths) -> Iterator[tuple[str | Path, Row]]:
         """Files in order, each with its pooled vector [1, E] or its error."""
         paths = iter(check_list(paths))
         while group := list(itertools.islice(paths, FILES_AT_ONCE)):
-            rows = self._embed_group(
-                list(dict.fromkeys(group)), max_batch_seconds
-            )
+            rows = self._embed_group(list(dict.fromkeys(group)))
             yield from ((path, rows[path]) for path in group)
 
     def log_probs(
@@ -454,7 +437,7 @@ class EmotionClassifier:
         vectors = torch.cat(vectors)
         return speaker_moments(vectors, model.classifier, model.speaker_model)
 
-    def _embed_group(self, paths, max_batch_seconds):
+    def _embed_group(self, paths):
         """Vectors or errors of some different files, by their paths."""
         rows = {
             path: audio.result_or_error(self.embed_file, path)
@@ -462,7 +445,7 @@ class EmotionClassifier:
             if (audio.audio_seconds(path) or 0) > WINDOW_SECONDS
         }
         short = [path for path in paths if path not in rows]
-        for batch in audio.read_batches(short, max_batch_seconds):
+        for batch in audio.read_batches(short, self.max_batch_seconds):
             signals = {short[i]: signal for i, signal in batch}
             rows.update(signals)  # the errors among them stay
             good = [p for p, x in signals.items() if isinstance(x, np.ndarray)]
