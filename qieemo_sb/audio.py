@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -156,7 +156,7 @@ def read_batches(
             groups.append([i])
 
     def read(group):
-        return [(i, _result_or_error(read_audio, paths[i])) for i in group]
+        return [(i, result_or_error(read_audio, paths[i])) for i in group]
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         upcoming = None
@@ -192,7 +192,7 @@ def survey(
     lengths, failures = {}, {}
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         outcomes = tqdm(
-            pool.map(functools.partial(_result_or_error, seconds), paths),
+            pool.map(functools.partial(result_or_error, seconds), paths),
             desc="Decoding audio",
             total=len(paths),
             # None: a bar on a terminal, nothing in a log file.
@@ -482,7 +482,8 @@ def _is_finite(samples):
     return bool(max(-samples.min(), samples.max()) <= LOUDEST)
 
 
-def _result_or_error(function, path):
+def result_or_error(function: Callable, path: str | Path) -> Any:
+    """Result of a function for a file, or the AudioError that it raises."""
     try:
         return function(path)
     except AudioError as error:

@@ -85,7 +85,7 @@ def _parser():
 
 def _predict(options):
     """Classify files; one that cannot be used does not stop the others."""
-    from qieemo_sb.serving.onnx import GRAPH
+    from qieemo_sb.serving.onnx.classifier import GRAPH
 
     exported = (Path(options.model) / GRAPH).exists()
     results = _results_of_export if exported else _results_of_model
@@ -110,7 +110,10 @@ def _results_of_model(options):
         torch.zeros(1, device=options.device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise QieemoError(f"--device {options.device}: {reason}") from error
+        raise QieemoError(
+            f"--device {options.device}: cannot be used here, name another, "
+            f"such as cpu ({reason})"
+        ) from error
     classifier, wavs = load_model(options.model, options.device), options.wavs
     if options.same_speaker:
         results = classifier.predict_conversation(wavs, ["one"] * len(wavs))

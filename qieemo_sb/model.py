@@ -109,6 +109,11 @@ class _Model(nn.Module):
         return parts
 
     @property
+    def n_tokens(self) -> int:
+        """V of the PPG; 0 without one."""
+        return getattr(self.ppg_head, "n_tokens", 0)
+
+    @property
     def lobes(self) -> nn.ModuleDict:
         """The parts that are trained beside the encoder, by name."""
         others = ("encoder", "speaker_model")
@@ -235,7 +240,7 @@ class Qieemo(_Model):
         self.speaker_model = speaker_model
         if mmf is None:
             mmf = Concatenation(
-                n_tokens=ppg_head.n_tokens if ppg_head else 0,
+                n_tokens=self.n_tokens,
                 d_model=mixer.d_model if mixer else 0,
                 width=pooling.width,
             )
@@ -321,9 +326,12 @@ class Qieemo(_Model):
             See ``check_batch``.
         """
         statistics = PooledStatistics()
-        for window in self.encoder.stream(wavs, self.blocks):
-            streams = self.fuse(window)
-            statistics.update(window.rows, self.pool(streams, window.lengths))
+        for wav in wavs:
+            windows, _ = self.encoder.windows(wav[None], None, self.blocks)
+            for window in windows:
+                streams = self.fuse(window)
+                new = self.pool(streams, window.lengths)
+                statistics.update(window.rows, new)
         return self.embedding(statistics.result())
 
     def fuse(self, window: Window) -> dict[str, Any]:
@@ -386,7 +394,7 @@ class Qieemo(_Model):
         d_model, width = self.encoder.d_model, self.pooling.width
         streams = {
             "d_model": self.mixer.d_model if self.mixer else 0,
-            "n_tokens": self.ppg_head.n_tokens if self.ppg_head else 0,
+            "n_tokens": self.n_tokens,
         }
         size = sum(p.embedding_width for p in self.poolings.values())
         for name in ("mixer", "ppg_head", "block_statistics"):

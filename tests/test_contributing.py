@@ -30,7 +30,7 @@ class Product(Fusion):
     """A new fusion: the product of both streams."""
 
     def __init__(self, n_tokens, d_model, width):
-        super().__init__(n_tokens=n_tokens, d_model=d_model, width=width)
+        super().__init__()
         self.from_ppg = torch.nn.Linear(n_tokens, width)
         self.from_emotional = torch.nn.Linear(d_model, width)
 
@@ -45,7 +45,7 @@ class Loudness(SpeechEncoder):
     families = ("loudness",)
 
     def __init__(self, d_model=FRAME_HOP, trainable_above=None):
-        super().__init__(trainable_above, d_model=d_model)
+        super().__init__(trainable_above)
         self.d_model, self.n_blocks = d_model, 2
         self.gains = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
         self.freeze()

@@ -90,12 +90,12 @@ def test(folder, manifest, data_folder):
         for entry in entries.values()
     ]
     scores = Scores()
-    rows = classifier.file_log_probs(wavs)
-    for (utt_id, entry), row in zip(entries.items(), rows, strict=True):
+    files = classifier.embed_files(wavs)
+    for (utt_id, entry), (_, row) in zip(entries.items(), files, strict=True):
         if isinstance(row, AudioError):
             raise row
         target = torch.tensor([classifier.labels.index(entry["emo"])])
-        scores.append([utt_id], row, target)
+        scores.append([utt_id], classifier.log_probs(row), target)
     return scores
 
 

@@ -101,18 +101,12 @@ class Stitcher:
         for key, values in results.items():
             if key not in self._stitched:
                 shape = len(self.lengths), int(self.lengths.max())
-                self._stitched[key] = values.new_zeros(
-                    (*shape, *values.shape[2:])
-                )
-            places = zip(
-                values,
-                window.rows,
-                window.starts,
-                window.lengths.tolist(),
-                strict=True,
-            )
-            for value, row, start, size in places:
-                self._stitched[key][row, start : start + size] = value[:size]
+                shape = *shape, *values.shape[2:]
+                self._stitched[key] = values.new_zeros(shape)
+            for i, size in enumerate(window.lengths.tolist()):
+                row, start = window.rows[i], window.starts[i]
+                whole = self._stitched[key][row]
+                whole[start : start + size] = values[i, :size]
 
     def result(self) -> dict[Any, Tensor]:
         """Return {key: [B, T, *]}, zero past the lengths."""
@@ -133,8 +127,6 @@ class SpeechEncoder(Part):
         above block k.
     gradient_checkpointing : bool
         Recompute blocks in the backward pass: less memory, more time.
-    **config
-        See ``Part``.
     """
 
     families: tuple[str, ...] = ()  # transformers' model types that it loads
@@ -145,9 +137,10 @@ class SpeechEncoder(Part):
         self,
         trainable_above: int | None = None,
         gradient_checkpointing: bool = False,
-        **config,
     ):
-        super().__init__(**config)
+        super().__init__()
+        for option in ("source", "trainable_above", "gradient_checkpointing"):
+            self.config.pop(option, None)
         self.trainable_above = trainable_above
         self.gradient_checkpointing = gradient_checkpointing
         # A trainer may set it: maps features [N, T, *] in training, the
@@ -290,29 +283,6 @@ class SpeechEncoder(Part):
                 lengths=num_frames(samples),
             )
 
-    def stream(
-        self, wavs: Iterable[Tensor], blocks: Iterable[int]
-    ) -> Iterator[Window]:
-        """Encode one utterance window by window.
-
-        Arguments
-        ---------
-        wavs : iterable of torch.Tensor
-            [S] each, at most 30 s, as ``frames.sample_windows`` cuts.
-        blocks : iterable of int
-            Hidden states that are needed.
-
-        Yields
-        ------
-        Window
-        """
-        start = 0
-        for wav in wavs:
-            windows, _ = self.windows(wav[None], None, blocks)
-            for window in windows:
-                yield dataclasses.replace(window, starts=[start])
-                start += int(window.lengths)
-
     def check_blocks(self, blocks: Iterable[int]) -> None:
         """Raise QieemoError for a block that this encoder does not have."""
         wrong = [k for k in blocks if not 0 <= k <= self.n_blocks]
@@ -335,9 +305,9 @@ def check_whole(source: str, family: str, missing: Iterable[str]) -> None:
 
 def _gather(wavs, spans):
     """Windows (row, start, end) as a padded batch [N, S] and lengths [N]."""
-    sizes = [end - start for _, start, end in spans]
+    pieces = [wavs[row, start:end] for row, start, end in spans]
+    sizes = [len(piece) for piece in pieces]
     samples = torch.tensor(sizes, device=wavs.device)
     if sizes == [wavs.shape[1]] * len(wavs):
         return wavs, samples  # each is a whole row
-    pieces = [wavs[row, start:end] for row, start, end in spans]
     return pad_sequence(pieces, batch_first=True), samples

@@ -11,7 +11,6 @@ has the numbers of the published model and the place that Whisper's have.
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,8 +103,7 @@ class SSLEncoder(SpeechEncoder):
             model, normalise = _pretrained(source)
         else:
             model, normalise = _untrained(dims)
-        self.dims = _dims(model.config, normalise)
-        self.config = {"dims": self.dims}
+        self.dims = self.config["dims"] = _dims(model.config, normalise)
         self.d_model = model.config.hidden_size
         self.n_blocks = model.config.num_hidden_layers
         self.convolutions = model.feature_extractor.conv_layers
@@ -174,24 +172,19 @@ class SSLEncoder(SpeechEncoder):
         return self.dropout(x if self.norm_is_last else self.norm(x))
 
 
-def read_config(source: str) -> Any:
-    """Read the configuration of a checkpoint that SSLEncoder runs.
+def _first(out):
+    """The tensor of a layer's output, which may be a tuple."""
+    return out[0] if isinstance(out, tuple) else out
 
-    Arguments
-    ---------
-    source : str
-        A hub id or a local folder.
 
-    Returns
-    -------
-    transformers.PreTrainedConfig
+def _on_the_clock(x, frames):
+    """[1, T or T - 1, D] → [T, D]; the last frame may be repeated."""
+    return torch.cat([x, x[:, -1:]], dim=1)[0, :frames]
 
-    Raises
-    ------
-    QieemoError
-        The checkpoint is another model, or its frames are not 20 ms.
-    """
-    from transformers import AutoConfig
+
+def _pretrained(source):
+    """A model with the weights of ``source`` in float32, and ``normalise``."""
+    from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.from_pretrained(source)
     if config.model_type not in FAMILIES:
@@ -205,27 +198,9 @@ def read_config(source: str) -> Any:
                 f"'{source}' has {name} {list(getattr(config, name))} where "
                 f"{expected} is needed: its frames are not 20 ms."
             )
-    return config
-
-
-def _first(out):
-    """The tensor of a layer's output, which may be a tuple."""
-    return out[0] if isinstance(out, tuple) else out
-
-
-def _on_the_clock(x, frames):
-    """[1, T or T - 1, D] → [T, D]; the last frame may be repeated."""
-    return torch.cat([x, x[:, -1:]], dim=1)[0, :frames]
-
-
-def _pretrained(source):
-    """A model with the weights of ``source`` in float32, and ``normalise``."""
-    config = read_config(source)
     config.update(OFF)
     # Some checkpoints, such as WavLM's, are only published as a pickle: torch
     # loads nothing but tensors from it.
-    from transformers import AutoModel
-
     model, info = AutoModel.from_pretrained(
         source,
         config=config,

@@ -93,14 +93,13 @@ class WhisperEncoder(SpeechEncoder):
         weights = None
         if dims is None:
             dims, weights = _pretrained(source)
-        super().__init__(
-            trainable_above, gradient_checkpointing, dims=dict(dims)
-        )
-        self.dims = self.config["dims"]
+        super().__init__(trainable_above, gradient_checkpointing)
+        self.dims = self.config["dims"] = dict(dims)
         self._build(**self.dims)
         if weights is not None:
             self.load_state_dict(weights)
-        self.block_parts: tuple = (_before_attention, _after_attention)
+        parts = Block.before_attention, Block.after_attention
+        self.block_parts: tuple = parts
         self.freeze()
 
     def encode(
@@ -117,7 +116,7 @@ class WhisperEncoder(SpeechEncoder):
             packed = [*sizes, MIN_ROWS - total]
         hidden = {0: x}
         for k, block in enumerate(self.blocks[:last], start=1):
-            hidden[k] = x = self.run_block(self._block, block, x, packed)
+            hidden[k] = x = self.run_block(block, x, packed, self.block_parts)
         if last == self.n_blocks:
             hidden[last] = self.norm(x)
         return {k: unpack(hidden[k][:total], sizes, max(sizes)) for k in blocks}
@@ -135,7 +134,7 @@ class WhisperEncoder(SpeechEncoder):
         """
         self.block_parts = tuple(
             torch.compile(part, dynamic=True, **options)
-            for part in (_before_attention, _after_attention)
+            for part in (Block.before_attention, Block.after_attention)
         )
 
     def frozen_parts(self) -> list[nn.Module]:
@@ -177,17 +176,6 @@ class WhisperEncoder(SpeechEncoder):
             rows.append(x + self.positions.weight[: len(x)])
         return torch.cat(rows)
 
-    def _block(self, block, x, sizes):
-        """Packed frames [ΣT, D] of ``sizes`` each → [ΣT, D].
-
-        Same order of operations as transformers' Whisper block, without its
-        dropouts, which every published Whisper sets to zero.
-        """
-        before, after = self.block_parts
-        heads = block.self_attn.num_heads
-        attended = packed_attention(*before(block, x), sizes, heads, scale=1.0)
-        return after(block, x, attended)
-
 
 class LogMel(nn.Module):
     """Whisper's log-mel spectrogram, each utterance by itself.
@@ -208,6 +196,10 @@ class LogMel(nn.Module):
 
     def __init__(self, n_mels: int = 80):
         super().__init__()
+        if n_mels > N_FFT // 2 + 1:
+            raise QieemoError(
+                f"n_mels is {n_mels}; a spectrum has {N_FFT // 2 + 1} bins."
+            )
         filters = torch.from_numpy(mel_filters(n_mels)).float()
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer(
@@ -286,6 +278,35 @@ class Block(nn.Module):
         self.fc2 = nn.Linear(ffn_dim, d_model)
         self.final_layer_norm = nn.LayerNorm(d_model)
 
+    def forward(
+        self, x: Tensor, sizes: list[int], parts: tuple | None = None
+    ) -> Tensor:
+        """Packed frames [ΣT, D] of ``sizes`` each → [ΣT, D].
+
+        Same order of operations as transformers' Whisper block, without its
+        dropouts, which every published Whisper sets to zero. ``parts`` may be
+        ``before_attention`` and ``after_attention``, compiled.
+        """
+        before, after = parts or (Block.before_attention, Block.after_attention)
+        queries, keys, values = before(self, x)
+        heads = self.self_attn.num_heads
+        attended = packed_attention(
+            queries, keys, values, sizes, heads, scale=1.0
+        )
+        return after(self, x, attended)
+
+    def before_attention(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[ΣT, D] → queries, keys and values."""
+        attention = self.self_attn
+        h = self.self_attn_layer_norm(x)
+        queries = attention.q_proj(h) * attention.scaling
+        return queries, attention.k_proj(h), attention.v_proj(h)
+
+    def after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The rest of a block, [ΣT, D] each → [ΣT, D]."""
+        x = x + self.self_attn.out_proj(attended)
+        return x + self.fc2(self.fc1(self.final_layer_norm(x)))
+
 
 class Attention(nn.Module):
     """Projections of a self-attention.
@@ -345,20 +366,6 @@ def mel_filters(n_mels: int) -> np.ndarray:
     falling = -slopes[2:] / widths[1:]
     areas = (edges[2:] - edges[:-2])[:, None] / 2
     return np.maximum(0.0, np.minimum(rising, falling)) / areas
-
-
-def _before_attention(block, x):
-    """[ΣT, D] → queries, keys and values."""
-    attention = block.self_attn
-    h = block.self_attn_layer_norm(x)
-    queries = attention.q_proj(h) * attention.scaling
-    return queries, attention.k_proj(h), attention.v_proj(h)
-
-
-def _after_attention(block, x, attended):
-    """The rest of a block, [ΣT, D] each → [ΣT, D]."""
-    x = x + block.self_attn.out_proj(attended)
-    return x + block.fc2(block.fc1(block.final_layer_norm(x)))
 
 
 def _sinusoids(length, width):

@@ -42,7 +42,7 @@ class WeightedSum(Part):
     """
 
     def __init__(self, blocks: Sequence[int], d_model: int):
-        super().__init__(blocks=list(blocks), d_model=d_model)
+        super().__init__()
         check_distinct(blocks)
         self.blocks = list(blocks)
         self.d_model = d_model

@@ -38,9 +38,9 @@ class Classifier(Part):
     def __init__(
         self, width: int | Sequence[int], n_classes: int, dropout: float = 0.3
     ):
-        width = width if isinstance(width, int) else sum(width)
-        super().__init__(width=width, n_classes=n_classes, dropout=dropout)
-        self.width = width
+        super().__init__()
+        self.width = width if isinstance(width, int) else sum(width)
+        self.config["width"] = self.width
         self.n_classes = n_classes
         self.standard = RunningMoments(self.width, memory=MEMORY)
         self.dropout = Dropout(dropout)

@@ -31,10 +31,6 @@ class Fusion(Part):
 
     needs_both_streams = True
 
-    def __init__(self, **config):
-        super().__init__(**config)
-        self.width = config["width"]
-
     def forward(
         self, ppg: Tensor, emotional: Tensor, lengths: Tensor
     ) -> Tensor:
@@ -77,9 +73,7 @@ class Concatenation(Fusion):
     def __init__(
         self, n_tokens: int, d_model: int, width: int, dropout: float = 0.1
     ):
-        super().__init__(
-            n_tokens=n_tokens, d_model=d_model, width=width, dropout=dropout
-        )
+        super().__init__()
         self.dropout = Dropout(dropout)
         self.linear = nn.Linear(n_tokens + d_model, width)
         self.norm = nn.LayerNorm(width)
@@ -110,7 +104,7 @@ class Projection(Fusion):
     needs_both_streams = False
 
     def __init__(self, d_model: int, width: int):
-        super().__init__(d_model=d_model, width=width)
+        super().__init__()
         self.linear = nn.Linear(d_model, width)
 
     def forward(
@@ -150,9 +144,7 @@ class MMF(Fusion):
     def __init__(
         self, n_tokens: int, d_model: int, width: int, dropout: float = 0.1
     ):
-        super().__init__(
-            n_tokens=n_tokens, d_model=d_model, width=width, dropout=dropout
-        )
+        super().__init__()
         self.dropout = Dropout(dropout)
         self.from_ppg = nn.Linear(n_tokens, width)
         self.from_emotional = nn.Linear(d_model, width)
@@ -259,14 +251,7 @@ class CMA(Fusion):
         ffn: int = 512,
         dropout: float = 0.1,
     ):
-        super().__init__(
-            n_tokens=n_tokens,
-            d_model=d_model,
-            width=width,
-            heads=heads,
-            ffn=ffn,
-            dropout=dropout,
-        )
+        super().__init__()
         if width % heads:
             raise QieemoError(f"CMA: width {width} is no multiple of {heads}.")
         self.dropout = Dropout(dropout)
@@ -330,9 +315,7 @@ class CMAFirst(Fusion):
     def __init__(
         self, n_tokens: int, d_model: int, width: int, dropout: float = 0.1
     ):
-        super().__init__(
-            n_tokens=n_tokens, d_model=d_model, width=width, dropout=dropout
-        )
+        super().__init__()
         self.join = Concatenation(n_tokens, d_model, width, dropout)
         self.cma = CMA(n_tokens, d_model, width, dropout=dropout)
         self.mmf = MMF(n_tokens, width, width, dropout)

@@ -99,10 +99,6 @@ class RunningMoments(nn.Module):
         """The statistics so far: the buffers, not copies."""
         return Moments(self.count, self.mean, self.variance)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Standardise vectors [..., *shape], in either mode."""
-        return self.moments.standardise(x)
-
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
         """Merge vectors [N, *shape] into the statistics."""

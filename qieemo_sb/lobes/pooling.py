@@ -66,8 +66,8 @@ class StatisticsPooling(Part):
     tensor([[2., 1.]])
     """
 
-    def __init__(self, width: int, **config):
-        super().__init__(**{"width": width, **config})
+    def __init__(self, width: int):
+        super().__init__()
         self.width = width
         self.embedding_width = 2 * width
 
@@ -113,7 +113,8 @@ class StatisticsPooling(Part):
 
     def result(self, statistics: Statistics) -> Tensor:
         """Statistics → vectors [N, 2 H]: means, then standard deviations."""
-        return self._vector(statistics.mean, statistics.variance)
+        deviation = (statistics.variance + VARIANCE_FLOOR).sqrt()
+        return torch.cat([statistics.mean, deviation], dim=-1)
 
     def around(
         self, frames: Tensor, lengths: Tensor, span: int
@@ -151,10 +152,11 @@ class StatisticsPooling(Part):
             first, end = max(0, start - half), start + WINDOW_FRAMES
             stretch = slice(first, end + half)
             with torch.autocast(frames.device.type, enabled=False):
-                mean, variance = _moving(
-                    frames[:, stretch].float(), weights[:, stretch], span
+                pooled = self.result(
+                    _moving(
+                        frames[:, stretch].float(), weights[:, stretch], span
+                    )
                 )
-                pooled = self._vector(mean, variance)
             yield pooled[:, start - first : end - first]
 
     def scores(self, frames: Tensor) -> Tensor:
@@ -172,11 +174,6 @@ class StatisticsPooling(Part):
         # Subtracting the highest score changes no ratio in _moving.
         weights = (scores - scores.amax(dim=1, keepdim=True)).exp()
         return weights.clamp(min=VARIANCE_FLOOR) * mask
-
-    def _vector(self, mean, variance):
-        """Statistics [..., H] each → [..., E]."""
-        deviation = (variance + VARIANCE_FLOOR).sqrt()
-        return torch.cat([mean, deviation], dim=-1)
 
 
 class AttentiveStatisticsPooling(StatisticsPooling):
@@ -205,7 +202,7 @@ class AttentiveStatisticsPooling(StatisticsPooling):
     """
 
     def __init__(self, width: int, hidden: int = 64):
-        super().__init__(width, hidden=hidden)
+        super().__init__(width)
         self.attention = nn.Sequential(
             nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 1)
         )
@@ -228,9 +225,9 @@ class AveragePooling(StatisticsPooling):
         super().__init__(width)
         self.embedding_width = width
 
-    def _vector(self, mean, variance):
-        """Statistics [..., H] each → [..., H]."""
-        return mean
+    def result(self, statistics: Statistics) -> Tensor:
+        """Statistics → vectors [N, H]: means."""
+        return statistics.mean
 
 
 class BlockStatistics(StatisticsPooling):
@@ -263,7 +260,6 @@ class BlockStatistics(StatisticsPooling):
     def __init__(self, blocks: Sequence[int], d_model: int):
         check_distinct(blocks)
         super().__init__(len(blocks) * d_model)
-        self.config = {"blocks": list(blocks), "d_model": d_model}
         self.blocks = list(blocks)
 
     def update(  # type: ignore[override]  # blocks for frames
@@ -315,7 +311,7 @@ def _weighted(frames, scores):
 
 
 def _moving(frames, weights, span):
-    """Mean, variance [B, T, H] of ``span`` weighted frames around each."""
+    """Statistics [B, T, H] of ``span`` weighted frames around each."""
     # A difference of squares is inaccurate far from zero: centre first.
     heavy = weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
     centre = (weights * frames).sum(dim=1, keepdim=True) / heavy
@@ -324,4 +320,4 @@ def _moving(frames, weights, span):
     mean = moving_mean(weights * frames, span) / total
     square = moving_mean(weights * frames.square(), span) / total
     variance = (square - mean.square()).clamp(min=0.0)
-    return mean + centre, variance
+    return Statistics(mean + centre, variance, total.log())

@@ -87,13 +87,7 @@ class PPGHead(Part):
         context: int = 5,
         dropout: float = 0.1,
     ):
-        super().__init__(
-            d_model=d_model,
-            n_tokens=n_tokens,
-            hidden=hidden,
-            context=context,
-            dropout=dropout,
-        )
+        super().__init__()
         if context % 2 != 1:
             raise QieemoError(f"PPGHead: context {context} must be odd.")
         self.n_tokens = n_tokens
@@ -157,7 +151,7 @@ class PretrainedPPGHead(Part):
     """
 
     def __init__(self, d_model: int, n_tokens: int):
-        super().__init__(d_model=d_model, n_tokens=n_tokens)
+        super().__init__()
         self.n_tokens = n_tokens
         self.frozen = True
         self.linear = nn.Linear(d_model, n_tokens)

@@ -66,7 +66,7 @@ class SpeakerModel(Part):
     between: Tensor  # [C, C] covariance of voices
 
     def __init__(self, width: int, n_classes: int):
-        super().__init__(width=width, n_classes=n_classes)
+        super().__init__()
         self.width = width
         self.n_classes = n_classes
         eye = torch.eye(n_classes)

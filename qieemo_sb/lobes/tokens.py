@@ -19,7 +19,6 @@ ALPHABET = " 'abcdefghijklmnopqrstuvwxyz"
 BLANK = "<blank>"  # token 0, CTC's "nothing new"
 EVENT = "#"  # a sound that is no word: a laugh, a breath
 START = "▁"  # sentencepiece's mark of a word's start
-ALGORITHMS = ("unigram", "bpe")  # of sentencepiece
 
 # IEMOCAP writes [LAUGHTER] or [BREATHING], others <laugh>.
 _EVENTS = re.compile(r"\[[^\[\]]*\]|<[^<>]*>")
@@ -218,21 +217,23 @@ class Pieces(Tokenizer):
         algorithm: str = "unigram",
         keep_events: bool = False,
     ):
-        if algorithm not in ALGORITHMS:
+        if algorithm not in ("unigram", "bpe"):
             raise TokenError(
-                f"algorithm is {algorithm!r}; it must be 'unigram' or 'bpe'."
+                f"tokens is {algorithm!r}; it must be 'unigram' or 'bpe' for "
+                "pieces of words, or 'characters'."
             )
         super().__init__(f"{algorithm} pieces", [], keep_events)
         self.n_tokens = n_tokens
         self.algorithm = algorithm
-        self._model = b""
-        self._processor: Any = None
+        self._processor: Any = None  # sentencepiece's, once fitted
 
     @property
     def facts(self) -> dict[str, Any]:
         """As of ``Tokenizer``, with sentencepiece's model in base 64."""
-        model = base64.b64encode(self._model).decode("ascii")
-        return {**super().facts, "sentencepiece": model}
+        fitted = self._processor
+        model = fitted.serialized_model_proto() if fitted else b""
+        encoded = base64.b64encode(model).decode("ascii")
+        return {**super().facts, "sentencepiece": encoded}
 
     def fit(self, transcripts: Iterable[str]) -> Pieces:
         """Train the pieces; see ``Tokenizer.fit``."""
@@ -268,11 +269,9 @@ class Pieces(Tokenizer):
         """Use a trained sentencepiece model, given as bytes."""
         from sentencepiece import SentencePieceProcessor
 
-        self._processor = SentencePieceProcessor()
-        self._processor.LoadFromSerializedProto(model)
-        self._model = model
-        size = self._processor.get_piece_size()
-        self.names = [self._processor.id_to_piece(i) for i in range(size)]
+        self._processor = SentencePieceProcessor(model_proto=model)
+        indices = range(self._processor.get_piece_size())
+        self.names = [self._processor.id_to_piece(i) for i in indices]
         return self
 
     def encode_as_ids(self, text: str) -> list[int]:
@@ -291,14 +290,6 @@ class Pieces(Tokenizer):
         """Text of pieces."""
         text = "".join(self.names[i] for i in indices)
         return " ".join(text.replace(START, " ").split())
-
-    def __getstate__(self):
-        return {**self.__dict__, "_processor": None}
-
-    def __setstate__(self, state):
-        self.__dict__.update(state)
-        if self._model:
-            self.use(self._model)
 
 
 TOKENIZERS = {
@@ -379,9 +370,6 @@ def make_tokenizer(
     """
     if kind == "characters":
         return Characters(keep_events)
-    if kind not in ALGORITHMS:
-        known = ("characters", *ALGORITHMS)
-        raise TokenError(f"tokens is {kind!r}; it must be one of {known}.")
     return Pieces(n_tokens, kind, keep_events)
 
 

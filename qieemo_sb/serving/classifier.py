@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
@@ -126,6 +127,12 @@ class EmotionClassifier:
         Of the PPG, if it was trained to transcribe.
     autocast : context manager or None
         Entered around all computing.
+
+    Attributes
+    ----------
+    max_batch_seconds : float
+        Most audio in a batch of files, 60 s at first: set it to as much as
+        the memory of your GPU takes.
     """
 
     def __init__(
@@ -139,6 +146,7 @@ class EmotionClassifier:
         self._labels = labels or []
         self._tokens = tokens
         self._autocast = autocast or contextlib.nullcontext()
+        self.max_batch_seconds = BATCH_SECONDS
 
     @property
     def labels(self) -> list[str]:
@@ -194,10 +202,7 @@ class EmotionClassifier:
         return _raise_errors(self.predict(paths))
 
     def predict(
-        self,
-        paths: Paths,
-        max_batch_seconds: float = BATCH_SECONDS,
-        speaker: Moments | None = None,
+        self, paths: Paths, speaker: Moments | None = None
     ) -> Iterator[Prediction | AudioError]:
         """Classify many audio files, in batches of like length.
 
@@ -205,8 +210,6 @@ class EmotionClassifier:
         ---------
         paths : iterable of (str or Path)
             Local files.
-        max_batch_seconds : float
-            Most audio in a batch: on a GPU as much as its memory takes.
         speaker : Moments or None
             Of ``adapt``, who speaks in all of them.
 
@@ -215,16 +218,11 @@ class EmotionClassifier:
         Prediction or AudioError
             For each file, in order.
         """
-        paths, copies = itertools.tee(check_list(paths))
-        rows = self.file_log_probs(copies, max_batch_seconds, speaker)
-        for path, row in zip(paths, rows, strict=True):
-            yield self._prediction(path, row)
+        for path, vector in self.embed_files(paths):
+            yield self._result(path, vector, speaker)
 
     def predict_conversation(
-        self,
-        paths: Paths,
-        speakers: Sequence[str],
-        max_batch_seconds: float = BATCH_SECONDS,
+        self, paths: Paths, speakers: Sequence[str]
     ) -> list[Prediction | AudioError]:
         """Classify all turns of a conversation, or of a whole corpus.
 
@@ -237,8 +235,6 @@ class EmotionClassifier:
             N audio files, a turn each.
         speakers : sequence of str
             N names: who speaks each turn.
-        max_batch_seconds : float
-            As of ``predict``.
 
         Returns
         -------
@@ -251,47 +247,19 @@ class EmotionClassifier:
             More or fewer names than files, or one text in place of a list.
         """
         paths = list(check_list(paths))
-        rows = self.conversation_log_probs(paths, speakers, max_batch_seconds)
-        turns = zip(paths, rows, speakers, strict=True)
-        return [self._prediction(*turn) for turn in turns]
-
-    def file_log_probs(
-        self,
-        paths: Paths,
-        max_batch_seconds: float = BATCH_SECONDS,
-        speaker: Moments | None = None,
-    ) -> Iterator[Row]:
-        """Log-probabilities [1, C] behind ``predict``, file by file."""
-        for row in self.embed_files(check_list(paths), max_batch_seconds):
-            if isinstance(row, torch.Tensor):
-                row = self.log_probs(row, speaker)
-            yield row
-
-    def conversation_log_probs(
-        self,
-        paths: Sequence[str | Path],
-        speakers: Sequence[str],
-        max_batch_seconds: float = BATCH_SECONDS,
-    ) -> list[Row]:
-        """Log-probabilities [1, C] behind ``predict_conversation``."""
-        paths = list(check_list(paths))
         if len(paths) != len(check_list(speakers)):
             raise QieemoError(
                 f"{len(paths)} files, but {len(speakers)} speakers: a "
                 "conversation needs a name for each."
             )
-        rows = list(self.embed_files(paths, max_batch_seconds))
-        turns = [(n, x) for n, x in enumerate(rows) if torch.is_tensor(x)]
-        for name in {speakers[i] for i, _ in turns}:
-            vectors = {i: x for i, x in turns if speakers[i] == name}
-            moments = self._moments(vectors.values())
-            for i, vector in vectors.items():
-                rows[i] = self.log_probs(vector, moments)
-        return rows
+        turns = list(zip(speakers, self.embed_files(paths), strict=True))
+        moments = {}
+        for name in set(speakers):
+            own = [x for n, (_, x) in turns if n == name and torch.is_tensor(x)]
+            moments[name] = self._moments(own) if own else None
+        return [self._result(*turn, moments[n], n) for n, turn in turns]
 
-    def adapt(
-        self, paths: Paths, max_batch_seconds: float = BATCH_SECONDS
-    ) -> Moments:
+    def adapt(self, paths: Paths) -> Moments:
         """Learn a speaker's usual voice, from clips without labels.
 
         A voice that is always loud is not always angry. ::
@@ -307,8 +275,6 @@ class EmotionClassifier:
         ---------
         paths : iterable of (str or Path)
             The speaker's audio files, one or more; ten do most of it.
-        max_batch_seconds : float
-            As of ``predict``.
 
         Returns
         -------
@@ -322,11 +288,11 @@ class EmotionClassifier:
         QieemoError
             There is no file, or one text in place of a list.
         """
-        vectors = self.embed_files(check_list(paths), max_batch_seconds)
-        results = _raise_errors(vectors)
-        if not results:
+        files = self.embed_files(paths)
+        vectors = _raise_errors(vector for _, vector in files)
+        if not vectors:
             raise QieemoError("adapt needs at least one audio file.")
-        return self._moments(results)
+        return self._moments(vectors)
 
     def analyse_batch(
         self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
@@ -368,13 +334,12 @@ class EmotionClassifier:
         with self._context():
             return model.embed(x.to(self.device) for x in windows)
 
-    def embed_files(
-        self, paths: Paths, max_batch_seconds: float = BATCH_SECONDS
-    ) -> Iterator[Row]:
-        """Pooled vectors [1, E], or the error, of many files in order."""
-        paths = iter(paths)
+    def embed_files(self, paths: Paths) -> Iterator[tuple[str | Path, Row]]:
+        """Files in order, each with its pooled vector [1, E] or its error."""
+        paths = iter(check_list(paths))
         while group := list(itertools.islice(paths, FILES_AT_ONCE)):
-            yield from self._embed_group(group, max_batch_seconds)
+            rows = self._embed_group(list(dict.fromkeys(group)))
+            yield from ((path, rows[path]) for path in group)
 
     def log_probs(
         self, embedding: torch.Tensor, speaker: Moments | None = None
@@ -453,45 +418,44 @@ class EmotionClassifier:
         wavs = wavs.float() if wavs.is_floating_point() else wavs
         return wavs.to(self.device)
 
-    def _prediction(self, path, row, speaker=None):
-        """Log-probabilities [1, C] or an error → prediction or error."""
-        if isinstance(row, AudioError):
-            return row
-        scores = dict(zip(self.labels, row[0].exp().tolist(), strict=True))
-        emotion = self.labels[int(row.argmax())]
-        return Prediction(str(path), emotion, scores, speaker)
+    def _result(self, path, vector, moments, speaker=None):
+        """Result for a file's vector [1, E]; an error stays what it is."""
+        if isinstance(vector, AudioError):
+            return vector
+        return self._answer(self.log_probs(vector, moments), path, speaker)
+
+    def _answer(self, log_probs, path, speaker) -> Any:
+        """Log-probabilities [1, C] → the result that users get."""
+        scores = log_probs[0].exp().tolist()
+        named = dict(zip(self.labels, scores, strict=True))
+        emotion = self.labels[int(log_probs.argmax())]
+        return Prediction(str(path), emotion, named, speaker)
 
     def _moments(self, vectors):
         """Moments of the speaker of vectors [1, E]."""
         model = self._emotion_model()
-        vectors = torch.cat(list(vectors))
+        vectors = torch.cat(vectors)
         return speaker_moments(vectors, model.classifier, model.speaker_model)
 
-    def _embed_group(self, paths, max_batch_seconds):
-        """Vectors or errors of some files, in order."""
-        vectors, short = {}, []
-        for i, path in enumerate(paths):
-            if (audio.audio_seconds(path) or 0) <= WINDOW_SECONDS:
-                short.append(i)
-                continue
-            try:
-                vectors[i] = self.embed_file(path)
-            except AudioError as error:
-                vectors[i] = error
-        names = [paths[i] for i in short]
-        for batch in audio.read_batches(names, max_batch_seconds):
-            signals = {}
-            for i, signal in batch:
-                if isinstance(signal, AudioError):
-                    vectors[short[i]] = signal
-                else:
-                    signals[short[i]] = torch.from_numpy(signal)
-            if signals:
-                lengths = torch.tensor([len(x) for x in signals.values()])
-                wavs = pad_sequence(list(signals.values()), batch_first=True)
-                rows = self.embed_batch(wavs, lengths).split(1)
-                vectors.update(zip(signals, rows, strict=True))
-        return [vectors[i] for i in range(len(paths))]
+    def _embed_group(self, paths):
+        """Vectors or errors of some different files, by their paths."""
+        rows = {
+            path: audio.result_or_error(self.embed_file, path)
+            for path in paths
+            if (audio.audio_seconds(path) or 0) > WINDOW_SECONDS
+        }
+        short = [path for path in paths if path not in rows]
+        for batch in audio.read_batches(short, self.max_batch_seconds):
+            signals = {short[i]: signal for i, signal in batch}
+            rows.update(signals)  # the errors among them stay
+            good = [p for p, x in signals.items() if isinstance(x, np.ndarray)]
+            if good:
+                wavs = [torch.from_numpy(signals[path]) for path in good]
+                lengths = torch.tensor([len(wav) for wav in wavs])
+                wavs = pad_sequence(wavs, batch_first=True)
+                vectors = self.embed_batch(wavs, lengths).split(1)
+                rows.update(zip(good, vectors, strict=True))
+        return rows
 
     @contextlib.contextmanager
     def _context(self):

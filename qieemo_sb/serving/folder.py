@@ -43,7 +43,8 @@ CARD = "README.md"
 
 FORMAT = 1  # raised when the meaning of config.json changes
 MAX_BYTES = 10_000_000  # of a JSON or text file; a config has two thousand
-USUAL = 1000  # a number in a config may be as large, whatever the weights
+LARGEST = 1e9  # number in a config
+SPARE = 1_000_000  # numbers that a model may make and not keep as weights
 
 
 @dataclasses.dataclass
@@ -113,7 +114,7 @@ def save_model(
     head = getattr(model, "classifier", None)
     check_labels(labels or [], head.n_classes if head else 0, "labels")
     if tokens is not None:
-        _check_names(tokens.names, _n_tokens(model), "tokens")
+        _check_names(tokens.names, model.n_tokens, "tokens")
     trained = dict(model.named_parameters())
     weights = {}
     for name, value in model.state_dict().items():
@@ -176,7 +177,7 @@ def load_folder(folder: str | Path) -> LoadedModel:
             tokens = load_tokenizer(read_json(path), str(path))
         except TokenError as error:
             raise ModelFolderError(str(error)) from error
-        _check_names(tokens.names, _n_tokens(model), str(path))
+        _check_names(tokens.names, model.n_tokens, str(path))
     return LoadedModel(model, labels, tokens)
 
 
@@ -402,29 +403,25 @@ def _check_shapes(config: dict, weights: Mapping[str, torch.Tensor]) -> None:
     class WithoutMemory(TorchFunctionMode):
         # As torch.device("meta"), which needs torch's compiler for random
         # draws and the like, and a second to import that.
-        tensors_left = 1000 + 20 * len(weights)
+        numbers_left = SPARE + 2 * sum(x.numel() for x in weights.values())
 
         def __torch_function__(self, function, types, args=(), kwargs=None):
             kwargs = kwargs or {}
             if function.__name__ == "eye":
                 function, args = torch.empty, (args[0], args[0])
-            if function.__name__ in ("empty", "zeros", "ones", "full"):
-                kwargs["device"] = "meta"
-                self.tensors_left -= 1
-                if self.tensors_left < 0:
-                    raise ModelFolderError(f"it is larger than {WEIGHTS}.")
             if function.__name__ in ("normal_", "__set__"):  # of weights
                 return [*args, *kwargs.values()][0]
-            return function(*args, **kwargs)
+            if function.__name__ not in ("empty", "zeros", "ones", "full"):
+                return function(*args, **kwargs)
+            made = function(*args, **{**kwargs, "device": "meta"})
+            self.numbers_left -= 1 + made.numel()
+            if self.numbers_left < 0:
+                raise ModelFolderError(f"it is larger than {WEIGHTS}.")
+            return made
 
-    # What is not built of weights, such as positions, takes memory.
-    sizes = (size for value in weights.values() for size in value.shape)
-    largest = max(USUAL, *sizes)
     for name, arguments in config.items():
-        if not _bounded(arguments, largest):
-            raise ModelFolderError(
-                f"{name} has values of no model with {WEIGHTS}."
-            )
+        if not _is_modest(arguments):
+            raise ModelFolderError(f"{name} has values of no model.")
     with WithoutMemory():
         model = build_model(config)
     expected = {k: list(v.shape) for k, v in model.state_dict().items()}
@@ -437,13 +434,13 @@ def _check_shapes(config: dict, weights: Mapping[str, torch.Tensor]) -> None:
             )
 
 
-def _bounded(value, largest, depth=0):
-    """True for plain values, modestly nested, up to the largest number."""
+def _is_modest(value, depth=0):
+    """True for plain values, neither deep nor long nor large."""
     if isinstance(value, dict | list) and depth < 6:
         values = value.values() if isinstance(value, dict) else value
-        return all(_bounded(item, largest, depth + 1) for item in values)
+        return all(_is_modest(item, depth + 1) for item in values)
     if isinstance(value, int | float):
-        return abs(value) <= largest
+        return abs(value) <= LARGEST
     return value is None or (isinstance(value, str) and len(value) < 1000)
 
 
@@ -455,7 +452,3 @@ def _check_names(names, expected, where):
             f"{where} has {len(texts)} names, the model has {expected} "
             "outputs: they do not belong together."
         )
-
-
-def _n_tokens(model):
-    return model.ppg_head.n_tokens if model.ppg_head is not None else 0

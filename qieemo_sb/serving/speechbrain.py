@@ -107,6 +107,15 @@ class FolderLoader:
         _fill(self.label_encoder, loaded.labels)
 
 
+class _TupleClassifier(EmotionClassifier):
+    """An EmotionClassifier that answers in SpeechBrain's tuples."""
+
+    def _answer(self, log_probs, path, speaker) -> Answer:
+        score, index = log_probs.max(dim=-1)
+        labels = [self.labels[i] for i in index.tolist()]
+        return log_probs, score, index, labels
+
+
 class EncoderClassifier(SpeechBrainEncoderClassifier):
     """SpeechBrain's EncoderClassifier for model folders, safer and richer.
 
@@ -130,7 +139,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
     def _prepare_modules(self, freeze_params):
         self.frozen = freeze_params
         super()._prepare_modules(freeze_params)
-        self.qieemo = EmotionClassifier(
+        self.qieemo = _TupleClassifier(
             self.mods["qieemo"],
             self.hparams.labels,
             self.hparams.tokens,
@@ -287,7 +296,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             Its emotion.
         """
         embedding = self.encode_batch(wavs, wav_lens)
-        return self._answer(self.qieemo.log_probs(embedding, speaker))
+        return self.qieemo._result(None, embedding, speaker)
 
     def classify_file(
         self, path: str | Path, speaker: Moments | None = None, **kwargs
@@ -314,18 +323,17 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             The file cannot be used or downloaded; names it.
         """
         embedding = self.qieemo.embed_file(local_file(path, **kwargs))
-        return self._answer(self.qieemo.log_probs(embedding, speaker))
+        return self.qieemo._result(path, embedding, speaker)
 
     def classify_files(self, *args, **kwargs) -> Iterator[Answer | AudioError]:
         """As ``EmotionClassifier.predict``, but a tuple for each file."""
-        return map(self._answer, self.qieemo.file_log_probs(*args, **kwargs))
+        return self.qieemo.predict(*args, **kwargs)
 
     def classify_conversation(
         self, *args, **kwargs
     ) -> list[Answer | AudioError]:
         """As ``EmotionClassifier.predict_conversation``, but in tuples."""
-        rows = self.qieemo.conversation_log_probs(*args, **kwargs)
-        return [self._answer(row) for row in rows]
+        return self.qieemo.predict_conversation(*args, **kwargs)
 
     def adapt(self, *args, **kwargs) -> Moments:
         """As ``EmotionClassifier.adapt``."""
@@ -372,13 +380,6 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         """
         wav = torch.from_numpy(read_audio(local_file(path, savedir)))
         return wav.to(self.qieemo.device)
-
-    def _answer(self, row):
-        """Log-probabilities [B, C] → SpeechBrain's tuple; an error stays."""
-        if isinstance(row, AudioError):
-            return row
-        score, index = row.max(dim=-1)
-        return row, score, index, [self.labels[i] for i in index.tolist()]
 
 
 def _samples(wavs, wav_lens):

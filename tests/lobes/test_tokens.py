@@ -109,7 +109,7 @@ def test_different_tokenizers_are_not_equal():
 
 
 def test_unknown_kinds_are_refused():
-    with pytest.raises(TokenError, match="'words'; it must be one of"):
+    with pytest.raises(TokenError, match="'words'; it must be 'unigram'"):
         make_tokenizer("words")
     with pytest.raises(TokenError, match="'unigram' or 'bpe'"):
         Pieces(algorithm="word")

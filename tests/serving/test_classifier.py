@@ -107,10 +107,11 @@ def test_no_result_depends_on_batch_mates(ours, sound, in_company):
 # Files
 
 
-def test_many_files_as_one_by_one(ours, write_wav, sound):
+def test_many_files_as_one_by_one(ours, write_wav, sound, monkeypatch):
     lengths = (16_000, 400, 500_000, 9_999, 30_000)
     paths = [write_wav(sound(n, seed=n), name=f"{n}.wav") for n in lengths]
-    predictions = list(ours.predict(paths, max_batch_seconds=2))
+    monkeypatch.setattr(ours, "max_batch_seconds", 2.0)
+    predictions = list(ours.predict(paths))
     assert [p.file for p in predictions] == list(map(str, paths))
     vectors = torch.cat([ours.embed_file(path) for path in paths])
     assert close(scores(predictions), ours.log_probs(vectors).exp())

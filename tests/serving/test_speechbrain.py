@@ -153,8 +153,8 @@ def test_it_is_an_adapter(ours, folder, write_wav, sound, tmp_path):
     pairs = [
         (ours.classify_files([gone, *wavs]), inner.predict([gone, *wavs])),
         (
-            ours.classify_files(wavs, 1.0, speaker=ann),
-            inner.predict(wavs, 1.0, speaker=ann),
+            ours.classify_files(wavs, speaker=ann),
+            inner.predict(wavs, speaker=ann),
         ),
         (
             ours.classify_conversation([gone, *wavs], names),

@@ -21,16 +21,15 @@ from qieemo_sb.serving.folder import (
     read_json,
     read_labels,
 )
-from qieemo_sb.serving.onnx import (
-    EMPTY,
-    EXPORT,
-    GRAPH,
-    GRAPH_FORMAT,
-    GRAPH_WEIGHTS,
-)
 
 if TYPE_CHECKING:
     import onnxruntime
+
+GRAPH = "model.onnx"
+GRAPH_WEIGHTS = "model.onnx.data"
+EXPORT = "export.json"  # format, weights' type and checksums
+GRAPH_FORMAT = 2  # raised when the inputs or outputs of a graph change
+EMPTY = -1e30  # logarithm of the weight of no frames
 
 
 class OnnxOutput(NamedTuple):
@@ -281,14 +280,12 @@ def _utterances(wavs, wav_lens):
     for row in rows:
         if row.ndim != 1 or row.dtype.kind != "f":
             check_batch(row[None])  # raises
-    rows = [row.astype(np.float32, copy=False) for row in rows]
     sizes = [len(row) for row in rows]
-    longest = max(sizes)
+    padded = np.zeros((len(rows), max(sizes)), np.float32)
+    for place, row in zip(padded, rows, strict=True):
+        place[: len(row)] = row
     if wav_lens is not None:
         relative = np.asarray(wav_lens, np.float64)
         sizes = np.rint(relative * sizes[0]).astype(int).tolist()
-    padded = rows[0][None]
-    if len(rows) > 1:
-        padded = np.stack([np.pad(x, (0, longest - len(x))) for x in rows])
     check_batch(padded, sizes)
-    return [row[:size] for row, size in zip(rows, sizes, strict=True)]
+    return [row[:size] for row, size in zip(padded, sizes, strict=True)]

@@ -34,14 +34,15 @@ from qieemo_sb.serving.folder import (
     sha256,
     write_json,
 )
-from qieemo_sb.serving.onnx import (
+from qieemo_sb.serving.onnx.classifier import (
     EXPORT,
     GRAPH,
     GRAPH_FORMAT,
     GRAPH_WEIGHTS,
+    OnnxClassifier,
+    load_graph,
 )
-from qieemo_sb.serving.onnx.classifier import OnnxClassifier, load_graph
-from qieemo_sb.serving.onnx.window import ExportError, ModelWindow, Product
+from qieemo_sb.serving.onnx.window import ExportError, ModelWindow
 
 OPSET = 20  # the first with an exact GELU
 LONGEST = WINDOW_SAMPLES + MEL_HOP - 1  # samples of a window
@@ -200,8 +201,7 @@ def _quantise(window, source, target):
     layers = {
         name
         for name, module in window.named_modules()
-        if isinstance(module, Product | torch.nn.Linear)
-        and name not in IN_FLOAT32
+        if isinstance(module, torch.nn.Linear) and name not in IN_FLOAT32
     }
     nodes = []
     for node in onnx.load(source, load_external_data=False).graph.node:

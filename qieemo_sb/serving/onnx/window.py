@@ -3,13 +3,14 @@
     wav [1, S] ─ log-mel → convolutions → blocks ─ lobes ─ statistics
     statistics of the windows before ─────────────────────── merged ─► results
 
-Lobes run as they are. Whisper's encoder is written anew: without a batch and
-without torch.stft, and with its convolutions as products of matrices, which
-onnxruntime computes faster.
+Lobes and Whisper's blocks run as they are. What is before the blocks is
+written anew: without torch.stft, and with convolutions as products of
+matrices, which onnxruntime computes faster.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import types
 from typing import Any
@@ -27,7 +28,7 @@ from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import MEL_HOP, N_FFT, WINDOW_FRAMES, WINDOW_SAMPLES
 from qieemo_sb.lobes.pooling import Statistics
 from qieemo_sb.model import Qieemo
-from qieemo_sb.serving.onnx import EMPTY
+from qieemo_sb.serving.onnx.classifier import EMPTY
 
 # Samples mirrored at the end of 30 s: the rest of the last analysis window,
 # which is centred on the last hop.
@@ -108,39 +109,28 @@ class ModelWindow(torch.nn.Module):
         return empty
 
 
-class Product(torch.nn.Module):
-    """A linear layer as ``x @ weight + bias``, [T, K] → [T, N].
+class ByFrame(torch.nn.Linear):
+    """A linear layer whose product is rounded to 8 bits frame by frame.
+
+    Each frame is divided by its maximum before the product, and multiplied
+    after it. In 8 bits all frames share one scale: behind a GELU a few of
+    Whisper's are twenty times as large as the others, which would be left a
+    handful of steps.
 
     Arguments
     ---------
-    weight : torch.Tensor
-        [K, N].
-    bias : torch.Tensor
-        [N].
-    by_frame : bool
-        Divide each frame by its maximum before the product, and multiply
-        after it. In 8 bits all frames share one scale: behind a GELU a few of
-        Whisper's are twenty times as large as the others, which would be left
-        a handful of steps.
+    layer : torch.nn.Linear
+        Its parameters are shared.
     """
 
-    weight: torch.Tensor
-    bias: torch.Tensor
-
-    def __init__(
-        self, weight: torch.Tensor, bias: torch.Tensor, by_frame: bool = False
-    ):
-        super().__init__()
-        self.register_buffer("weight", weight.detach().contiguous())
-        self.register_buffer("bias", bias.detach())
-        self.by_frame = by_frame
+    def __init__(self, layer: torch.nn.Linear):
+        super().__init__(layer.in_features, layer.out_features, device="meta")
+        self.weight, self.bias = layer.weight, layer.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Multiply frames [T, K]."""
-        if not self.by_frame:
-            return x @ self.weight + self.bias
+        """[T, in_features] → [T, out_features]."""
         largest = x.abs().amax(dim=-1, keepdim=True).clamp(min=SMALLEST)
-        return x / largest @ self.weight * largest + self.bias
+        return F.linear(x / largest, self.weight) * largest + self.bias
 
 
 class WhisperWindow(torch.nn.Module):
@@ -156,17 +146,17 @@ class WhisperWindow(torch.nn.Module):
         As of ``ModelWindow``.
     """
 
-    positions: torch.Tensor
-
     def __init__(self, encoder: WhisperEncoder, last: int, int8: bool = False):
         super().__init__()
         self.log_mel = LogMelWindow(encoder)
         self.conv1 = _convolution(encoder.conv1)
-        self.conv2 = _convolution(encoder.conv2, by_frame=int8)
-        self.register_buffer("positions", encoder.positions.weight.detach())
-        self.blocks = torch.nn.ModuleList(
-            BlockWindow(block, int8) for block in encoder.blocks[:last]
-        )
+        self.conv2 = _convolution(encoder.conv2)
+        self.positions = encoder.positions.weight
+        self.blocks = copy.deepcopy(encoder.blocks[:last])
+        if int8:
+            self.conv2 = ByFrame(self.conv2)
+            for block in self.blocks:
+                block.fc2 = ByFrame(block.fc2)
         self.norm = encoder.norm if last == encoder.n_blocks else None
 
     def forward(self, wav: torch.Tensor) -> dict[int, torch.Tensor]:
@@ -184,16 +174,18 @@ class WhisperWindow(torch.nn.Module):
         x = F.gelu(self.conv2(x)) + self.positions[:frames]
         hidden = {0: x}
         for k, block in enumerate(self.blocks, start=1):
-            x = hidden[k] = block(x)
+            x = hidden[k] = block(x, [frames])
         if self.norm is not None:
             hidden[len(self.blocks)] = self.norm(x)
         return hidden
 
 
-def _convolution(conv, by_frame=False):
-    """A convolution of three frames, put side by side, as a product."""
-    weight = conv.weight.permute(2, 1, 0).flatten(0, 1)
-    return Product(weight, conv.bias, by_frame)
+def _convolution(conv):
+    """A convolution of three frames, put side by side, as a linear layer."""
+    layer = torch.nn.Linear(3 * conv.in_channels, conv.out_channels)
+    weight = conv.weight.detach().transpose(1, 2).flatten(1)
+    layer.weight, layer.bias = torch.nn.Parameter(weight), conv.bias
+    return layer
 
 
 class LogMelWindow(torch.nn.Module):
@@ -240,40 +232,3 @@ class LogMelWindow(torch.nn.Module):
         ceiling = mel.amax(dim=1, keepdim=True).masked_fill(past, EMPTY)
         mel = torch.maximum(mel, ceiling.amax(dim=0) - DYNAMIC_RANGE)
         return ((mel + 4.0) * 0.25)[:size]
-
-
-class BlockWindow(torch.nn.Module):
-    """One of Whisper's blocks on [T, D].
-
-    Arguments
-    ---------
-    block : qieemo_sb.encoders.whisper.Block
-        Any.
-    int8 : bool
-        As of ``ModelWindow``.
-    """
-
-    def __init__(self, block: Any, int8: bool = False):
-        super().__init__()
-        part = block.self_attn
-        self.heads = part.num_heads
-        q, k, v = part.q_proj, part.k_proj, part.v_proj
-        weights = [part.scaling * q.weight, k.weight, v.weight]
-        biases = [part.scaling * q.bias, torch.zeros_like(q.bias), v.bias]
-        self.qkv = Product(torch.cat(weights).T, torch.cat(biases))
-        self.out = Product(part.out_proj.weight.T, part.out_proj.bias)
-        self.fc1 = Product(block.fc1.weight.T, block.fc1.bias)
-        self.fc2 = Product(block.fc2.weight.T, block.fc2.bias, by_frame=int8)
-        self.attention_norm = block.self_attn_layer_norm
-        self.final_norm = block.final_layer_norm
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Frames [T, D] → [T, D]."""
-        frames, width = x.shape
-        shape = frames, self.heads, width // self.heads
-        joint = self.qkv(self.attention_norm(x)).chunk(3, dim=1)
-        q, k, v = (y.reshape(shape).transpose(0, 1) for y in joint)
-        weights = (q @ k.transpose(1, 2)).softmax(dim=-1)  # [heads, T, T]
-        attended = (weights @ v).transpose(0, 1).reshape(frames, width)
-        x = x + self.out(attended)
-        return x + self.fc2(F.gelu(self.fc1(self.final_norm(x))))

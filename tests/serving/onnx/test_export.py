@@ -96,8 +96,8 @@ def test_int8_is_near_and_small(model, sound, exported, source, tmp_path):
         if constant.data_type == onnx.TensorProto.INT8
         and len(constant.dims) > 1
     }
-    # 3 blocks of 4, a convolution, the PPG's 4, MMF's 4, CMA's 8 + 2.
-    assert len(linear) == 12 + 1 + 4 + 4 + 10
+    # 3 blocks of 6, a convolution, the PPG's 4, MMF's 4, CMA's 8 + 2.
+    assert len(linear) == 18 + 1 + 4 + 4 + 10
     weights = "model.onnx.data"
     sizes = [(f / weights).stat().st_size for f in (folder, exported)]
     assert sizes[0] < sizes[1]

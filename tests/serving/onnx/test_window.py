@@ -7,10 +7,10 @@ import torch
 from qieemo_sb.encoders.whisper import LogMel
 from qieemo_sb.frames import sample_windows
 from qieemo_sb.serving.onnx.window import (
+    ByFrame,
     ExportError,
     LogMelWindow,
     ModelWindow,
-    Product,
 )
 
 
@@ -60,11 +60,12 @@ def test_two_windows_are_one_utterance(model, sound, int8):
 
 def test_product_by_frame_is_the_product():
     x = torch.tensor([[1.0, 1.0], [0.0, 2000.0], [0.0, 0.0]])
-    weight = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
+    layer = torch.nn.Linear(2, 2).requires_grad_(False)
+    layer.weight[:] = torch.tensor([[1.0, 3.0], [-2.0, 4.0]])
+    layer.bias[:] = torch.tensor([10.0, 20.0])
     expected = [[14.0, 22.0], [6010.0, 8020.0], [10.0, 20.0]]
-    for by_frame in (False, True):
-        y = Product(weight, torch.tensor([10.0, 20.0]), by_frame)(x)
-        assert np.allclose(y, expected)
+    for product in (layer, ByFrame(layer)):
+        assert np.allclose(product(x), expected)
 
 
 def test_encoder_without_a_window(make_model):
