@@ -8,9 +8,6 @@ To run this recipe, on IEMOCAP or on your own corpus:
 > python train.py hparams/qieemo.yaml --data_folder /path/to/IEMOCAP
 > python train.py hparams/manifest.yaml --data_folder DIR --csv_file FILE
 
-Without IEMOCAP, on a small synthetic corpus, in recipes/Synthetic/qieemo:
-> python train.py hparams/demo.yaml
-
 Authors
  * The Qieemo-SB authors 2026
 """
@@ -162,16 +159,14 @@ class EmotionBrain(QieemoBrain):
 def write_results(folder, hparams, scores, summary):
     """Write metrics.json, predictions.csv, pictures and the model folder."""
     emotions = hparams.emotions
-    keys = ("corpus", "fold", "seed")
-    facts = {key: getattr(hparams, key) for key in keys}
+    facts = {"corpus": hparams.corpus, "fold": hparams.fold}
+    facts["seed"] = hparams.seed
     title = "{corpus}, fold {fold}, seed {seed}".format(**facts)
     write_metrics(folder / "metrics.json", {**summary, **facts})
     write_predictions(folder / "predictions.csv", scores, emotions)
     plots.confusion(summary, folder / "confusion.png", title)
-    if "adaptation" in summary:
-        plots.adaptation(
-            summary["adaptation"], folder / "adaptation.png", title
-        )
+    if curve := summary.get("adaptation"):
+        plots.adaptation(curve, folder / "adaptation.png", title)
     save_model(
         folder / "model",
         hparams.model,
@@ -204,7 +199,6 @@ def dataio_prep(hparams):
     hparams["speakers_known"] = data.check_speakers(
         datasets, hparams["adapt_to"] == "speaker"
     )
-    # Augmentation changes the encoder's input.
     varies = hparams["speed_perturbation"] or hparams["spec_augmentation"]
     folder = None if varies else hparams["cache_folder"]
     hparams["cache"] = data.fill_cache(
@@ -228,7 +222,11 @@ def dataio_prep(hparams):
 
 
 def train(hparams, run_opts):
-    """Prepare and train a fold → Brain, and a function that tests it."""
+    """Prepare and train a fold → Brain, test data, options of its loader.
+
+    ``data`` reads hparams.make_corpus, hparams.prepare, hparams.skip_prep,
+    hparams.train_annotation, hparams.valid_annotation, hparams.test_annotation.
+    """
     run_on_main(data.prepare, args=[hparams])
     hparams["emotions"] = [str(emotion) for emotion in hparams["emotions"]]
     model = hparams["model"]
@@ -248,9 +246,12 @@ def train(hparams, run_opts):
     )
     if hparams["refit"]:  # nothing is left to choose by
         brain.best = {"max_key": "epoch"}
-    options = ("balance_classes", "vote_share", "label_smoothing")
     brain.targets = EmotionTargets(
-        datasets, hparams["emotions"], *(hparams[key] for key in options)
+        datasets,
+        hparams["emotions"],
+        hparams["balance_classes"],
+        hparams["vote_share"],
+        hparams["label_smoothing"],
     ).to(device)
     if hparams["adapt_to"]:
         rows = list(datasets["train"].data)
