@@ -28,7 +28,6 @@ from qieemo_sb.evaluation.scores import score
 from qieemo_sb.evaluation.tables import METRICS, plus_minus
 from qieemo_sb.frames import SAMPLE_RATE
 from qieemo_sb.training.cache import EncoderCache
-from qieemo_sb.training.data import prepare
 from qieemo_sb.training.hparams import load_part
 
 FEATURE_SET = "eGeMAPSv02"
@@ -60,7 +59,10 @@ def read_fold(
     files = [f"{split}_annotation" for split in manifest.SPLITS]
     keys = ("make_corpus", "prepare", "skip_prep", *files)
     part = load_part(hparams_file, overrides, *keys, **more)
-    prepare(part)
+    if not part["skip_prep"]:
+        if part.get("make_corpus"):
+            part["make_corpus"]()
+        part["prepare"]()
     train, valid, test = (
         manifest.read_manifest(part[file], ("wav", "emo")) for file in files
     )

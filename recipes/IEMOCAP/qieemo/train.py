@@ -162,8 +162,11 @@ class EmotionBrain(QieemoBrain):
 def write_results(folder, hparams, scores, summary):
     """Write metrics.json, predictions.csv, pictures and the model folder."""
     emotions = hparams.emotions
-    keys = ("corpus", "fold", "seed")
-    facts = {key: getattr(hparams, key) for key in keys}
+    facts = {
+        "corpus": hparams.corpus,
+        "fold": hparams.fold,
+        "seed": hparams.seed,
+    }
     title = "{corpus}, fold {fold}, seed {seed}".format(**facts)
     write_metrics(folder / "metrics.json", {**summary, **facts})
     write_predictions(folder / "predictions.csv", scores, emotions)
@@ -186,7 +189,10 @@ def dataio_prep(hparams):
 
     ``hparams`` gets ``cache``, ``speakers_known`` and the PPG's ``tokens``.
     """
-    model, manifests = hparams["model"], data.manifests(hparams)
+    splits, model = ("train", "valid", "test"), hparams["model"]
+    manifests = {split: hparams[f"{split}_annotation"] for split in splits}
+    if hparams["refit"]:
+        manifests = data.with_valid_in_train(manifests, hparams["save_folder"])
     datasets = data.read_datasets(
         manifests,
         dict.fromkeys(manifests, hparams["data_folder"]),
@@ -228,8 +234,11 @@ def dataio_prep(hparams):
 
 
 def train(hparams, run_opts):
-    """Prepare and train a fold → Brain, and a function that tests it."""
-    run_on_main(data.prepare, args=[hparams])
+    """Prepare and train a fold → Brain, test data, options of their loader."""
+    if not hparams["skip_prep"]:
+        if hparams.get("make_corpus"):
+            run_on_main(hparams["make_corpus"])
+        run_on_main(hparams["prepare"])
     hparams["emotions"] = [str(emotion) for emotion in hparams["emotions"]]
     model = hparams["model"]
     device = run.move_to_device(model, run_opts)  # before the cache
@@ -248,9 +257,12 @@ def train(hparams, run_opts):
     )
     if hparams["refit"]:  # nothing is left to choose by
         brain.best = {"max_key": "epoch"}
-    options = ("balance_classes", "vote_share", "label_smoothing")
     brain.targets = EmotionTargets(
-        datasets, hparams["emotions"], *(hparams[key] for key in options)
+        datasets,
+        hparams["emotions"],
+        balance=hparams["balance_classes"],
+        vote_share=hparams["vote_share"],
+        smoothing=hparams["label_smoothing"],
     ).to(device)
     if hparams["adapt_to"]:
         rows = list(datasets["train"].data)
