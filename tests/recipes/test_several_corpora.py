@@ -8,14 +8,13 @@ from functools import partial
 
 import pytest
 import torch
-from runs import ROOT, die, train
+from runs import MULTI, die, train
 from toys import enter_toys, write_clip, write_toys
 
 from qieemo_sb import EncoderClassifier
 
 pytestmark = pytest.mark.slow
 
-MULTI = ROOT / "recipes/MultiCorpus/qieemo"
 EMOTIONS = ["neutral", "sad", "bored"]
 SPLITS = ("train", "valid", "test")
 
