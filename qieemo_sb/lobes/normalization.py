@@ -89,6 +89,7 @@ class RunningMoments(nn.Module):
     def __init__(self, *shape: int, memory: int):
         super().__init__()
         self.memory = memory
+        self.frozen = False  # True: they stay as they are in training
         # A float, as all weights of a model folder: exact up to 2 ** 24.
         self.register_buffer("count", torch.zeros(()))
         self.register_buffer("mean", torch.zeros(shape))
@@ -101,8 +102,9 @@ class RunningMoments(nn.Module):
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
-        """Merge vectors [N, *shape] into the statistics."""
-        self.merge(Moments.of(x))
+        """Merge vectors [N, *shape] into the statistics, unless ``frozen``."""
+        if not self.frozen:
+            self.merge(Moments.of(x))
 
     @torch.no_grad()
     def merge(self, other: Moments) -> None:

@@ -15,7 +15,6 @@ from speechbrain.utils.distributed import run_on_main
 
 from qieemo_sb.audio import read_audio
 from qieemo_sb.corpora.manifest import (
-    SPLITS,
     raise_all,
     read_manifest,
     write_manifest,
@@ -93,14 +92,32 @@ def prepare(hparams: Mapping[str, Any]) -> None:
         hparams["prepare"]()
 
 
-def manifests(hparams: Mapping[str, Any]) -> dict[str, Any]:
-    """Manifest of each split; with ``refit``, training has those of valid."""
-    paths = {split: hparams[f"{split}_annotation"] for split in SPLITS}
-    if hparams["refit"]:
-        both = [paths["train"], paths["valid"]]
-        paths["train"] = Path(hparams["save_folder"]) / "train_valid.json"
-        run_on_main(_join, args=[both, paths["train"]])
-    return paths
+def with_valid_in_train(
+    manifests: Mapping[str, str | Path], save_folder: str | Path
+) -> dict[str, str | Path]:
+    """Manifests of a training on train and valid together.
+
+    Arguments
+    ---------
+    manifests : mapping of str to (str or Path)
+        Split → manifest.
+    save_folder : str or Path
+        Gets the joint manifest, train_valid.json.
+
+    Returns
+    -------
+    dict
+        Split → manifest; that of "train" has the utterances of both.
+
+    Raises
+    ------
+    CorpusError
+        An utterance is in both.
+    """
+    both = [manifests["train"], manifests["valid"]]
+    path = Path(save_folder) / "train_valid.json"
+    run_on_main(_join, args=[both, path])
+    return {**manifests, "train": path}
 
 
 def _join(manifests, path):

@@ -11,6 +11,7 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.utils.distributed import infer_device, run_on_main
 
+from qieemo_sb.corpora.manifest import SPLITS
 from qieemo_sb.errors import CorpusError
 from qieemo_sb.training.hparams import check_corpus, load_part, resolve
 from qieemo_sb.training.resume import keep_options
@@ -73,7 +74,8 @@ def choose_epochs(
 ) -> str:
     """With ``refit``, choose how long to train by a run that tests nothing.
 
-    That run is in the folder "selection" of the output folder.
+    That run is in the folder "selection" of the output folder. With
+    ``skip_prep`` it has the manifests of the run that follows.
 
     Arguments
     ---------
@@ -88,11 +90,14 @@ def choose_epochs(
         The overrides, with the number of epochs; without ``refit`` as given.
     """
     check_corpus(hparams_file, overrides)
-    part = load_part(hparams_file, overrides, "refit", "output_folder")
+    files = [f"{split}_annotation" for split in SPLITS]
+    keys = ("refit", "skip_prep", "output_folder", *files)
+    part = load_part(hparams_file, overrides, *keys)
     if not part["refit"]:
         return overrides
+    kept = {file: part[file] for file in files} if part["skip_prep"] else {}
     folder = f"{part['output_folder']}/selection"
-    options = _override(overrides, output_folder=folder, refit=False)
+    options = _override(overrides, output_folder=folder, refit=False, **kept)
     brain, *_ = train(start(hparams_file, run_opts, options), run_opts)
     chosen = brain.checkpointer.find_checkpoint(**brain.best)
     return _override(overrides, number_of_epochs=chosen.meta["epoch"])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from qieemo_sb.corpora.manifest import raise_all
 from qieemo_sb.errors import CorpusError
 from qieemo_sb.training.data import Datasets
 
@@ -33,7 +34,8 @@ class EmotionTargets:
     Raises
     ------
     CorpusError
-        ``vote_share`` is no fraction, or no training utterance has votes.
+        ``vote_share`` is no fraction, no training utterance has votes, or a
+        name is of two utterances; lists these.
 
     Example
     -------
@@ -59,7 +61,7 @@ class EmotionTargets:
         smoothing: float = 0.0,
     ):
         splits = {name: dataset.data for name, dataset in datasets.items()}
-        rows = {i: row for split in splits.values() for i, row in split.items()}
+        rows = _all_rows(splits)
         if not 0 <= vote_share <= 1:
             raise CorpusError(f"vote_share is {vote_share}; 0 to 1 is needed.")
         if vote_share and not any(
@@ -168,6 +170,21 @@ class EmotionTargets:
         even = costs.sum(dim=-1) / known.sum(dim=-1)
         share = self.smoothing
         return (1 - share) * cost.mean() + share * even.mean()
+
+
+def _all_rows(splits):
+    """Rows of all splits by utterance; a name may not mean two of them."""
+    rows, problems = {}, []
+    for split, part in splits.items():
+        for utt_id, row in part.items():
+            first = rows.setdefault(utt_id, row)
+            if any(first.get(k) != row.get(k) for k in ("emo", "corpus")):
+                problems.append(f"{split}: {utt_id}")
+    raise_all(
+        "{count} names are of another utterance in another manifest. Rename:",
+        problems,
+    )
+    return rows
 
 
 def _weights(rows):

@@ -4,29 +4,14 @@ import logging
 from collections import Counter
 
 import pytest
+from toys import toy
 
-from qieemo_sb.corpora.entries import CORPORA, NamedCorpus
+from qieemo_sb.corpora.entries import CORPORA
 from qieemo_sb.corpora.manifest import read_manifest
 from qieemo_sb.corpora.multi import corpus_emotions, prepare_corpora
 from qieemo_sb.errors import CorpusError
 
 FOUR = ("neutral", "happy", "sad", "angry")
-CODES = {"n": "neutral", "c": "calm", "s": "sad", "b": "bored"}
-
-
-def toy(name, codes, folder=""):
-    return NamedCorpus(
-        name=name,
-        source=f"{name} is needed.",
-        licence="CC0 1.0",
-        language="en",
-        pattern=r"(?P<speaker>(?P<gender>[fm])\d+)_(?P<emotion>[a-z])",
-        emotions={code: CODES[code] for code in codes},
-        genders={"f": "F", "m": "M"},
-        table="votes.csv",
-        votes={"calm": "calm", "neutral": "neutral", "bored": "bored"},
-        folder=folder,
-    )
 
 
 @pytest.fixture

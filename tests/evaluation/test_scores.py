@@ -111,6 +111,35 @@ def test_an_index_without_a_label_is_an_error():
         scored([0, 3], [0, 0])
 
 
+def test_corpora_count_alike_whatever_their_size():
+    """Ann's four are all right; of Bob's six, 3 of 4 and 0 of 2 are."""
+    scores = Scores()
+    ids = ["a1", "a2", "a3", "a4", "b1", "b2", "b3", "b4", "b5", "b6"]
+    targets, predictions = [0, 0, 2, 2, *[0] * 4, 1, 1], [0, 0, 2, 2, *[0] * 6]
+    predictions[4] = 1
+    scores.append(ids, log_probs_for(predictions), torch.tensor(targets))
+    corpora = {utt_id: {"a": "Ann", "b": "Bob"}[utt_id[0]] for utt_id in ids}
+    summary = scores.summary(LABELS, {**corpora, "b9": "Bob", "c1": "Cem"})
+    assert list(summary["by_corpus"]) == ["Ann", "Bob"]
+    ann, bob = summary["by_corpus"].values()
+    assert ann == scored(targets[:4], predictions[:4])
+    assert bob == scored(targets[4:], predictions[4:])
+    assert ann["unweighted_accuracy"] == 1.0
+    assert bob["unweighted_accuracy"] == pytest.approx(3 / 8)
+    assert summary["unweighted_accuracy"] == pytest.approx((1 + 3 / 8) / 2)
+    assert summary["weighted_accuracy"] == pytest.approx((1 + 3 / 6) / 2)
+    # Counts are of all utterances.
+    everything = scored(targets, predictions)
+    for name in ("confusion_matrix", "num_utterances", "labels"):
+        assert summary[name] == everything[name]
+
+
+def test_of_one_corpus_there_is_one_score():
+    corpora = {f"utt{i}": "Ann" for i in range(10)} | {"other": "Bob"}
+    expected = ten_utterances().summary(LABELS)
+    assert ten_utterances().summary(LABELS, corpora) == expected
+
+
 def test_batch_size_and_order_do_not_matter():
     expected = ten_utterances().summary(LABELS)
     log_probs = log_probs_for(PREDICTIONS)
@@ -181,6 +210,17 @@ def test_predictions_are_sorted_and_read_back_exactly(tmp_path):
     assert rows[2]["predicted"] == LABELS[log_probs[0].argmax()]
     read = [[float(row[f"log_prob_{x}"]) for x in LABELS] for row in rows]
     assert torch.equal(torch.tensor(read), log_probs[[1, 2, 0]])
+
+
+def test_a_label_that_cannot_be_is_read_back_as_such(tmp_path):
+    """A corpus that lacks a label gives it no probability at all."""
+    scores = Scores()
+    row = torch.tensor([[0.5, 0.5, 0.0]]).log()
+    scores.append(["a"], row, torch.tensor([0]))
+    write_predictions(tmp_path / "predictions.csv", scores, LABELS)
+    with open(tmp_path / "predictions.csv", newline="") as file:
+        (read,) = csv.DictReader(file)
+    assert float(read["log_prob_sad"]) == -math.inf
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -17,6 +17,7 @@ from qieemo_sb.training.brain import QieemoBrain
 ROOT = Path(__file__).parents[2]
 IEMOCAP = ROOT / "recipes/IEMOCAP/qieemo"
 RAVDESS = ROOT / "recipes/RAVDESS/qieemo"
+MULTI = ROOT / "recipes/MultiCorpus/qieemo"
 SYNTHETIC = ROOT / "recipes/Synthetic/qieemo"
 # Options of torchrun; the last two spare its processes the imports.
 TORCHRUN = (

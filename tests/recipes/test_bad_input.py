@@ -54,6 +54,8 @@ def test_all_bad_files_are_listed_at_once(corpus, whisper, tmp_path):
         (["--emotions=[a, b, c]"], "emotions has 3 names, n_classes is 4"),
         (["--mixer={blocks: [99]}"], "no block [99]"),
         (["--ctc_weight=1.0"], "a crop loses words: set crop_seconds to null"),
+        (["--adapt_to=voice"], "adapt_to is voice; it can be null, speaker"),
+        (["--vote_share=0.5"], "no utterance that is trained on has votes"),
         (["--jit"], "TorchScript cannot compile Qieemo; use --compile"),
     ],
 )

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from runs import IEMOCAP, RAVDESS, ROOT, SYNTHETIC, train
+from runs import IEMOCAP, MULTI, RAVDESS, ROOT, SYNTHETIC, train
 
 TOOL = ROOT / "tools/speechbrain_dropin.py"
 COLUMNS = (
@@ -222,13 +222,15 @@ def entries(path, banner):
 @pytest.mark.parametrize(
     "names, banner",
     [
-        (["qieemo.yaml", "manifest.yaml"], "## All corpora ##"),
+        (["qieemo.yaml", "manifest.yaml", "emobox.yaml"], "## All corpora ##"),
         (["ppg.yaml"], "## Tokens ##"),
     ],
 )
 def test_yaml_differ_in_their_corpus_alone(names, banner):
     places = [
-        recipe / "hparams" / n for recipe in (IEMOCAP, RAVDESS) for n in names
+        recipe / "hparams" / n
+        for recipe in (IEMOCAP, RAVDESS, MULTI)
+        for n in names
     ]
     texts = [path.read_text() for path in places if path.exists()]
     assert len(texts) > 1

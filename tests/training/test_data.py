@@ -6,6 +6,12 @@ import torch
 from speechbrain.dataio.dataloader import make_dataloader
 from speechbrain.dataio.dataset import DynamicItemDataset, set_output_keys
 
+from qieemo_sb.corpora.manifest import (
+    SPLITS,
+    Utterance,
+    read_manifest,
+    write_manifest,
+)
 from qieemo_sb.errors import CorpusError
 from qieemo_sb.lobes.tokens import Characters
 from qieemo_sb.training import data
@@ -87,14 +93,25 @@ def test_cached_frames_are_padded_or_left_to_be_cropped(tmp_path):
     )
 
 
+def test_train_and_valid_as_one_manifest(tmp_path):
+    manifests = {name: tmp_path / f"{name}.json" for name in SPLITS}
+    for name, path in manifests.items():
+        write_manifest([Utterance(name, f"{name}.wav", 1.0, "sad")], path)
+    found = data.with_valid_in_train(manifests, tmp_path)
+    assert {**found, "train": manifests["train"]} == manifests
+    both = read_manifest(found["train"])
+    assert [u.utt_id for u in both] == ["train", "valid"]
+    manifests["valid"] = manifests["train"]
+    with pytest.raises(CorpusError, match="1 utterance ids occur twice"):
+        data.with_valid_in_train(manifests, tmp_path)
+
+
 def labelled(**emotions):
     return {"train": DynamicItemDataset(emotions)}
 
 
-def test_labels_that_are_no_emotions():
-    datasets = labelled(
-        a={"emo": "sad"}, b={"emo": "sad"}, c={"emo": "sad"}, d={"emo": "glad"}
-    )
+def test_labels_that_are_not_emotions():
+    datasets = labelled(a={"emo": "glad"}, b={"emo": "sad"}, c={"emo": "sad"})
     data.check_labels(datasets, ["sad", "glad"], 2)
     with pytest.raises(CorpusError, match="train: 'sad', e.g. c"):
         data.check_labels(datasets, ["glad", "calm"], 2)

@@ -57,8 +57,7 @@ class EmotionBrain(QieemoBrain):
             crop=self.hparams.crop_seconds if training else None,
             augment=self.hparams.wav_augment if perturbs else None,
         )
-        # Only the PPG's loss needs frame-wise outputs.
-        frame_wise = self.hparams.ctc_weight > 0
+        frame_wise = self.hparams.ctc_weight > 0  # the PPG's loss needs that
         return self.modules.qieemo(**inputs, frame_wise=frame_wise)
 
     def compute_objectives(self, predictions, batch, stage):
@@ -102,11 +101,8 @@ class EmotionBrain(QieemoBrain):
             stage_loss = self.targets.loss(log_probs, ids).item()
         emotions, corpora = self.hparams.emotions, self.targets.corpora
         summary = self.scores.summary(emotions, corpora)
-        stats = {
-            "loss": stage_loss,
-            "WA": 100 * summary["weighted_accuracy"],
-            "UA": 100 * summary["unweighted_accuracy"],
-        }
+        stats = {"loss": stage_loss, "WA": 100 * summary["weighted_accuracy"]}
+        stats["UA"] = 100 * summary["unweighted_accuracy"]
         if stage == sb.Stage.VALID:
             self.end_epoch(epoch, self.train_loss, stats)
             return
@@ -123,10 +119,12 @@ class EmotionBrain(QieemoBrain):
     def on_fit_start(self):
         """Load a checkpoint, or start a new classifier from a probe."""
         super().on_fit_start()
-        new = self.checkpointer.find_checkpoint() is None
-        if self.hparams.probe_c is not None and new:
+        model, probe_c = self.hparams.model, self.hparams.probe_c
+        if probe_c is None:
+            return
+        model.classifier.standard.frozen = True  # those of whole clips
+        if self.checkpointer.find_checkpoint() is None:
             ids, _, vectors, _ = self.embed_training_clips().columns()
-            probe_c, model = self.hparams.probe_c, self.hparams.model
             start_from_probe(model, vectors, ids, self.targets, probe_c)
 
     def on_evaluate_start(self, max_key=None, min_key=None):
@@ -181,7 +179,10 @@ def dataio_prep(hparams):
 
     ``hparams`` gets ``cache``, ``speakers_known`` and the PPG's ``tokens``.
     """
-    model, manifests = hparams["model"], data.manifests(hparams)
+    splits, model = ("train", "valid", "test"), hparams["model"]
+    manifests = {split: hparams[f"{split}_annotation"] for split in splits}
+    if hparams["refit"]:
+        manifests = data.with_valid_in_train(manifests, hparams["save_folder"])
     datasets = data.read_datasets(
         manifests,
         dict.fromkeys(manifests, hparams["data_folder"]),
@@ -224,8 +225,7 @@ def dataio_prep(hparams):
 def train(hparams, run_opts):
     """Prepare and train a fold → Brain, test data, options of its loader.
 
-    ``data`` reads hparams.make_corpus, hparams.prepare, hparams.skip_prep,
-    hparams.train_annotation, hparams.valid_annotation, hparams.test_annotation.
+    ``data`` reads hparams.make_corpus, hparams.prepare, hparams.skip_prep.
     """
     run_on_main(data.prepare, args=[hparams])
     hparams["emotions"] = [str(emotion) for emotion in hparams["emotions"]]
@@ -249,9 +249,9 @@ def train(hparams, run_opts):
     brain.targets = EmotionTargets(
         datasets,
         hparams["emotions"],
-        hparams["balance_classes"],
-        hparams["vote_share"],
-        hparams["label_smoothing"],
+        balance=hparams["balance_classes"],
+        vote_share=hparams["vote_share"],
+        smoothing=hparams["label_smoothing"],
     ).to(device)
     if hparams["adapt_to"]:
         rows = list(datasets["train"].data)

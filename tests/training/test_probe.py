@@ -1,0 +1,93 @@
+"""A classifier that starts from the probe of block statistics."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from speechbrain.dataio.dataset import DynamicItemDataset
+
+from qieemo_sb.errors import CorpusError
+from qieemo_sb.training.probe import fit_probe, start_from_probe
+from qieemo_sb.training.targets import EmotionTargets
+
+EMOTIONS = ["neu", "hap", "ang", "sad"]
+SIZE, WIDTH = 60, 5
+
+
+def make_targets(labels, corpora=("x",), **options):
+    """Targets of utterances "0", "1", ... whose corpora take turns."""
+    rows = {
+        str(i): {"emo": EMOTIONS[k], "corpus": corpora[i % len(corpora)]}
+        for i, k in enumerate(labels)
+    }
+    train = {"train": DynamicItemDataset(rows)}
+    return list(rows), EmotionTargets(train, EMOTIONS, **options)
+
+
+@pytest.fixture
+def labels():
+    """Classes of unequal size."""
+    return np.random.default_rng(0).choice(4, SIZE, p=[0.4, 0.3, 0.2, 0.1])
+
+
+def features(labels, width=WIDTH):
+    """Standardised features that tell something of their class."""
+    x = np.random.default_rng(1).normal(size=(len(labels), width))
+    x[np.arange(len(labels)), labels] += 1.0
+    return torch.from_numpy((x - x.mean(0)) / x.std(0)).float()
+
+
+@pytest.mark.parametrize("balance", [False, True])
+@pytest.mark.parametrize("c", [0.01, 1.0])
+def test_it_is_scikit_learns(labels, balance, c):
+    x = features(labels)
+    ids, targets = make_targets(labels, balance=balance)
+    weight, bias = fit_probe(x, ids, targets, c)
+    weights = "balanced" if balance else None
+    model = LogisticRegression(C=c, class_weight=weights, tol=1e-8)
+    model.fit(x.numpy(), labels)
+    np.testing.assert_allclose(weight.numpy(), model.coef_, atol=1e-3)
+    # Biases are free of a constant.
+    bias = bias - bias.mean()
+    expected = model.intercept_ - model.intercept_.mean()
+    np.testing.assert_allclose(bias.numpy(), expected, atol=1e-3)
+
+
+def test_corpora_are_fitted_each_among_its_own_labels(labels):
+    """A corpus of one label says nothing of the other's three."""
+    both = np.stack([labels, np.zeros_like(labels)], axis=1).reshape(-1)
+    ids, targets = make_targets(both, ("x", "y"), balance=False)
+    x = torch.zeros(len(both), WIDTH)
+    x[::2] = features(labels)
+    weight, bias = fit_probe(x, ids, targets, 1.0)
+    alone = fit_probe(x[::2], ids[::2], targets, 1.0)
+    assert torch.allclose(weight, alone[0], atol=1e-3)
+    assert torch.allclose(bias, alone[1], atol=1e-3)
+
+
+def test_a_classifier_starts_as_the_probe(make_variant, labels):
+    """It answers as the probe of whole clips, whatever the pooling gives."""
+    model = make_variant("statistics")
+    width = model.block_statistics.embedding_width
+    pooled = 50 * torch.randn(SIZE, model.classifier.width - width)
+    embeddings = torch.cat([pooled, 3 + 2 * features(labels, width)], dim=1)
+    ids, targets = make_targets(labels)
+    start_from_probe(model, embeddings, ids, targets, c=0.1)
+    linear, standard = model.classifier.linear, model.classifier.standard
+    assert (linear.weight[:, :-width] == 0).all()
+    assert (linear.weight[:, -width:] != 0).any()
+    assert torch.allclose(standard.mean, embeddings.mean(dim=0), atol=1e-5)
+    x = model.classifier.standardised(embeddings)[:, -width:]
+    weight, bias = fit_probe(x, ids, targets, 0.1)
+    found = model.classifier(embeddings)
+    assert torch.allclose(found, (x @ weight.T + bias).log_softmax(-1))
+    embeddings[:, :-width] = torch.randn(SIZE, pooled.shape[1])
+    assert torch.equal(model.classifier(embeddings), found)
+
+
+def test_without_block_statistics_there_is_no_probe(make_model, labels):
+    ids, targets = make_targets(labels)
+    model = make_model()
+    embeddings = torch.randn(SIZE, model.classifier.width)
+    with pytest.raises(CorpusError, match="Set probe_c to null"):
+        start_from_probe(model, embeddings, ids, targets, 0.1)
