@@ -96,7 +96,7 @@ def prepare_emobox(
         of which are named.
     """
     root = existing_folder(data_folder, f"It holds the audio of {corpus}.")
-    entry = _entry(corpus)
+    entry = find_entry(corpus)
     lists = _lists(corpus, fold, emobox_folder)
     options = {
         "corpus": corpus,
@@ -132,7 +132,7 @@ def read_emobox(
     names = _label_names(corpus, emobox_folder)
     lists = _lists(corpus, fold, emobox_folder)
     rows = {name: _rows(path) for name, path in lists.items()}
-    clips = _clips(_entry(corpus), corpus, rows, root)
+    clips = _clips(find_entry(corpus), corpus, rows, root)
     splits: Splits = {name: [] for name in SPLITS}
     for name, part in rows.items():
         splits[name] = [
@@ -210,8 +210,8 @@ def _rows(path: Path) -> list[dict]:
     return rows
 
 
-def _entry(corpus: str) -> NamedCorpus | None:
-    """Our entry of a corpus, whose name EmoBox writes in small letters."""
+def find_entry(corpus: str) -> NamedCorpus | None:
+    """Find our entry of a corpus, which EmoBox writes in small letters."""
     names = {re.sub(r"\W", "", name).lower(): name for name in CORPORA}
     return CORPORA[names[corpus]] if corpus in names else None
 
@@ -225,7 +225,7 @@ def _label_names(corpus: str, emobox_folder: str | Path):
     """
     path = _folder(corpus, emobox_folder) / "label_map.json"
     labels = read_json(path) if path.is_file() else {}
-    entry = _entry(corpus)
+    entry = find_entry(corpus)
     codes = {**(entry.emotions if entry else {}), **labels}
 
     def name(label: str) -> str:

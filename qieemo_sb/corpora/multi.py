@@ -49,7 +49,7 @@ def prepare_corpora(
     """Write train.json, valid.json and test.json of several corpora.
 
     Whole speakers of each corpus validate. A corpus of one or two speakers
-    only trains: a half of its voices is too much to give away.
+    only trains, beside others: a half of its voices is too much to give away.
 
     Does nothing if the manifests are there, prepared with the same options.
 
@@ -109,7 +109,8 @@ def prepare_corpora(
         clips = _read(find_corpus(name), path, root, emotions, label_map or {})
         parts = {"test": clips}
         if name in trained:
-            parts = _split(name, clips, seed, valid_fraction, not tested)
+            split = seed, valid_fraction, not tested
+            parts = _split(name, clips, len(trained) == 1, *split)
         for part, utterances in parts.items():
             splits[part] += utterances
     write_splits(splits, output_folder, options, root)
@@ -209,12 +210,13 @@ def _task_votes(votes, emotions, label_map) -> dict[str, float] | None:
 def _split(
     name: str,
     clips: list[Utterance],
+    alone: bool,
     seed: int,
     valid_fraction: float,
     tested: bool,
 ) -> Splits:
     speakers = len({clip.spk_id for clip in clips})
-    if speakers <= 2:
+    if speakers <= 2 and not alone:
         logger.info("%s: %d speakers, all of them train", name, speakers)
         return {"train": clips}
     return seeded_speaker_split(clips, seed, valid_fraction, tested)

@@ -105,7 +105,7 @@ def read_grid(
             )
         options.update({f"{axis}: {name}": choices[name] for name in others})
     options.update(grid.get("rows") or {})
-    rows = {str(name): _make_row(str(name), options[name]) for name in options}
+    rows = {str(name): make_row(str(name), options[name]) for name in options}
     folders = [row.folder for row in rows.values()]
     if len(set(folders)) < len(options):
         raise EvaluationError(f"{path}: rows have names too alike: {folders}.")
@@ -117,8 +117,25 @@ def read_grid(
     return Path(path).with_name(grid["hparams"]), chosen
 
 
-def _make_row(name, options):
-    """A row of the grid, its options as on the command line."""
+def make_row(name: str, options: Mapping[str, Any] | None) -> Row:
+    """Make a row whose options are those of a command line.
+
+    Arguments
+    ---------
+    name : str
+        Of the row.
+    options : mapping or None
+        Option of train.py → value; ``script``: another script.
+
+    Returns
+    -------
+    Row
+
+    Raises
+    ------
+    EvaluationError
+        An option cannot be given on a command line.
+    """
     arguments, options = [], dict(options or {})
     script = options.pop("script", None)
     for key, value in options.items():
@@ -159,15 +176,9 @@ def plan_rows(
     EvaluationError
         Names the row that cannot be run.
     """
-    planned, train = [], configuration.script
+    planned = []
     for row in rows:
-        others = _without(configuration.arguments, row.arguments)
-        own = dataclasses.replace(
-            configuration,
-            script=train.with_name(row.script or train.name),
-            arguments=[*row.arguments, *others],
-            folder=configuration.folder / row.folder,
-        )
+        own = row_configuration(row, configuration)
         try:
             runs = cv.plan(own)
             size = None if row.script else count_parameters(own)
@@ -175,6 +186,20 @@ def plan_rows(
             raise EvaluationError(f"Row '{row.name}': {error}") from error
         planned.append((row, size, runs))
     return planned
+
+
+def row_configuration(
+    row: Row, configuration: cv.Configuration
+) -> cv.Configuration:
+    """Configuration of a row, which changes that of all; see ``plan_rows``."""
+    others = _without(configuration.arguments, row.arguments)
+    train = configuration.script
+    return dataclasses.replace(
+        configuration,
+        script=train.with_name(row.script or train.name),
+        arguments=[*row.arguments, *others],
+        folder=configuration.folder / row.folder,
+    )
 
 
 def _without(words, options):

@@ -324,23 +324,54 @@ def cross_validate(
         Content of ``cv.json``: see ``summarise``; ``planned`` runs, and
         ``failed`` ones with their last lines.
     """
-    tables.make_frame([])  # better missing now than after the first run
-    finished = [run for run in runs if run.metrics()]
-    new = [run for run in runs if run not in finished]
-    ended, result, started = [], {}, time.monotonic()
-    for n, run in enumerate(itertools.chain(finished, executor(new)), 1):
-        ended.append(_outcome(run))
-        line = f"[{n}/{len(runs)}] {_line(run, ended[-1], run in finished)}"
-        if len(finished) < n < len(runs):
-            pace = (time.monotonic() - started) / (n - len(finished)) / 60
-            line += f"; about {pace * (len(runs) - n):.1f} min left"
-        print(line, flush=True)
+    ended, result = [], {}
+    for _, outcome in finish(runs, executor):
+        ended.append(outcome)
         facts = {**(about or {}), "planned": len(runs)}
         result = {**facts, **summarise(ended)}
         tables.write(folder / "cv", result, describe(result))
     if result.get("summary"):
         _draw(result, folder)
     return result
+
+
+def finish(
+    runs: Sequence[Run],
+    executor: Executor = one_by_one,
+    name: Callable[[Run], str] = lambda x: f"fold {x.fold}, seed {x.seed}",
+) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Execute the runs that are not finished; print a line after each.
+
+    Arguments
+    ---------
+    runs : sequence of Run
+        Of ``plan``.
+    executor : callable
+        See ``cross_validate``.
+    name : callable
+        Run → its name in the line.
+
+    Yields
+    ------
+    Run
+        One that has ended; those that were finished come first.
+    dict
+        Its ``metrics.json`` and ``minutes``; of a failed one, ``fold``,
+        ``seed`` and the last lines on its ``console``.
+    """
+    tables.make_frame([])  # better missing now than after the first run
+    finished = [run for run in runs if run.metrics()]
+    new = [run for run in runs if run not in finished]
+    started = time.monotonic()
+    for n, run in enumerate(itertools.chain(finished, executor(new)), 1):
+        outcome = _outcome(run)
+        line = _line(name(run), run, outcome, run in finished)
+        line = f"[{n}/{len(runs)}] {line}"
+        if len(finished) < n < len(runs):
+            pace = (time.monotonic() - started) / (n - len(finished)) / 60
+            line += f"; about {pace * (len(runs) - n):.1f} min left"
+        print(line, flush=True)
+        yield run, outcome
 
 
 def _outcome(run):
@@ -350,9 +381,8 @@ def _outcome(run):
     return {"fold": run.fold, "seed": run.seed, "console": run.tail()}
 
 
-def _line(run, outcome, finished):
+def _line(name, run, outcome, finished):
     """A run that has ended, in words."""
-    name = f"fold {run.fold}, seed {run.seed}"
     if "console" in outcome:
         console = run.folder / "console.txt"
         return f"{name}: FAILED, see {console}\n{outcome['console']}\n"

@@ -145,6 +145,41 @@ def comparison(
         axes.grid(axis="x")
 
 
+def heat_map(
+    rows: Mapping[str, Sequence[float | None]],
+    names: Sequence[str],
+    path: str | os.PathLike,
+    title: str | None = None,
+) -> None:
+    """Draw fractions as a grid of colours with numbers.
+
+    Arguments
+    ---------
+    rows : mapping
+        Name → a fraction, or None, for each column.
+    names : sequence of str
+        Of the columns.
+    path : path-like
+        The image; its suffix names the format.
+    title : str or None
+        Stands on top.
+    """
+    with _picture(path, CELL * len(names), CELL / 2 * len(rows)) as figure:
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_facecolor(EMPTY)
+        values = np.array(list(rows.values()), float)
+        lines = {"edgecolors": "white", "linewidth": 2}
+        edges = [np.arange(size + 1) - 0.5 for size in values.shape[::-1]]
+        axes.pcolormesh(*edges, values, vmin=0, vmax=1, **lines)
+        for (row, column), value in np.ndenumerate(values):
+            text = "–" if np.isnan(value) else f"{value:.2f}"
+            style = {"color": "white" if value > 0.55 else INK, "size": 9}
+            axes.text(column, row, text, ha="center", va="center", **style)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+        axes.set(ylim=(len(rows) - 0.5, -0.5), title=title or "")
+
+
 def ppg(
     wav: Sequence[float],
     posteriors: Sequence[Sequence[float]],

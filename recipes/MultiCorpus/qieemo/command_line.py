@@ -1,0 +1,1 @@
+../../IEMOCAP/qieemo/command_line.py
