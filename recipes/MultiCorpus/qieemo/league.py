@@ -6,7 +6,7 @@ To use it, do the following (every other option of train.py may follow):
       --corpora "[ravdess, emodb]" --seeds 1986,1987,1988
 
 Qieemo, a linear probe of the same blocks, and EmoBox's published scores of
-larger encoders. Options of a corpus stand in hparams/league.yaml. The table is
+larger encoders. Options of a corpus stand in league.yaml. The table is
 league.json and league.md in the output folder, renewed after every corpus;
 each corpus's own is in its folder, as cross_validate.py leaves it. What is
 finished is not run again; with --ray, runs go side by side.
@@ -33,10 +33,10 @@ def main(arguments):
     add = parser.add_argument
     add("--corpora", type=names, required=True, help="'[ravdess, emodb]'")
     add("--data_root", type=Path, required=True, help="a folder for each")
-    add("--league", type=Path, help="league.yaml, beside the other yaml")
+    add("--league", type=Path, help="another league.yaml")
     options, rest = parser.parse_known_args(arguments)
     yaml, command = options.hparams, ["league.py", *arguments]
-    path = options.league or yaml.with_name("league.yaml")
+    path = options.league or TRAIN.with_name("league.yaml")
     table = league.read_league(path)
     found = command_line.configure(options, TRAIN, yaml, rest, "", command)
     folder = options.output_folder or Path("results/league")
