@@ -33,7 +33,10 @@ from qieemo_sb.errors import CorpusError
 
 logger = logging.getLogger(__name__)
 
-NO_ROOT = "It holds a folder for each corpus, such as cremad and ravdess."
+NO_ROOT = (
+    "Give data_root, which holds a folder for each corpus, such as cremad and "
+    "ravdess."
+)
 
 
 def prepare_corpora(
