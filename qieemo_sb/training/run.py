@@ -73,7 +73,8 @@ def choose_epochs(
 ) -> str:
     """With ``refit``, choose how long to train by a run that tests nothing.
 
-    That run is in the folder "selection" of the output folder.
+    That run is in the folder "selection" of the output folder. It is also the
+    one that is calibrated: the final run trains on the validation clips.
 
     Arguments
     ---------
@@ -85,17 +86,24 @@ def choose_epochs(
     Returns
     -------
     str
-        The overrides, with the number of epochs; without ``refit`` as given.
+        The overrides, with the number of epochs and, where ``calibrate`` is
+        True, the file that the final run is calibrated by; without ``refit``
+        as given.
     """
     check_corpus(hparams_file, overrides)
-    part = load_part(hparams_file, overrides, "refit", "output_folder")
+    keys = ("refit", "calibrate", "output_folder")
+    part = load_part(hparams_file, overrides, *keys)
     if not part["refit"]:
         return overrides
     folder = f"{part['output_folder']}/selection"
     options = _override(overrides, output_folder=folder, refit=False)
     brain, *_ = train(start(hparams_file, run_opts, options), run_opts)
     chosen = brain.checkpointer.find_checkpoint(**brain.best)
-    return _override(overrides, number_of_epochs=chosen.meta["epoch"])
+    found = {"number_of_epochs": chosen.meta["epoch"]}
+    if part["calibrate"] is True:
+        brain.on_evaluate_start(**brain.best)
+        found["calibrate"] = f"{folder}/calibration.json"
+    return _override(overrides, **found)
 
 
 def _override(overrides, **more):
