@@ -50,6 +50,7 @@ class EmotionBrain(QieemoBrain):
     best = {"max_key": "UA"}
     groups = None  # statistics of speakers or corpora, if adapted to them
     whole_clips = None  # split → data and its loader's options
+    facts = None  # of the run, in metrics.json
 
     def compute_forward(self, batch, stage):
         """Runs the model on waveforms or cached frames → QieemoOutput."""
@@ -243,12 +244,9 @@ def train(hparams, run_opts):
     )
     if hparams["refit"]:  # nothing is left to choose by
         brain.best = {"max_key": "epoch"}
+    options = ("balance_classes", "vote_share", "label_smoothing")
     brain.targets = EmotionTargets(
-        datasets,
-        hparams["emotions"],
-        balance=hparams["balance_classes"],
-        vote_share=hparams["vote_share"],
-        smoothing=hparams["label_smoothing"],
+        datasets, hparams["emotions"], *(hparams[key] for key in options)
     ).to(device)
     if hparams["adapt_to"]:
         rows = list(datasets["train"].data)
@@ -259,13 +257,13 @@ def train(hparams, run_opts):
     loaders = data.loader_options(
         {**datasets, "whole clips": datasets["train"]},
         hparams["dynamic_batch_sampler"],
-        seed=seed,
+        seed=hparams["seed"],
         num_workers=hparams["num_workers"],
         cached=hparams["cache"] is not None,
         crop=hparams["crop_seconds"],
     )
-    corpus, fold, seed = hparams["corpus"], hparams["fold"], hparams["seed"]
-    brain.facts = {"corpus": corpus, "fold": fold, "seed": seed}
+    keys = ("corpus", "fold", "seed")
+    brain.facts = {key: hparams[key] for key in keys}
     brain.train_sampler = loaders["train"]["batch_sampler"]
     whole = {"train": loaders["whole clips"], "valid": loaders["valid"]}
     brain.whole_clips = {k: (datasets[k], whole[k]) for k in whole}
