@@ -64,6 +64,8 @@ def _parser():
     option("model", help="folder of a trained model, or of its export")
     option("wavs", nargs="+", help="audio files")
     option("--device", default="cpu", help="e.g. cuda; an export: always cpu")
+    text = "least probability of an emotion; one below is printed as unknown"
+    option("--threshold", type=float, default=0.0, help=text)
     text = "one person speaks in all files: adapt to their voice first"
     option("--same-speaker", action="store_true", help=text)
 
@@ -114,14 +116,15 @@ def _results_of_model(options):
             f"--device {options.device}: cannot be used here, name another, "
             f"such as cpu ({reason})"
         ) from error
-    classifier, wavs = load_model(options.model, options.device), options.wavs
+    loaded = options.model, options.device, options.threshold
+    classifier, wavs = load_model(*loaded), options.wavs
     if options.same_speaker:
         results = classifier.predict_conversation(wavs, ["one"] * len(wavs))
     else:  # one by one: each is printed as soon as it is known
         results = (next(classifier.predict([wav])) for wav in wavs)
     for result in results:
         if not isinstance(result, AudioError):
-            result = result.emotion, result.scores[result.emotion]
+            result = result.emotion, max(result.scores.values())
         yield result
 
 
@@ -134,7 +137,9 @@ def _results_of_export(options):
             f"{options.model} is an export, which cannot adapt to a speaker: "
             "give the model that it was made of, or leave out --same-speaker."
         )
-    classifier = OnnxClassifier.from_folder(options.model)
+    classifier = OnnxClassifier.from_folder(
+        options.model, threshold=options.threshold
+    )
     for wav in options.wavs:
         try:
             _, score, _, emotions = classifier.classify_file(wav)

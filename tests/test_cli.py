@@ -73,6 +73,19 @@ def test_a_model_predicts(model_folder, wav, write_wav, sound, capsys):
     assert capsys.readouterr().out == "".join(map(line, expected))
 
 
+def test_unknown_below_the_threshold(model_folder, exported, wav, capsys):
+    for model in (model_folder, exported):
+        command = ["predict", str(model), str(wav), "--threshold"]
+        assert main([*command, "0"]) == 0
+        path, emotion, probability = capsys.readouterr().out.split("\t")
+        assert main([*command, "1"]) == 0
+        printed = f"{path}\tunknown\t{probability}"
+        assert capsys.readouterr().out == printed
+        assert emotion != "unknown"
+        assert main([*command, "50"]) == 1
+        assert "threshold is 50" in capsys.readouterr().err
+
+
 def test_files_of_one_speaker(model_folder, write_wav, sound, tmp_path, capsys):
     wavs = [write_wav(sound(8_000, i), name=f"{i}.wav") for i in range(3)]
     missing = tmp_path / "missing.wav"

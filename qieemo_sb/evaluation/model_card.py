@@ -9,6 +9,23 @@ Each speaker was adapted to, by all of their test clips, without labels: see
 `predict_conversation` and `adapt` of `qieemo_sb.load_model`. A new speaker,
 without adaptation: WA {:.4f}.
 """
+CALIBRATED = """\
+
+Temperature ({temperature:.2f}) and bias were fitted on validation speakers: the
+expected calibration error there was {ece_before:.3f} before and is
+{ece_after:.3f} now.
+"""
+RELIABILITY = """\
+
+On test data, probabilities differ from accuracy by {ece:.3f} (expected
+calibration error, 15 bins). With `load_model(folder, threshold=...)`, less
+probable predictions come out as `unknown`:
+
+| threshold | answered | accuracy of the answers |
+|---|---|---|
+{rows}
+"""
+ROW = "| {threshold:.2f} | {coverage:.2f} | {accuracy:.3f} |"
 
 
 def model_card(metrics: Mapping) -> str:
@@ -35,7 +52,18 @@ def model_card(metrics: Mapping) -> str:
     protocol = ADAPTED.format(curve["weighted_accuracy"][0]) if curve else ""
     facts = {**metrics, "n_labels": len(labels), "protocol": protocol}
     facts |= {"emotions": ", ".join(labels), "recalls": ", ".join(recalls)}
+    facts["reliability"] = _reliability(metrics)
     return (FOLDER / "model_card.md").read_text("utf-8").format(**facts)
+
+
+def _reliability(metrics):
+    """Calibration and risk-coverage table, where they were measured."""
+    fit, curve = metrics.get("calibration"), metrics.get("risk_coverage")
+    text = CALIBRATED.format(**fit) if fit else ""
+    if curve:
+        rows = "\n".join(ROW.format(**row) for row in curve)
+        text += RELIABILITY.format(ece=metrics["ece"], rows=rows)
+    return text
 
 
 def ppg_card(metrics: Mapping) -> str:

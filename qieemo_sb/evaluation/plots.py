@@ -82,7 +82,11 @@ def columns(
             x = np.arange(len(names)) + 0.15 * (place - (len(scores) - 1) / 2)
             _draw_means(axes, x, values, "y", color=f"C{place}", label=score)
             points = zip(names, x, _means(values), strict=True)
-            joined = [point for name, *point in points if name.isdigit()]
+            joined = [
+                point
+                for name, *point in points
+                if name.replace(".", "", 1).isdigit()
+            ]
             style = {"color": f"C{place}", "linewidth": 1, "alpha": 0.5}
             axes.plot(*np.reshape(joined, (-1, 2)).T, **style)
         labels = [name.replace(" ", "\n", 1) for name in names]  # some are wide
@@ -109,6 +113,27 @@ def adaptation(
     pairs = zip(curve["clips"], curve["weighted_accuracy"], strict=True)
     steps = {str(clips): [accuracy] for clips, accuracy in pairs}
     columns({"WA": steps}, path, title, CLIPS_AXIS)
+
+
+def risk_coverage(
+    curve: Sequence[Mapping[str, float]],
+    path: str | os.PathLike,
+    title: str | None = None,
+) -> None:
+    """Draw accuracy and coverage of the predictions above thresholds.
+
+    Arguments
+    ---------
+    curve : sequence of mapping
+        Of ``calibration.risk_coverage``.
+    path, title
+        See ``columns``.
+    """
+    scores = {
+        name: {f"{row['threshold']:.2g}": [row[name]] for row in curve}
+        for name in ("coverage", "accuracy")
+    }
+    columns(scores, path, title, "least probability of an answer")
 
 
 def comparison(

@@ -21,7 +21,7 @@ from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.lobes.speaker import speaker_moments
 from qieemo_sb.lobes.tokens import Tokenizer
 from qieemo_sb.model import PPGModel, PPGOutput, Qieemo, QieemoOutput
-from qieemo_sb.serving.folder import load_folder
+from qieemo_sb.serving.folder import UNKNOWN, check_threshold, load_folder
 from qieemo_sb.serving.onednn import accelerate
 
 FILES_AT_ONCE = 500  # sorted by length together; then their results come
@@ -46,7 +46,7 @@ class Prediction:
     file : str
         Its path.
     emotion : str
-        The most probable one.
+        The most probable one, or "unknown" below the classifier's threshold.
     scores : dict of str to float
         Probability of each emotion; they add up to one.
     speaker : str or None
@@ -83,7 +83,9 @@ class PPG:
 
 
 def load_model(
-    folder: str | Path, device: str | torch.device = "cpu"
+    folder: str | Path,
+    device: str | torch.device = "cpu",
+    threshold: float = 0.0,
 ) -> EmotionClassifier:
     """Load a trained model.
 
@@ -93,6 +95,8 @@ def load_model(
         A model folder.
     device : str or torch.device
         Where to compute.
+    threshold : float
+        Least probability of an emotion: a prediction below is "unknown".
 
     Returns
     -------
@@ -102,10 +106,14 @@ def load_model(
     ------
     ModelFolderError
         The folder is incomplete or damaged; the message names the file.
+    QieemoError
+        The threshold is not 0 to 1.
     """
     loaded = load_folder(folder)
     loaded.model.to(device).requires_grad_(False).eval()
-    return EmotionClassifier(loaded.model, loaded.labels, loaded.tokens)
+    classifier = EmotionClassifier(loaded.model, loaded.labels, loaded.tokens)
+    classifier.threshold = check_threshold(threshold)
+    return classifier
 
 
 class EmotionClassifier:
@@ -133,6 +141,8 @@ class EmotionClassifier:
     max_batch_seconds : float
         Most audio in a batch of files, 60 s at first: set it to as much as
         the memory of your GPU takes.
+    threshold : float
+        Least probability of an emotion, 0 at first; see ``load_model``.
     """
 
     def __init__(
@@ -147,6 +157,7 @@ class EmotionClassifier:
         self._tokens = tokens
         self._autocast = autocast or contextlib.nullcontext()
         self.max_batch_seconds = BATCH_SECONDS
+        self.threshold = 0.0
 
     @property
     def labels(self) -> list[str]:
@@ -429,6 +440,8 @@ class EmotionClassifier:
         scores = log_probs[0].exp().tolist()
         named = dict(zip(self.labels, scores, strict=True))
         emotion = self.labels[int(log_probs.argmax())]
+        if max(scores) < self.threshold:
+            emotion = UNKNOWN
         return Prediction(str(path), emotion, named, speaker)
 
     def _moments(self, vectors):

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qieemo_sb.errors import ModelFolderError, TokenError
+from qieemo_sb.errors import ModelFolderError, QieemoError, TokenError
 
 if TYPE_CHECKING:  # an export is read without torch
     import torch
@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # an export is read without torch
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 LABELS = "label_encoder.txt"
+UNKNOWN = "unknown"  # in place of an emotion that is not probable enough
 TOKENS = "tokens.json"
 HYPERPARAMS = "hyperparams.yaml"
 CARD = "README.md"
@@ -299,6 +300,15 @@ def check_labels(labels: Sequence[str], expected: int, where: str) -> None:
             raise ModelFolderError(
                 f"{where}: the label {label!r} has control characters."
             )
+
+
+def check_threshold(threshold: float) -> float:
+    """Return a least probability; QieemoError unless it is 0 to 1."""
+    if not 0 <= threshold <= 1:
+        raise QieemoError(
+            f"The threshold is {threshold}; a probability, 0 to 1, is needed."
+        )
+    return threshold
 
 
 @contextlib.contextmanager

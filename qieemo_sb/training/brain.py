@@ -1,13 +1,15 @@
 """The Brain that both stages of training extend."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import speechbrain as sb
 import torch
 from speechbrain.nnet.schedulers import update_learning_rate
 from speechbrain.utils.distributed import ddp_broadcast, get_rank
+from tqdm import tqdm
 
 from qieemo_sb.frames import FRAME_SECONDS, SAMPLE_RATE, absolute_lengths
 from qieemo_sb.training.augment import random_crop
@@ -19,8 +21,8 @@ class QieemoBrain(sb.Brain):
     A child writes ``compute_forward``, ``compute_objectives`` and
     ``on_stage_end``, and names the statistic that chooses the best epoch. Of
     its hparams, this class uses ``model``, ``seed``, ``epoch_counter``,
-    ``train_logger``, ``encoder_opt_class``, ``lr_annealing`` and
-    ``encoder_lr_annealing``.
+    ``train_logger``, ``output_folder``, ``encoder_opt_class``,
+    ``lr_annealing`` and ``encoder_lr_annealing``.
 
     Arguments
     ---------
@@ -75,6 +77,36 @@ class QieemoBrain(sb.Brain):
             lengths = absolute_lengths(relative, frames.shape[1])
         frames, lengths = frames.to(self.device), lengths.to(self.device)
         return {"encoded": self.cache.output(frames, lengths)}
+
+    @property
+    def results_folder(self) -> Path:
+        """Where results go: a trial (--debug) replaces none."""
+        folder = Path(self.hparams.output_folder)
+        trial = self.debug and (folder / "metrics.json").exists()
+        return folder / "debug" if trial else folder
+
+    @torch.no_grad()
+    def outputs(self, clips: Any, **options: Any) -> Iterator[tuple]:
+        """Run the model on whole clips, in eval mode.
+
+        Arguments
+        ---------
+        clips : DynamicItemDataset
+            A batch of it is enough for a trial.
+        **options
+            Of its data loader.
+
+        Yields
+        ------
+        tuple
+            Batch, and what ``compute_forward`` returns for it.
+        """
+        self.modules.eval()
+        loader = self.make_dataloader(clips, sb.Stage.TEST, **options)
+        for batch in tqdm(loader, "Embeddings", disable=self.noprogressbar):
+            yield batch, self.compute_forward(batch, sb.Stage.TEST)
+            if self.debug:
+                break
 
     def ctc_loss(self, predictions: Any, tokens: Any) -> torch.Tensor:
         """CTC loss of a PPG on transcripts.

@@ -17,7 +17,7 @@ from qieemo_sb.lobes.tokens import Tokenizer, load_tokenizer
 from qieemo_sb.training.hparams import plain_options
 
 # What may change while a run goes on, and the value that stands for it here:
-# places, how long to train, and how.
+# places, how long to train, and how; what follows the training.
 FREE = {
     "output_folder": ".",
     "cache_folder": ".",
@@ -27,6 +27,7 @@ FREE = {
     "num_workers": 0,
     "gradient_checkpointing": False,
     "skip_prep": False,
+    "calibrate": False,
 }
 # A cache may move, but with and without one other frames are cropped.
 IGNORED = {*FREE, "dynamic_batch_sampler"} - {"cache_folder"}

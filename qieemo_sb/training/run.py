@@ -75,7 +75,8 @@ def choose_epochs(
     """With ``refit``, choose how long to train by a run that tests nothing.
 
     That run is in the folder "selection" of the output folder. With
-    ``skip_prep`` it has the manifests of the run that follows.
+    ``skip_prep`` it has the manifests of the run that follows. It is also the
+    one that is calibrated: the final run trains on the validation clips.
 
     Arguments
     ---------
@@ -87,11 +88,13 @@ def choose_epochs(
     Returns
     -------
     str
-        The overrides, with the number of epochs; without ``refit`` as given.
+        The overrides, with the number of epochs and, where ``calibrate`` is
+        True, the file that the final run is calibrated by; without ``refit``
+        as given.
     """
     check_corpus(hparams_file, overrides)
     files = [f"{split}_annotation" for split in SPLITS]
-    keys = ("refit", "skip_prep", "output_folder", *files)
+    keys = ("refit", "calibrate", "skip_prep", "output_folder", *files)
     part = load_part(hparams_file, overrides, *keys)
     if not part["refit"]:
         return overrides
@@ -100,7 +103,11 @@ def choose_epochs(
     options = _override(overrides, output_folder=folder, refit=False, **kept)
     brain, *_ = train(start(hparams_file, run_opts, options), run_opts)
     chosen = brain.checkpointer.find_checkpoint(**brain.best)
-    return _override(overrides, number_of_epochs=chosen.meta["epoch"])
+    found = {"number_of_epochs": chosen.meta["epoch"]}
+    if part["calibrate"] is True:
+        brain.on_evaluate_start(**brain.best)
+        found["calibrate"] = f"{folder}/calibration.json"
+    return _override(overrides, **found)
 
 
 def _override(overrides, **more):

@@ -47,6 +47,19 @@ def test_a_fact_that_is_missing_is_no_blank():
         model_card(facts)
 
 
+def test_calibration_and_doubt_are_told():
+    assert "alibration" not in model_card(FACTS)
+    fit = {"temperature": 1.5, "bias": [0.0] * 3}
+    fit |= {"ece_before": 0.2, "ece_after": 0.0312}
+    row = {"threshold": 0.5, "coverage": 0.75, "accuracy": 0.9}
+    measured = {"calibration": fit, "ece": 0.06, "risk_coverage": [row]}
+    card = model_card({**FACTS, **measured})
+    assert "Temperature (1.50) and bias" in card
+    assert "was 0.200 before and is\n0.031 now." in card
+    assert "by 0.060 (expected\ncalibration error, 15 bins)" in card
+    assert "\n| 0.50 | 0.75 | 0.900 |\n" in card
+
+
 def test_adaptation_is_told():
     curve = {"clips": [0, 60], "weighted_accuracy": [0.5, 0.75]}
     assert "adapted" not in model_card(FACTS)

@@ -57,6 +57,22 @@ def test_every_matrix_is_drawn_without_a_warning(matrix, labels, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_risk_and_coverage_by_threshold(monkeypatch, tmp_path):
+    figures = drawn(monkeypatch, tmp_path)
+    points = [(0.0, 1.0, 0.7), (0.5, 0.6, 0.9)]
+    names = ("threshold", "coverage", "accuracy")
+    curve = [dict(zip(names, point, strict=True)) for point in points]
+    plots.risk_coverage(curve, "x.png")
+    (axes,) = figures[0].axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "0.5"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "coverage",
+        "accuracy",
+    ]
+    heights = [line.get_ydata().tolist() for line in axes.lines]
+    assert [1.0, 0.6] in heights and [0.7, 0.9] in heights
+
+
 def test_the_suffix_names_the_format(tmp_path):
     plots.confusion(scores(np.eye(2, dtype=int), "ab"), tmp_path / "x.svg")
     assert "<svg" in (tmp_path / "x.svg").read_text()

@@ -28,6 +28,8 @@ METRICS = {
     "corpus",
     "fold",
     "seed",
+    "ece",
+    "risk_coverage",
 }
 
 
@@ -80,7 +82,8 @@ def test_metrics_and_predictions_agree(run):
     accuracy = right / len(predictions)
     assert len(predictions) == metrics["num_utterances"]
     assert metrics["weighted_accuracy"] == pytest.approx(accuracy, abs=1e-6)
-    assert (run / "confusion.png").read_bytes()[1:4] == b"PNG"
+    for name in ("confusion.png", "risk_coverage.png"):
+        assert (run / name).read_bytes()[1:4] == b"PNG"
 
 
 def test_the_tested_session_was_not_trained_on(run):
@@ -172,6 +175,41 @@ def test_accuracy_by_what_came_before_of_a_speaker(adapted):
     assert (adapted / "adaptation.png").read_bytes()[1:4] == b"PNG"
     card = (adapted / "model/README.md").read_text()
     assert "Each speaker was adapted to" in card
+
+
+def test_a_trained_model_is_calibrated_without_training(
+    adapted, corpus, whisper, tmp_path
+):
+    copy = shutil.copytree(adapted, tmp_path / "copy")
+    options = small(corpus, whisper, copy, "--adapt_to=speaker")
+    code, printed = train(IEMOCAP, *options, "--calibrate=True")
+    assert code == 0, printed
+    assert "Going into epoch" not in printed
+    fit = read(copy / "calibration.json")
+    assert read(copy / "metrics.json")["calibration"] == fit
+    logits = (log_probs(adapted) + torch.tensor(fit["bias"])) / fit[
+        "temperature"
+    ]
+    found = log_probs(copy)
+    assert (found - logits.log_softmax(dim=1)).abs().max() < 1e-3
+    assert "Temperature (" in (copy / "model/README.md").read_text()
+
+
+def test_a_refitted_model_is_calibrated_on_speakers_it_had_not_heard(
+    corpus, whisper, tmp_path
+):
+    options = ("--refit=True", "--calibrate=True")
+    code, printed = train(IEMOCAP, *small(corpus, whisper, tmp_path, *options))
+    assert code == 0, printed
+    fit = read(tmp_path / "selection/calibration.json")
+    assert read(tmp_path / "metrics.json")["calibration"] == fit
+    assert not (tmp_path / "calibration.json").exists()
+    assert not (tmp_path / "selection/metrics.json").exists()
+    valid, trained = (
+        read(tmp_path / path)
+        for path in ("selection/valid.json", "save/train_valid.json")
+    )
+    assert valid.keys() < trained.keys()
 
 
 def test_the_model_folder_predicts_a_conversation_as_the_recipe_did(

@@ -81,6 +81,24 @@ def test_a_prediction(ours, write_wav, sound):
     assert sum(prediction.scores.values()) == pytest.approx(1)
 
 
+def test_unknown_below_the_threshold(folder, ours, write_wav, sound):
+    path = write_wav(sound(16_000))
+    (before,) = ours([path])
+    best = max(before.scores.values())
+    for threshold, emotion in (
+        (best - 1e-4, before.emotion),
+        (best + 1e-4, "unknown"),
+    ):
+        (found,) = load_model(folder, threshold=threshold)([path])
+        assert (found.emotion, found.scores) == (emotion, before.scores)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 50, float("nan")])
+def test_a_threshold_that_is_no_probability(folder, threshold):
+    with pytest.raises(QieemoError, match="threshold is .* 0 to 1"):
+        load_model(folder, threshold=threshold)
+
+
 def test_any_precision_and_a_single_waveform(ours, sound):
     wav = sound(16_000)
     expected = ours.embed_batch(wav[None])

@@ -13,6 +13,7 @@ seed: 1
 data_folder: here
 skip_prep: False
 refit: False
+calibrate: False
 number_of_epochs: 10
 output_folder: results/x
 save_folder: !ref <output_folder>/save

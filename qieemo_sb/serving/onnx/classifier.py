@@ -17,7 +17,9 @@ from qieemo_sb.errors import ModelFolderError
 from qieemo_sb.frames import sample_windows
 from qieemo_sb.serving.folder import (
     LABELS,
+    UNKNOWN,
     check_files,
+    check_threshold,
     read_json,
     read_labels,
 )
@@ -62,6 +64,8 @@ class OnnxClassifier:
         Of the graph.
     labels : list of str
         Emotions in the order of the log-probabilities.
+    threshold : float
+        Least probability of an emotion, 0 to 1: one below is "unknown".
 
     To classify a file::
 
@@ -70,10 +74,14 @@ class OnnxClassifier:
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, labels: list[str]
+        self,
+        session: onnxruntime.InferenceSession,
+        labels: list[str],
+        threshold: float = 0.0,
     ):
         self.session = session
         self.labels = labels
+        self.threshold = check_threshold(threshold)
         self._names = [output.name for output in session.get_outputs()]
         # Statistics of no windows: those that the first window follows.
         self._empty = {
@@ -88,7 +96,10 @@ class OnnxClassifier:
 
     @classmethod
     def from_folder(
-        cls, folder: str | Path, threads: int | None = None
+        cls,
+        folder: str | Path,
+        threads: int | None = None,
+        threshold: float = 0.0,
     ) -> OnnxClassifier:
         """Load an export.
 
@@ -98,6 +109,8 @@ class OnnxClassifier:
             Of ``qieemo export``.
         threads : int or None
             Of the computation; None: one a physical core.
+        threshold : float
+            See the class.
 
         Returns
         -------
@@ -109,6 +122,8 @@ class OnnxClassifier:
             The folder is incomplete, damaged, or of another release.
         ImportError
             onnxruntime is not installed.
+        QieemoError
+            The threshold is not 0 to 1.
         """
         folder = Path(folder)
         if not (folder / GRAPH).is_file():
@@ -127,7 +142,8 @@ class OnnxClassifier:
         check_files(folder, checksums, source=EXPORT)
         session = load_graph(folder / GRAPH, threads)
         n_classes = session.get_outputs()[0].shape[-1]
-        return cls(session, read_labels(folder / LABELS, n_classes))
+        labels = read_labels(folder / LABELS, n_classes)
+        return cls(session, labels, threshold)
 
     def analyse(self, wav: np.ndarray) -> OnnxOutput:
         """All outputs of the model for an utterance.
@@ -180,7 +196,7 @@ class OnnxClassifier:
         index : np.ndarray
             [B] its index.
         text_lab : list of str
-            Its emotion.
+            Its emotion, or "unknown" below the threshold.
 
         Raises
         ------
@@ -220,7 +236,11 @@ class OnnxClassifier:
         """Log-probabilities [B, C] → the result of ``classify_batch``."""
         index = log_probs.argmax(axis=-1)
         score = log_probs.max(axis=-1)
-        return log_probs, score, index, [self.labels[i] for i in index]
+        emotions = [
+            UNKNOWN if probability < self.threshold else self.labels[i]
+            for i, probability in zip(index, np.exp(score), strict=True)
+        ]
+        return log_probs, score, index, emotions
 
     def _analyse_batch(self, wavs, wav_lens):
         """Outputs for each utterance of a batch."""

@@ -13,14 +13,15 @@ Authors
 """
 
 import sys
-from pathlib import Path
 
 import torch
+from qieemo_sb.corpora.manifest import write_json
 from qieemo_sb.errors import QieemoError
-from qieemo_sb.evaluation import plots
+from qieemo_sb.evaluation import calibration
 from qieemo_sb.evaluation.adaptation import SpeakerEmbeddings
 from qieemo_sb.evaluation.model_card import model_card
-from qieemo_sb.evaluation.scores import Scores, write_metrics, write_predictions
+from qieemo_sb.evaluation.results import write_results
+from qieemo_sb.evaluation.scores import Scores
 from qieemo_sb.lobes.speaker import SpeakerModel, adapted
 from qieemo_sb.serving.folder import save_model
 from qieemo_sb.serving.onednn import accelerate
@@ -31,7 +32,6 @@ from qieemo_sb.training.probe import start_from_probe
 from qieemo_sb.training.resume import keep_tokens
 from qieemo_sb.training.speakers import TrainingSpeakers
 from qieemo_sb.training.targets import EmotionTargets
-from tqdm import tqdm
 
 import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process, run_on_main
@@ -46,7 +46,8 @@ class EmotionBrain(QieemoBrain):
 
     best = {"max_key": "UA"}
     groups = None  # statistics of speakers or corpora, if adapted to them
-    whole_clips = None  # training data and its loader's options
+    whole_clips = None  # split → data and its loader's options
+    facts = None  # of the run, in metrics.json
 
     def compute_forward(self, batch, stage):
         """Runs the model on waveforms or cached frames → QieemoOutput."""
@@ -94,9 +95,7 @@ class EmotionBrain(QieemoBrain):
             return
         model, found = self.hparams.model, self.embeddings
         if self.groups is not None:
-            log_probs = found.log_probs(model.classifier, model.speaker_model)
-            ids, _, _, labels = found.columns()
-            log_probs = self.targets.among_known(log_probs, ids)
+            ids, log_probs, labels = self.classify(found)
             self.scores.append(ids, log_probs, labels)
             stage_loss = self.targets.loss(log_probs, ids).item()
         emotions, corpora = self.hparams.emotions, self.targets.corpora
@@ -111,10 +110,11 @@ class EmotionBrain(QieemoBrain):
             if self.hparams.adapt_to == "speaker":
                 curve = found.curve(model.classifier, model.speaker_model)
                 summary["adaptation"] = curve
-            folder = Path(self.hparams.output_folder)
-            if self.debug and (folder / "metrics.json").exists():
-                folder = folder / "debug"  # a trial replaces no results
-            write_results(folder, self.hparams, self.scores, summary)
+            summary |= calibration.reliability(self.scores, corpora)
+            metrics, folder = {**summary, **self.facts}, self.results_folder
+            write_results(folder, metrics, self.scores)
+            folder, card = folder / "model", model_card(metrics)
+            save_model(folder, model, card, emotions, self.hparams.tokens)
 
     def on_fit_start(self):
         """Load a checkpoint, or start a new classifier from a probe."""
@@ -124,54 +124,52 @@ class EmotionBrain(QieemoBrain):
             return
         model.classifier.standard.frozen = True  # those of whole clips
         if self.checkpointer.find_checkpoint() is None:
-            ids, _, vectors, _ = self.embed_training_clips().columns()
+            ids, _, vectors, _ = self.embed("train").columns()
             start_from_probe(model, vectors, ids, self.targets, probe_c)
 
     def on_evaluate_start(self, max_key=None, min_key=None):
-        """Load the best checkpoint, and fit the speaker model with it."""
+        """Load the best checkpoint, calibrate it, fit the speaker model."""
         super().on_evaluate_start(max_key, min_key)
+        if self.hparams.calibrate:  # changes logits that speakers are fitted on
+            self.calibrate(self.hparams.calibrate)
         if not self.hparams.speakers_known or self.hparams.adapt_to == "corpus":
             return
-        _, speakers, *columns = self.embed_training_clips().columns()
-        model = self.hparams.model
-        model.speaker_model = SpeakerModel.fitted(
-            model.classifier, *columns, speakers
-        )
+        _, speakers, *columns = self.embed("train").columns()
+        classifier = self.hparams.model.classifier
+        fitted = SpeakerModel.fitted(classifier, *columns, speakers)
+        self.hparams.model.speaker_model = fitted
 
     @torch.no_grad()
-    def embed_training_clips(self):
-        """Embeddings of whole clips of the training data, by speaker."""
-        self.modules.eval()
-        found, (clips, options) = SpeakerEmbeddings(), self.whole_clips
-        loader = self.make_dataloader(clips, sb.Stage.TEST, **options)
-        for batch in tqdm(loader, "Embeddings", disable=self.noprogressbar):
-            embedding = self.compute_forward(batch, sb.Stage.TEST).embedding
+    def calibrate(self, path):
+        """Fit temperature and bias on validation clips, or read them."""
+        if path is True:
+            found = self.embed("valid", self.hparams.adapt_to)
+            ids, log_probs, labels = self.classify(found)
+            corpora = self.targets.groups("corpus", ids)
+            fit = calibration.measure_calibration(log_probs, labels, corpora)
+            path = self.results_folder / "calibration.json"
+            run_on_main(write_json, args=[fit, path])
+        classifier = self.hparams.model.classifier
+        self.facts["calibration"] = calibration.apply_file(classifier, path)
+
+    def classify(self, found):
+        """Ids, log-probabilities and labels of embedded clips."""
+        model = self.hparams.model
+        ids, _, vectors, labels = found.columns()
+        if self.groups is None:
+            log_probs = model.classifier(vectors)
+        else:
+            log_probs = found.log_probs(model.classifier, model.speaker_model)
+        return ids, self.targets.among_known(log_probs, ids), labels
+
+    def embed(self, split, kind="speaker"):
+        """Embeddings of a split's whole clips, by speaker or other groups."""
+        found, (clips, options) = SpeakerEmbeddings(), self.whole_clips[split]
+        for batch, outputs in self.outputs(clips, **options):
             labels = self.targets.indices(batch.id)
-            speakers = self.targets.groups("speaker", batch.id)
-            found.append(batch.id, speakers, embedding, labels)
-            if self.debug:  # a batch shows that it runs
-                break
+            groups = self.targets.groups(kind, batch.id)
+            found.append(batch.id, groups, outputs.embedding, labels)
         return found
-
-
-def write_results(folder, hparams, scores, summary):
-    """Write metrics.json, predictions.csv, pictures and the model folder."""
-    emotions = hparams.emotions
-    facts = {"corpus": hparams.corpus, "fold": hparams.fold}
-    facts["seed"] = hparams.seed
-    title = "{corpus}, fold {fold}, seed {seed}".format(**facts)
-    write_metrics(folder / "metrics.json", {**summary, **facts})
-    write_predictions(folder / "predictions.csv", scores, emotions)
-    plots.confusion(summary, folder / "confusion.png", title)
-    if curve := summary.get("adaptation"):
-        plots.adaptation(curve, folder / "adaptation.png", title)
-    save_model(
-        folder / "model",
-        hparams.model,
-        model_card({**summary, **facts}),
-        emotions,
-        tokens=hparams.tokens,
-    )
 
 
 def dataio_prep(hparams):
@@ -267,8 +265,10 @@ def train(hparams, run_opts):
         cached=hparams["cache"] is not None,
         crop=hparams["crop_seconds"],
     )
+    brain.facts = {k: hparams[k] for k in ("corpus", "fold", "seed")}
     brain.train_sampler = loaders["train"]["batch_sampler"]
-    brain.whole_clips = datasets["train"], loaders["whole clips"]
+    whole = {"train": loaders["whole clips"], "valid": loaders["valid"]}
+    brain.whole_clips = {k: (datasets[k], whole[k]) for k in whole}
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],

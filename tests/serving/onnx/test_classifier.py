@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import qieemo_sb
-from qieemo_sb.errors import AudioError, ModelFolderError
+from qieemo_sb.errors import AudioError, ModelFolderError, QieemoError
 from qieemo_sb.serving.folder import write_labels
 from qieemo_sb.serving.onnx.classifier import OnnxClassifier
 from qieemo_sb.serving.speechbrain import EncoderClassifier
@@ -48,6 +48,22 @@ def assert_same(ours, theirs):
 
 def test_face_of_the_package():
     assert qieemo_sb.OnnxClassifier is OnnxClassifier
+
+
+def test_unknown_below_the_threshold(exported, ours, write_wav, sound):
+    path = write_wav(sound(16_000))
+    log_probs, score, _, (emotion,) = ours.classify_file(path)
+    best = float(np.exp(score[0]))
+    for threshold, expected in (
+        (best - 1e-4, emotion),
+        (best + 1e-4, "unknown"),
+    ):
+        doubting = OnnxClassifier.from_folder(exported, threshold=threshold)
+        found = doubting.classify_file(path)
+        assert found[3] == [expected]
+        assert np.array_equal(found[0], log_probs)
+    with pytest.raises(QieemoError, match="threshold is 50"):
+        OnnxClassifier.from_folder(exported, threshold=50)
 
 
 # As EncoderClassifier

@@ -1,0 +1,252 @@
+"""Calibration: probabilities that say how often the model is right.
+
+Temperature and bias (Guo et al., 2017, arXiv 1706.04599) are fitted on
+validation utterances and folded into the classifier's linear layer: whatever
+runs the model then gives calibrated log-probabilities.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from qieemo_sb.corpora.manifest import read_json
+from qieemo_sb.errors import CorpusError
+from qieemo_sb.evaluation.scores import Scores
+from qieemo_sb.lobes.classifier import Classifier
+
+BINS = 15  # of probability, as usual for this error
+STEPS = 200  # of L-BFGS, which ends before that
+THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def fit_calibration(
+    log_probs: Tensor, targets: Tensor, corpora: Sequence[str] | None = None
+) -> tuple[float, Tensor]:
+    """Fit temperature T and bias b: calibrated are softmax((z + b) / T).
+
+    They minimise the negative log-likelihood. log T and b have a normal prior
+    of mean 0 and deviation 1, which counts little: few utterances, all of them
+    recognised, give no T of zero.
+
+    Arguments
+    ---------
+    log_probs : torch.Tensor
+        [N, C]; -inf for a label that an utterance's corpus lacks.
+    targets : torch.Tensor
+        [N] class indices.
+    corpora : sequence of str or None
+        N names; corpora count alike. None: there is one.
+
+    Returns
+    -------
+    float
+        T, above 0: more than 1 where the model is too sure.
+    torch.Tensor
+        [C] b, whose sum is 0.
+
+    Example
+    -------
+    >>> sure = torch.tensor([[0.9, 0.1]] * 100).log()
+    >>> right = torch.tensor([0] * 75 + [1] * 25)  # and in fact, 0.75
+    >>> temperature, bias = fit_calibration(sure, right)
+    >>> ((sure + bias) / temperature).softmax(dim=1)[0].round(decimals=2)
+    tensor([0.7500, 0.2500])
+    """
+    z = log_probs.detach().double().cpu()
+    targets, known = targets.cpu(), z.isfinite()
+    z = z.masked_fill(~known, 0.0)  # the gradient of -inf is not a number
+    weights = torch.ones(len(z), dtype=z.dtype)
+    if corpora is not None:
+        counts = Counter(corpora)
+        weights = weights / torch.tensor([counts[name] for name in corpora])
+    weights = weights / weights.sum() * len(z)
+    log_t, bias = z.new_zeros(()), z.new_zeros(z.shape[1])
+    solution = [log_t.requires_grad_(), bias.requires_grad_()]
+    optimizer = torch.optim.LBFGS(
+        solution, max_iter=STEPS, line_search_fn="strong_wolfe"
+    )
+
+    def objective():
+        optimizer.zero_grad()
+        outputs = ((z + bias) / log_t.exp()).masked_fill(~known, -torch.inf)
+        likelihoods = outputs.log_softmax(dim=1)[range(len(z)), targets]
+        prior = (log_t.square() + bias.square().sum()) / 2
+        cost = (prior - weights @ likelihoods) / len(z)
+        cost.backward()
+        return cost
+
+    with torch.enable_grad():
+        optimizer.step(objective)
+    return log_t.exp().item(), (bias - bias.mean()).detach().float()
+
+
+@torch.no_grad()
+def calibrate(classifier: Classifier, temperature: float, bias: Tensor) -> None:
+    """Fold a temperature and a bias into a classifier's linear layer.
+
+    Arguments
+    ---------
+    classifier : Classifier
+        Its log-probabilities are calibrated from now on.
+    temperature : float
+        T of ``fit_calibration``.
+    bias : torch.Tensor
+        [C] of ``fit_calibration``.
+    """
+    linear = classifier.linear
+    linear.bias.add_(bias.to(linear.bias)).div_(temperature)
+    linear.weight.div_(temperature)
+
+
+def apply_file(classifier: Classifier, path: str | Path) -> dict[str, Any]:
+    """Calibrate as ``calibration.json`` says → what that file holds.
+
+    Raises
+    ------
+    CorpusError
+        The file cannot be read, or is of other emotions.
+    """
+    fit = read_json(path)
+    try:
+        temperature, bias = fit["temperature"], torch.tensor(fit["bias"])
+        calibrate(classifier, temperature, bias)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CorpusError(
+            f"{path} is no calibration of {classifier.n_classes} emotions: "
+            f"{error}. Set calibrate to True to fit one."
+        ) from error
+    return fit
+
+
+def measure_calibration(
+    log_probs: Tensor, targets: Tensor, corpora: Sequence[str]
+) -> dict[str, Any]:
+    """Fit on validation utterances, and measure what it brings on them.
+
+    Arguments
+    ---------
+    log_probs, targets, corpora
+        See ``fit_calibration``.
+
+    Returns
+    -------
+    dict
+        ``temperature``, ``bias`` as a list, ``ece_before`` and ``ece_after``.
+    """
+    log_probs, targets = log_probs.detach().cpu(), targets.cpu()
+    temperature, bias = fit_calibration(log_probs, targets, corpora)
+    after = ((log_probs + bias) / temperature).softmax(dim=1)
+    return {
+        "temperature": temperature,
+        "bias": bias.tolist(),
+        "ece_before": _mean_error(log_probs.exp(), targets, corpora),
+        "ece_after": _mean_error(after, targets, corpora),
+    }
+
+
+def expected_calibration_error(
+    probabilities: Tensor, targets: Tensor, bins: int = BINS
+) -> float:
+    """Distance of the highest probability from the accuracy, mean over bins.
+
+    Arguments
+    ---------
+    probabilities : torch.Tensor
+        [N, C].
+    targets : torch.Tensor
+        [N] class indices.
+    bins : int
+        Of equal width; a bin counts by its utterances.
+
+    Returns
+    -------
+    float
+        0 to 1.
+
+    Example
+    -------
+    >>> probabilities = torch.tensor([[0.9, 0.1]] * 10)
+    >>> targets = torch.tensor([0] * 7 + [1] * 3)
+    >>> round(expected_calibration_error(probabilities, targets), 4)
+    0.2
+    """
+    error = multiclass_calibration_error(
+        probabilities, targets, probabilities.shape[1], n_bins=bins
+    )
+    return round(error.item(), 7)
+
+
+def risk_coverage(
+    log_probs: Tensor,
+    targets: Tensor,
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> list[dict[str, float]]:
+    """Accuracy of the predictions that a threshold leaves.
+
+    Arguments
+    ---------
+    log_probs : torch.Tensor
+        [N, C].
+    targets : torch.Tensor
+        [N] class indices.
+    thresholds : sequence of float
+        Probabilities; a prediction below is no answer.
+
+    Returns
+    -------
+    list of dict
+        For each ``threshold`` that leaves any: ``coverage``, the share of
+        utterances that are answered, and ``accuracy`` of the answers.
+    """
+    best, predictions = log_probs.exp().max(dim=1)
+    right = (predictions == targets).double()
+    kept = {threshold: best >= threshold for threshold in thresholds}
+    return [
+        {
+            "threshold": threshold,
+            "coverage": round(rows.double().mean().item(), 7),
+            "accuracy": round(right[rows].mean().item(), 7),
+        }
+        for threshold, rows in kept.items()
+        if rows.any()
+    ]
+
+
+def reliability(scores: Scores, corpora: Mapping[str, str]) -> dict[str, Any]:
+    """Calibration error and risk-coverage curve of an evaluation.
+
+    Arguments
+    ---------
+    scores : Scores
+        Of all utterances.
+    corpora : mapping of str to str
+        utt_id → corpus.
+
+    Returns
+    -------
+    dict
+        ``ece``, mean over corpora, and ``risk_coverage``.
+    """
+    rows = scores.rows()
+    log_probs = torch.tensor([row[-1] for row in rows])
+    targets = torch.tensor([target for _, target, *_ in rows])
+    names = [corpora[utt_id] for utt_id, *_ in rows]
+    return {
+        "ece": _mean_error(log_probs.exp(), targets, names),
+        "risk_coverage": risk_coverage(log_probs, targets),
+    }
+
+
+def _mean_error(probabilities, targets, corpora):
+    """Expected calibration error, mean over corpora."""
+    errors = []
+    for corpus in sorted(set(corpora)):
+        rows = [i for i, name in enumerate(corpora) if name == corpus]
+        part = probabilities[rows], targets[rows]
+        errors.append(expected_calibration_error(*part))
+    return round(sum(errors) / len(errors), 7)
