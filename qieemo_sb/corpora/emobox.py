@@ -37,7 +37,7 @@ from qieemo_sb.corpora.manifest import (
 )
 from qieemo_sb.corpora.named import named_clip, read_table, table_digest
 from qieemo_sb.corpora.sounds import find_sounds, stem
-from qieemo_sb.corpora.splits import hold_out
+from qieemo_sb.corpora.splits import hold_out, seeded_speaker_split
 from qieemo_sb.errors import CorpusError
 
 NO_EMOBOX = """\
@@ -86,8 +86,8 @@ def prepare_emobox(
     seed : int
         Of the choice of validation clips.
     valid_fraction : float
-        Of the training clips of each label, to validate, where EmoBox has no
-        validation part.
+        Of the training speakers, to validate, where EmoBox has no validation
+        part and tests new speakers; else of the clips of each label.
 
     Raises
     ------
@@ -144,12 +144,15 @@ def read_emobox(
         )
     if splits["valid"]:
         return splits
-    held_out = {u.utt_id for u in splits["test"]}
+    train, test = splits["train"], splits["test"]
+    trained, tested = ({u.spk_id for u in part} for part in (train, test))
+    known = "" not in trained | tested
+    if known and len(trained) > 1 and trained.isdisjoint(tested):
+        found = seeded_speaker_split(train, seed, valid_fraction, tested=False)
+        return {**found, "test": sorted(test, key=lambda u: u.utt_id)}
+    held_out = {u.utt_id for u in test}
     return hold_out(
-        splits["train"] + splits["test"],
-        lambda u: u.utt_id in held_out,
-        valid_fraction,
-        seed,
+        train + test, lambda u: u.utt_id in held_out, valid_fraction, seed
     )
 
 

@@ -39,6 +39,9 @@ class SpeakerEmbeddings:
     def __init__(self) -> None:
         self._rows: dict[str, list] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._rows)
+
     def append(
         self,
         ids: Sequence[str],

@@ -153,26 +153,26 @@ class QieemoBrain(sb.Brain):
             update_learning_rate(optimizer, schedules[name](epoch)[0])
 
     def end_epoch(
-        self, epoch: int, train_loss: float, stats: dict[str, float]
+        self, epoch: int, train_loss: float | None, stats: dict[str, float]
     ) -> None:
         """Log an epoch, decide if to go on, and save a checkpoint.
 
         Arguments
         ---------
         epoch : int
-            Counted from 1.
-        train_loss : float
-            Mean over the epoch.
+            Counted from 1; 0 is what training starts from.
+        train_loss : float or None
+            Mean over the epoch; None for epoch 0.
         stats : dict
             Of the validation.
         """
         # Every process tests everything; all must decide alike when to stop.
         stats = ddp_broadcast(stats)
-        self.hparams.train_logger.log_stats(
-            {"epoch": epoch, "lr": self.hparams.lr_annealing(epoch)[0]},
-            train_stats={"loss": train_loss},
-            valid_stats=stats,
-        )
+        place, train_stats = {"epoch": epoch}, None
+        if train_loss is not None:
+            place["lr"] = self.hparams.lr_annealing(epoch)[0]
+            train_stats = {"loss": train_loss}
+        self.hparams.train_logger.log_stats(place, train_stats, stats)
         meta = {**stats, "epoch": epoch}
         ((kind, name),) = self.best.items()
         # Before saving: a resumed run has to know how long nothing improved.

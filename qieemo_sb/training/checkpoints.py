@@ -43,7 +43,7 @@ class EpochCounter(EpochCounterWithStopper):
     Arguments
     ---------
     limit : int
-        Most epochs.
+        Most epochs; 0 leaves the probe that training starts from.
     limit_to_stop : int or None
         Epochs without a gain after which to stop; None: never.
     direction : str
@@ -52,7 +52,7 @@ class EpochCounter(EpochCounterWithStopper):
     Raises
     ------
     ValueError
-        Less than one epoch, or another direction.
+        Less than no epoch, or another direction.
 
     Example
     -------
@@ -64,8 +64,8 @@ class EpochCounter(EpochCounterWithStopper):
     """
 
     def __init__(self, limit: int, limit_to_stop: int | None, direction: str):
-        if limit < 1:
-            raise ValueError(f"number_of_epochs is {limit}: 1 is the least.")
+        if limit < 0:
+            raise ValueError(f"number_of_epochs is {limit}: 0 is the least.")
         patience = limit if limit_to_stop is None else limit_to_stop
         super().__init__(limit, patience, 0, direction)
 

@@ -60,6 +60,12 @@ def start(
             hparams = load_hyperpyyaml(file, overrides)
     except (ValueError, OSError) as error:  # parts that do not fit, or lack
         raise CorpusError(str(error)) from error
+    starts = hparams.get("probe_c") is not None
+    if hparams["number_of_epochs"] == 0 and not starts:
+        raise CorpusError(
+            "number_of_epochs is 0, which leaves the probe that training "
+            "starts from, and there is none: set probe_c, or train."
+        )
     run_on_main(
         keep_options, args=[hparams["save_folder"], hparams_file, overrides]
     )

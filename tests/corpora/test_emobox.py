@@ -149,7 +149,7 @@ def test_a_corpus_that_we_do_not_know_keeps_emobox_keys(write, audio):
 def test_a_fifth_of_each_label_validates_where_emobox_has_no_part(write, audio):
     rows = train_rows(10)
     sad = [(f"x/wav/08b{n:02}T.wav", "sad") for n in range(1, 6)]
-    test = [("x/wav/09a01Fa.wav", "happy")]
+    test = [("x/wav/03b01Fa.wav", "happy")]  # of a speaker who is trained on
     emobox = write("emodb", train=rows + sad, test=test)
     root = audio(*(f"{wav.removesuffix('.wav')}.opus" for wav, _ in rows))
     audio(*(wav for wav, _ in sad + test))
@@ -157,10 +157,23 @@ def test_a_fifth_of_each_label_validates_where_emobox_has_no_part(write, audio):
     assert [u.emo for u in splits["valid"]].count("happy") == 2
     assert [u.emo for u in splits["valid"]].count("sad") == 1
     assert len(splits["train"]) == 12
-    assert [u.utt_id for u in splits["test"]] == ["09a01Fa"]
+    assert [u.utt_id for u in splits["test"]] == ["03b01Fa"]
     again = read_emobox("emodb", 1, emobox, root)
     assert again == splits
     assert read_emobox("emodb", 1, emobox, root, seed=1) != splits
+
+
+def test_new_speakers_validate_where_new_speakers_are_tested(write, audio):
+    speakers = ("03", "08", "10", "11", "12")
+    rows = [(f"{x}a0{n}Fa.wav", "happy") for x in speakers for n in (1, 2)]
+    emobox = write("emodb", train=rows, test=[("09a01Fa.wav", "happy")])
+    root = audio("09a01Fa.wav", *(wav for wav, _ in rows))
+    splits = read_emobox("emodb", 1, emobox, root, valid_fraction=0.4)
+    trained, validated, tested = (
+        {u.spk_id for u in splits[name]} for name in ("train", "valid", "test")
+    )
+    assert (len(trained), len(validated), len(tested)) == (3, 2, 1)
+    assert len(trained | validated | tested) == 6
 
 
 def test_a_fold_is_prepared(write, audio, sound, tmp_path):

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 from runs import MULTI, die, train
+from safetensors.torch import load_file
 from toys import enter_toys, write_clip, write_toys
 
 from qieemo_sb import EncoderClassifier
@@ -80,10 +81,10 @@ def log_probs(run):
 
 
 def chosen_epochs(run):
-    """Epoch of the best UA of the run that chose; of equals the last."""
+    """Epoch of the best UA of the run that chose, from 0; of equals the last."""
     lines = (run / "selection/train_log.txt").read_text().splitlines()
     reached = [float(line.split("valid UA: ")[1]) for line in lines]
-    return max(range(len(reached)), key=lambda i: (reached[i], i)) + 1
+    return max(range(len(reached)), key=lambda i: (reached[i], i))
 
 
 def test_corpora_count_alike_in_the_scores(run):
@@ -135,8 +136,8 @@ def test_all_but_the_test_is_trained_on_for_the_chosen_epochs(run):
     assert both == {**train_, **valid}
     assert not set(both) & set(test)
     *epochs, tested = (run / "train_log.txt").read_text().splitlines()
-    assert len(epochs) == chosen_epochs(run)
-    assert tested.startswith(f"best epoch: {len(epochs)} ")
+    assert len(epochs) == 1 + chosen_epochs(run)
+    assert tested.startswith(f"best epoch: {chosen_epochs(run)} ")
 
 
 def test_a_run_that_was_killed_after_choosing_ends_as_if_it_had_not_been(
@@ -152,6 +153,23 @@ def test_a_run_that_was_killed_after_choosing_ends_as_if_it_had_not_been(
     assert code == 0, printed
     for name in ("metrics.json", "predictions.csv"):
         assert (tmp_path / name).read_text() == (run / name).read_text()
+
+
+def test_no_epoch_leaves_the_probe_that_training_starts_from(
+    run, root, whisper, tmp_path
+):
+    arguments = several(root, whisper, tmp_path)
+    place = arguments.index("--number_of_epochs=3")
+    arguments[place] = "--number_of_epochs=0"
+    code, printed = train(MULTI, *arguments, before=enter_toys)
+    assert code == 0, printed
+    log = (tmp_path / "train_log.txt").read_text().splitlines()
+    assert log[0].startswith("epoch: 0 - valid loss: ")
+    assert log[1].startswith("best epoch: 0 - test loss: ")
+    weights = load_file(tmp_path / "model/model.safetensors")
+    weight = weights["classifier.linear.weight"]
+    # Of the pooled fusion; block statistics are the rest.
+    assert (weight[:, : 2 * 96] == 0).all() and weight[:, 2 * 96 :].all()
 
 
 def test_a_fold_of_emobox(whisper, tmp_path):

@@ -102,6 +102,7 @@ def test_a_stopped_run_goes_on_with_more_patience_alone(tmp_path):
     assert epochs(counter, [0] * 20) == [5, 6]
 
 
-def test_no_epochs_are_no_training():
-    with pytest.raises(ValueError, match="number_of_epochs is 0"):
-        EpochCounter(0, 3, "max")
+def test_fewer_than_no_epochs_are_refused():
+    assert list(EpochCounter(0, 3, "max")) == []
+    with pytest.raises(ValueError, match="number_of_epochs is -1"):
+        EpochCounter(-1, 3, "max")

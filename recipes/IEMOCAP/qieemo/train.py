@@ -45,6 +45,7 @@ class EmotionBrain(QieemoBrain):
     """
 
     best = {"max_key": "UA"}
+    train_loss = None  # of an epoch; none before the first
     groups = None  # statistics of speakers or corpora, if adapted to them
     whole_clips = None  # split → data and its loader's options
     facts = None  # of the run, in metrics.json
@@ -94,7 +95,7 @@ class EmotionBrain(QieemoBrain):
             self.train_loss = stage_loss
             return
         model, found = self.hparams.model, self.embeddings
-        if self.groups is not None:
+        if found:
             ids, log_probs, labels = self.classify(found)
             self.scores.append(ids, log_probs, labels)
             stage_loss = self.targets.loss(log_probs, ids).item()
@@ -126,6 +127,9 @@ class EmotionBrain(QieemoBrain):
         if self.checkpointer.find_checkpoint() is None:
             ids, _, vectors, _ = self.embed("train").columns()
             start_from_probe(model, vectors, ids, self.targets, probe_c)
+            found = self.embed("valid", self.hparams.adapt_to)
+            self.scores, self.embeddings = Scores(), found
+            self.on_stage_end(sb.Stage.VALID, None, epoch=0)
 
     def on_evaluate_start(self, max_key=None, min_key=None):
         """Load the best checkpoint, calibrate it, fit the speaker model."""
@@ -181,11 +185,9 @@ def dataio_prep(hparams):
     manifests = {split: hparams[f"{split}_annotation"] for split in splits}
     if hparams["refit"]:
         manifests = data.with_valid_in_train(manifests, hparams["save_folder"])
+    folders = dict.fromkeys(manifests, hparams["data_folder"])
     datasets = data.read_datasets(
-        manifests,
-        dict.fromkeys(manifests, hparams["data_folder"]),
-        ("wav", "length", "emo"),
-        hparams["save_folder"],
+        manifests, folders, ("wav", "length", "emo"), hparams["save_folder"]
     )
     data.check_labels(datasets, hparams["emotions"], hparams["n_classes"])
     tokens, weight = hparams["transcriber"].tokens, hparams["ctc_weight"]
@@ -195,14 +197,12 @@ def dataio_prep(hparams):
     hparams["tokens"] = tokens if teaches else None
     if teaches:
         run_on_main(keep_tokens, args=[hparams["save_folder"], tokens])
-    hparams["speakers_known"] = data.check_speakers(
-        datasets, hparams["adapt_to"] == "speaker"
-    )
+    adapts = hparams["adapt_to"] == "speaker"
+    hparams["speakers_known"] = data.check_speakers(datasets, adapts)
     varies = hparams["speed_perturbation"] or hparams["spec_augmentation"]
     folder = None if varies else hparams["cache_folder"]
-    hparams["cache"] = data.fill_cache(
-        datasets, model, folder, hparams["cache_dtype"]
-    )
+    dtype = hparams["cache_dtype"]
+    hparams["cache"] = data.fill_cache(datasets, model, folder, dtype)
 
     @sb.utils.data_pipeline.takes("wrd")
     @sb.utils.data_pipeline.provides("tokens")
@@ -252,8 +252,8 @@ def train(hparams, run_opts):
         smoothing=hparams["label_smoothing"],
     ).to(device)
     if hparams["adapt_to"]:
-        rows = list(datasets["train"].data)
-        names = brain.targets.groups(hparams["adapt_to"], rows)
+        ids = [*datasets["train"].data]
+        names = brain.targets.groups(hparams["adapt_to"], ids)
         brain.groups = TrainingSpeakers(names, model.classifier.width)
         brain.groups.to(device)
         brain.checkpointer.add_recoverable("groups", brain.groups)
