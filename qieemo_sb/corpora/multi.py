@@ -8,6 +8,9 @@ entry in `entries`::
 
 Names of utterances and speakers begin with that of their corpus:
 RAVDESS/03-01-01-01-01-01-01, RAVDESS/Actor_01.
+
+Read speech, in Kaldi's folders, may be added: what acted corpora call neutral
+is acted, too, and calm reading is not like it.
 """
 
 import logging
@@ -17,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qieemo_sb.corpora.entries import NamedCorpus
+from qieemo_sb.corpora.kaldi import read_kaldi
 from qieemo_sb.corpora.manifest import (
     SPLITS,
     Splits,
@@ -46,6 +50,7 @@ def prepare_corpora(
     emotions: Sequence[str],
     label_map: Mapping[str, str] | None = None,
     test_corpora: Sequence[str] = (),
+    read_speech: Sequence[str] = (),
     seed: int = 1986,
     valid_fraction: float = 0.15,
 ) -> None:
@@ -74,6 +79,9 @@ def prepare_corpora(
         Corpora that are tested and not trained on, whether they are among
         ``corpora`` or not: all of their clips are the test part. None: test
         speakers of each corpus, who are in no other part.
+    read_speech : sequence of str
+        Folders in Kaldi's form, see `kaldi`, all of whose clips are neutral.
+        Their own test part is always tested.
     seed : int
         Of the choice of speakers.
     valid_fraction : float
@@ -98,6 +106,7 @@ def prepare_corpora(
         "data_folder": str(root),
         "emotions": list(emotions),
         "label_map": dict(label_map or {}),
+        "read_speech": sorted(read_speech),
         "seed": seed,
         "valid_fraction": valid_fraction,
         "tables": {
@@ -116,6 +125,12 @@ def prepare_corpora(
             parts = _split(name, clips, len(trained) == 1, *split)
         for part, utterances in parts.items():
             splits[part] += utterances
+    for name in sorted(read_speech):
+        spoken = read_kaldi(
+            root / name, valid_fraction=valid_fraction, seed=seed
+        )
+        for part, utterances in spoken.items():
+            splits[part] += [_neutral(clip, name) for clip in utterances]
     write_splits(splits, output_folder, options, root)
 
 
@@ -201,6 +216,16 @@ def _read(
             "label_map."
         )
     return clips
+
+
+def _neutral(clip: Utterance, folder: str) -> Utterance:
+    return replace(
+        clip,
+        utt_id=f"{clip.corpus}/{clip.utt_id}",
+        wav=f"{folder}/{clip.wav}",
+        emo="neutral",
+        spk_id=f"{clip.corpus}/{clip.spk_id}",
+    )
 
 
 def _task_votes(votes, emotions, label_map) -> dict[str, float] | None:

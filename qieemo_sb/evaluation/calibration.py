@@ -5,8 +5,7 @@ validation utterances and folded into the classifier's linear layer: whatever
 runs the model then gives calibrated log-probabilities.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def fit_calibration(
-    log_probs: Tensor, targets: Tensor, corpora: Sequence[str] | None = None
+    log_probs: Tensor, targets: Tensor, weights: Tensor | None = None
 ) -> tuple[float, Tensor]:
     """Fit temperature T and bias b: calibrated are softmax((z + b) / T).
 
@@ -39,8 +38,8 @@ def fit_calibration(
         [N, C]; -inf for a label that an utterance's corpus lacks.
     targets : torch.Tensor
         [N] class indices.
-    corpora : sequence of str or None
-        N names; corpora count alike. None: there is one.
+    weights : torch.Tensor or None
+        [N], how much each counts. None: all alike.
 
     Returns
     -------
@@ -60,11 +59,8 @@ def fit_calibration(
     z = log_probs.detach().double().cpu()
     targets, known = targets.cpu(), z.isfinite()
     z = z.masked_fill(~known, 0.0)  # the gradient of -inf is not a number
-    weights = torch.ones(len(z), dtype=z.dtype)
-    if corpora is not None:
-        counts = Counter(corpora)
-        weights = weights / torch.tensor([counts[name] for name in corpora])
-    weights = weights / weights.sum() * len(z)
+    weights = z.new_ones(len(z)) if weights is None else weights.cpu().double()
+    weights = weights / weights.mean()
     log_t, bias = z.new_zeros(()), z.new_zeros(z.shape[1])
     solution = [log_t.requires_grad_(), bias.requires_grad_()]
     optimizer = torch.optim.LBFGS(
@@ -124,13 +120,13 @@ def apply_file(classifier: Classifier, path: str | Path) -> dict[str, Any]:
 
 
 def measure_calibration(
-    log_probs: Tensor, targets: Tensor, corpora: Sequence[str]
+    log_probs: Tensor, targets: Tensor, weights: Tensor | None = None
 ) -> dict[str, Any]:
     """Fit on validation utterances, and measure what it brings on them.
 
     Arguments
     ---------
-    log_probs, targets, corpora
+    log_probs, targets, weights
         See ``fit_calibration``.
 
     Returns
@@ -139,13 +135,13 @@ def measure_calibration(
         ``temperature``, ``bias`` as a list, ``ece_before`` and ``ece_after``.
     """
     log_probs, targets = log_probs.detach().cpu(), targets.cpu()
-    temperature, bias = fit_calibration(log_probs, targets, corpora)
+    temperature, bias = fit_calibration(log_probs, targets, weights)
     after = ((log_probs + bias) / temperature).softmax(dim=1)
     return {
         "temperature": temperature,
         "bias": bias.tolist(),
-        "ece_before": _mean_error(log_probs.exp(), targets, corpora),
-        "ece_after": _mean_error(after, targets, corpora),
+        "ece_before": expected_calibration_error(log_probs.exp(), targets),
+        "ece_after": expected_calibration_error(after, targets),
     }
 
 
@@ -217,36 +213,23 @@ def risk_coverage(
     ]
 
 
-def reliability(scores: Scores, corpora: Mapping[str, str]) -> dict[str, Any]:
+def reliability(scores: Scores) -> dict[str, Any]:
     """Calibration error and risk-coverage curve of an evaluation.
 
     Arguments
     ---------
     scores : Scores
         Of all utterances.
-    corpora : mapping of str to str
-        utt_id → corpus.
 
     Returns
     -------
     dict
-        ``ece``, mean over corpora, and ``risk_coverage``.
+        ``ece`` and ``risk_coverage``.
     """
     rows = scores.rows()
     log_probs = torch.tensor([row[-1] for row in rows])
     targets = torch.tensor([target for _, target, *_ in rows])
-    names = [corpora[utt_id] for utt_id, *_ in rows]
     return {
-        "ece": _mean_error(log_probs.exp(), targets, names),
+        "ece": expected_calibration_error(log_probs.exp(), targets),
         "risk_coverage": risk_coverage(log_probs, targets),
     }
-
-
-def _mean_error(probabilities, targets, corpora):
-    """Expected calibration error, mean over corpora."""
-    errors = []
-    for corpus in sorted(set(corpora)):
-        rows = [i for i, name in enumerate(corpora) if name == corpus]
-        part = probabilities[rows], targets[rows]
-        errors.append(expected_calibration_error(*part))
-    return round(sum(errors) / len(errors), 7)

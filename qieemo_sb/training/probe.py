@@ -24,6 +24,7 @@ def start_from_probe(
     ids: Sequence[str],
     targets: EmotionTargets,
     c: float,
+    centre: bool = False,
 ) -> None:
     """Set a classifier to the logistic regression of block statistics.
 
@@ -40,6 +41,9 @@ def start_from_probe(
         Of these utterances.
     c : float
         Inverse strength of the L2 penalty, as scikit-learn's C.
+    centre : bool
+        Take the mean of each speaker off that speaker's vectors: voices are
+        then no hint. A speaker who shows one emotion is left as they are.
 
     Raises
     ------
@@ -54,12 +58,24 @@ def start_from_probe(
     classifier = model.classifier
     classifier.standard.merge(Moments.of(embeddings))
     x = classifier.standardised(embeddings)
+    if centre:
+        x = _centred(x, targets.groups("speaker", ids), targets.indices(ids))
     width = model.block_statistics.embedding_width
     weight, bias = fit_probe(x[:, -width:], ids, targets, c)
     with torch.no_grad():
         classifier.linear.weight.zero_()
         classifier.linear.weight[:, -width:] = weight
         classifier.linear.bias.copy_(bias)
+
+
+def _centred(x, speakers, labels):
+    """Vectors [N, F] less the means of the speakers of several emotions."""
+    x = x.clone()
+    for name in dict.fromkeys(speakers):
+        rows = [i for i, speaker in enumerate(speakers) if speaker == name]
+        if len(labels[rows].unique()) > 1:
+            x[rows] -= x[rows].mean(dim=0)
+    return x
 
 
 def fit_probe(

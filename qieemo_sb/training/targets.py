@@ -1,7 +1,7 @@
 """Emotion targets: what each utterance teaches, and how much it counts."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ class EmotionTargets:
     """Targets, known labels and weights of utterances, by their ids.
 
     A corpus that lacks a label says nothing about it: its utterances are
-    trained and scored among the labels that the corpus has.
+    trained and scored among the labels that the corpus has. One that has a
+    single label, as read speech has, shows what the others are not.
 
     Arguments
     ---------
@@ -25,11 +26,14 @@ class EmotionTargets:
         The C classes.
     balance : bool
         Corpora count alike in training, and emotions alike in each corpus.
+    corpus_weights : mapping of str to float or None
+        Corpus → its weight then, beside 1 of each other.
     vote_share : float
         Share of listeners' votes in a target; the rest is the label. An
         utterance without votes has its label alone.
     smoothing : float
-        Share of the mean cost of all known labels in the loss, unweighted.
+        Share of the mean cost of all known labels in the loss, in which
+        corpora have their weights, and emotions none.
 
     Raises
     ------
@@ -57,6 +61,7 @@ class EmotionTargets:
         datasets: Datasets,
         emotions: Sequence[str],
         balance: bool = True,
+        corpus_weights: Mapping[str, float] | None = None,
         vote_share: float = 0.0,
         smoothing: float = 0.0,
     ):
@@ -74,6 +79,7 @@ class EmotionTargets:
         self.corpora = {i: row.get("corpus", "") for i, row in rows.items()}
         self.speakers = {i: row.get("spk_id", "") for i, row in rows.items()}
         self.smoothing = smoothing
+        self.corpus_weights = corpus_weights or {}
         self._places = {utt_id: n for n, utt_id in enumerate(rows)}
         index = {emotion: k for k, emotion in enumerate(emotions)}
         labels = torch.tensor([index[row["emo"]] for row in rows.values()])
@@ -86,8 +92,10 @@ class EmotionTargets:
                 voted = counts / counts.sum()
                 self.shares[n] += vote_share * (voted - self.shares[n])
         self.known = self._known(labels, len(emotions))  # [N, C]
-        weights = _weights(splits["train"]) if balance else {}
-        self.weights = torch.tensor([weights.get(i, 1.0) for i in rows])
+        chosen = splits["train"], self.corpus_weights
+        weights = _weights(*chosen) if balance else {}
+        pairs = [weights.get(i, (1.0, 1.0)) for i in rows]
+        self.weights, self.corpus_parts = torch.tensor(pairs).T  # [N] each
 
     def _known(self, labels, n_classes):
         """Labels that occur in the corpus of each utterance, [N, C]."""
@@ -97,11 +105,13 @@ class EmotionTargets:
         corpora = list(self.corpora.values())
         for corpus, label in zip(corpora, labels.tolist(), strict=True):
             found[corpus][label] = True
+        for known in found.values():
+            known |= known.sum() == 1
         return torch.stack([found[corpus] for corpus in corpora])
 
     def to(self, device: str | torch.device) -> "EmotionTargets":
         """Move to a device."""
-        for name in ("labels", "shares", "known", "weights"):
+        for name in ("labels", "shares", "known", "weights", "corpus_parts"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
@@ -133,6 +143,14 @@ class EmotionTargets:
                 f"adapt_to is {kind}; it can be null, {' or '.join(kinds)}."
             )
         return [kinds[kind][utt_id] for utt_id in ids]
+
+    def corpus_shares(self, ids: Sequence[str]) -> Tensor:
+        """Weights [B] by which corpora count as in training, in these data."""
+        names = self.groups("corpus", ids)
+        counts = Counter(names)
+        return torch.tensor(
+            [self.corpus_weights.get(x, 1.0) / counts[x] for x in names]
+        )
 
     def indices(self, ids: Sequence[str]) -> Tensor:
         """Class indices [B] of the labels."""
@@ -167,7 +185,7 @@ class EmotionTargets:
         known = self.known[rows]
         costs = -log_probs.masked_fill(~known, 0.0)
         cost = (self.shares[rows] * costs).sum(dim=-1) * self.weights[rows]
-        even = costs.sum(dim=-1) / known.sum(dim=-1)
+        even = costs.sum(dim=-1) / known.sum(dim=-1) * self.corpus_parts[rows]
         share = self.smoothing
         return (1 - share) * cost.mean() + share * even.mean()
 
@@ -187,12 +205,22 @@ def _all_rows(splits):
     return rows
 
 
-def _weights(rows):
-    """Weight of each utterance: corpora alike, and emotions alike in them."""
+def _weights(rows, chosen):
+    """Weight of each utterance, emotions alike in a corpus, and by corpus.
+
+    Both have a mean of 1 over all utterances.
+    """
     cells = {i: (row.get("corpus", ""), row["emo"]) for i, row in rows.items()}
     counts = Counter(cells.values())
     emotions = Counter(corpus for corpus, _ in counts)
+    sizes = Counter(corpus for corpus, _ in cells.values())
+    shares = {corpus: chosen.get(corpus, 1.0) for corpus in emotions}
+    size = len(rows) / sum(shares.values())
+    parts = {corpus: size * share for corpus, share in shares.items()}
     return {
-        i: len(rows) / (len(emotions) * emotions[cell[0]] * counts[cell])
+        i: (
+            parts[cell[0]] / (emotions[cell[0]] * counts[cell]),
+            parts[cell[0]] / sizes[cell[0]],
+        )
         for i, cell in cells.items()
     }

@@ -61,6 +61,26 @@ def refusal(function, *args, **kwargs):
     return str(caught.value)
 
 
+def test_read_speech_is_neutral_and_tested_by_its_own_part(prepare, root):
+    for part, names in (("train", "abcdefghij"), ("test", "xyz")):
+        folder = root / "read" / part
+        folder.mkdir(parents=True)
+        lines = {"text": "A WORD", "utt2spk": "{0}"}
+        for file, value in lines.items():
+            rows = [f"{x}1 {value.format(x)}" for x in names]
+            (folder / file).write_text("\n".join(rows) + "\n")
+        for name in names:
+            clip = next((root / "ann/clips").glob("*.wav"))
+            (root / "read" / f"{name}1.wav").write_bytes(clip.read_bytes())
+    splits = prepare(test_corpora=["cem"], read_speech=["read"])
+    assert speakers(splits["test"], "read") == {"read/x", "read/y", "read/z"}
+    assert len(speakers(splits["train"], "read")) == 8
+    assert len(speakers(splits["valid"], "read")) == 2
+    (clip,) = [u for u in splits["test"] if u.utt_id == "read/x1"]
+    assert (clip.emo, clip.wrd) == ("neutral", "A WORD")
+    assert clip.wav == "read/x1.wav"
+
+
 def test_names_begin_with_their_corpus(prepare):
     clips = {u.utt_id: u for part in prepare().values() for u in part}
     clip = clips["Bob/f1_c"]

@@ -81,7 +81,7 @@ def log_probs(run):
 
 
 def chosen_epochs(run):
-    """Epoch of the best UA of the run that chose, from 0; of equals the last."""
+    """Best epoch of the run that chose, from 0; of equals the last."""
     lines = (run / "selection/train_log.txt").read_text().splitlines()
     reached = [float(line.split("valid UA: ")[1]) for line in lines]
     return max(range(len(reached)), key=lambda i: (reached[i], i))

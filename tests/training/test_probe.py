@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from qieemo_sb.errors import CorpusError
-from qieemo_sb.training.probe import fit_probe, start_from_probe
+from qieemo_sb.training.probe import _centred, fit_probe, start_from_probe
 from qieemo_sb.training.targets import EmotionTargets
 
 EMOTIONS = ["neu", "hap", "ang", "sad"]
@@ -54,15 +54,24 @@ def test_it_is_scikit_learns(labels, balance, c):
 
 
 def test_corpora_are_fitted_each_among_its_own_labels(labels):
-    """A corpus of one label says nothing of the other's three."""
-    both = np.stack([labels, np.zeros_like(labels)], axis=1).reshape(-1)
+    """One has the labels 0 and 1, the other 2 and 3."""
+    both = np.stack([labels % 2, 2 + labels // 2], axis=1).reshape(-1)
     ids, targets = make_targets(both, ("x", "y"), balance=False)
-    x = torch.zeros(len(both), WIDTH)
-    x[::2] = features(labels)
+    x = features(both)
     weight, bias = fit_probe(x, ids, targets, 1.0)
-    alone = fit_probe(x[::2], ids[::2], targets, 1.0)
-    assert torch.allclose(weight, alone[0], atol=1e-3)
-    assert torch.allclose(bias, alone[1], atol=1e-3)
+    for first, own in ((0, [0, 1]), (1, [2, 3])):
+        alone = fit_probe(x[first::2], ids[first::2], targets, 1.0)
+        assert torch.allclose(weight[own], alone[0][own], atol=1e-3)
+        assert torch.allclose(bias[own], alone[1][own], atol=1e-3)
+
+
+def test_speakers_means_are_taken_off_but_not_of_one_emotion():
+    """Ann and Bob differ by 10 and show both emotions, Cem shows one."""
+    x = torch.tensor([[0.0], [1.0], [10.0], [11.0], [7.0]])
+    speakers, labels = list("aabbc"), torch.tensor([0, 1, 0, 1, 0])
+    found = _centred(x, speakers, labels)
+    assert found.flatten().tolist() == [-0.5, 0.5, -0.5, 0.5, 7.0]
+    assert x[0] == 0
 
 
 def test_a_classifier_starts_as_the_probe(make_variant, labels):

@@ -43,6 +43,28 @@ def test_labels_that_a_corpus_lacks_are_not_known_there():
     assert known.tolist() == [[True, True, False]] * 2 + [[True] * 3]
 
 
+def test_a_corpus_of_one_label_shows_what_the_others_are_not():
+    rows = {**ROWS, "c1": {"emo": "neutral", "corpus": "read"}}
+    targets = of(rows)
+    assert targets.known[targets.places(["c1"])].all()
+
+
+def test_a_corpus_has_the_weight_that_it_is_given():
+    rows = {**ROWS, "c1": {"emo": "neutral", "corpus": "read"}}
+    weights = of(rows, corpus_weights={"read": 0.5}).weights
+    assert weights.sum().item() == pytest.approx(9)
+    # Ann's, Bob's and the read clips are 1 : 1 : 0.5 of nine.
+    assert weights[-1].item() == pytest.approx(9 / 5)
+    assert weights[:4].sum().item() == pytest.approx(9 * 2 / 5)
+
+
+def test_shares_of_corpora_in_a_part_of_the_data():
+    rows = {**ROWS, "c1": {"emo": "neutral", "corpus": "read"}}
+    targets = of(rows, corpus_weights={"read": 0.5})
+    shares = targets.corpus_shares(["a1", "b1", "b2", "c1"])
+    assert shares.tolist() == [1.0, 0.5, 0.5, 0.5]
+
+
 def test_a_label_is_known_that_only_the_test_has():
     parts = {name: {name: ROWS[name]} for name in ("b1", "b2", "b3")}
     datasets = {

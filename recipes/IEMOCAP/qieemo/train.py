@@ -111,7 +111,7 @@ class EmotionBrain(QieemoBrain):
             if self.hparams.adapt_to == "speaker":
                 curve = found.curve(model.classifier, model.speaker_model)
                 summary["adaptation"] = curve
-            summary |= calibration.reliability(self.scores, corpora)
+            summary |= calibration.reliability(self.scores)
             metrics, folder = {**summary, **self.facts}, self.results_folder
             write_results(folder, metrics, self.scores)
             folder, card = folder / "model", model_card(metrics)
@@ -121,12 +121,11 @@ class EmotionBrain(QieemoBrain):
         """Load a checkpoint, or start a new classifier from a probe."""
         super().on_fit_start()
         model, probe_c = self.hparams.model, self.hparams.probe_c
-        if probe_c is None:
-            return
-        model.classifier.standard.frozen = True  # those of whole clips
-        if self.checkpointer.find_checkpoint() is None:
+        model.classifier.standard.frozen = bool(probe_c)  # of whole clips
+        if probe_c and self.checkpointer.find_checkpoint() is None:
             ids, _, vectors, _ = self.embed("train").columns()
-            start_from_probe(model, vectors, ids, self.targets, probe_c)
+            options = self.targets, probe_c, self.hparams.probe_centred
+            start_from_probe(model, vectors, ids, *options)
             found = self.embed("valid", self.hparams.adapt_to)
             self.scores, self.embeddings = Scores(), found
             self.on_stage_end(sb.Stage.VALID, None, epoch=0)
@@ -149,8 +148,8 @@ class EmotionBrain(QieemoBrain):
         if path is True:
             found = self.embed("valid", self.hparams.adapt_to)
             ids, log_probs, labels = self.classify(found)
-            corpora = self.targets.groups("corpus", ids)
-            fit = calibration.measure_calibration(log_probs, labels, corpora)
+            weights = self.targets.corpus_shares(ids)
+            fit = calibration.measure_calibration(log_probs, labels, weights)
             path = self.results_folder / "calibration.json"
             run_on_main(write_json, args=[fit, path])
         classifier = self.hparams.model.classifier
@@ -248,6 +247,7 @@ def train(hparams, run_opts):
         datasets,
         hparams["emotions"],
         balance=hparams["balance_classes"],
+        corpus_weights=data.read_speech_weights(hparams),
         vote_share=hparams["vote_share"],
         smoothing=hparams["label_smoothing"],
     ).to(device)
