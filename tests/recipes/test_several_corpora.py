@@ -203,3 +203,20 @@ def test_a_fold_of_emobox(whisper, tmp_path):
     sizes = [len(read(output / f"{split}.json")) for split in SPLITS]
     assert sizes == [16, 4, 6]
     assert len(rows(output)) == 6
+    examine(output, tmp_path / "audio", metrics)
+
+
+def examine(run, audio, metrics):
+    """The script that examines a run's model, on all of its test clips."""
+    arguments = run, f"--data_root={audio}", "--clips=9"
+    code, printed = train(MULTI, *arguments, script="examine.py")
+    assert code == 0, printed
+    found = read(run / "examine.json")
+    for part in ("corpora", "sexes", "lengths"):
+        (scores,) = found[part].values()
+        assert scores["weighted_accuracy"] == metrics["weighted_accuracy"]
+        assert scores["ece"] == pytest.approx(metrics["ece"], abs=1e-6)
+    assert list(found["lengths"]) == ["1.5 to 2.5 s"]
+    recorded, *changed = (x["toy"] for x in found["conditions"].values())
+    assert recorded == {**found["corpora"]["toy"], "ece": recorded["ece"]}
+    assert all(x["num_utterances"] == 6 for x in changed)

@@ -58,6 +58,15 @@ def test_a_corpus_has_the_weight_that_it_is_given():
     assert weights[:4].sum().item() == pytest.approx(9 * 2 / 5)
 
 
+def test_corpora_have_their_weights_in_the_smoothing_too():
+    rows = {**ROWS, "c1": {"emo": "neutral", "corpus": "read"}}
+    targets = of(rows, corpus_weights={"read": 0.5}, smoothing=1.0)
+    flat = log([1 / 3] * 3)
+    one = targets.loss(flat, ["c1"]).item()
+    four = targets.loss(flat.expand(4, 3), ["b1", "b2", "b3", "b4"]).item()
+    assert one / (4 * four) == pytest.approx(0.5)
+
+
 def test_shares_of_corpora_in_a_part_of_the_data():
     rows = {**ROWS, "c1": {"emo": "neutral", "corpus": "read"}}
     targets = of(rows, corpus_weights={"read": 0.5})
