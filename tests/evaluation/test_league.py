@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+import league
 import pytest
 
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import cross_validation as crossval
-from qieemo_sb.evaluation import league
 from qieemo_sb.evaluation.ablation import plan_rows
 
 PROBED = {

@@ -16,14 +16,29 @@ Authors
 """
 
 import dataclasses
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import command_line
-from qieemo_sb.evaluation import ablation, league
+from qieemo_sb.corpora.emobox import find_entry
+from qieemo_sb.errors import EvaluationError
+from qieemo_sb.evaluation import (
+    ablation,
+    cross_validation as cv,
+    probes,
+    tables,
+)
+from qieemo_sb.training.hparams import load_part
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 import speechbrain as sb
 
 TRAIN = Path(__file__).absolute().with_name("train.py")
+PROBE_C = 0.003  # where a corpus's options have none
+SHOWN = ("weighted_accuracy", "unweighted_accuracy")
 
 
 def main(arguments):
@@ -37,13 +52,13 @@ def main(arguments):
     options, rest = parser.parse_known_args(arguments)
     yaml, command = options.hparams, ["league.py", *arguments]
     path = options.league or TRAIN.with_name("league.yaml")
-    table = league.read_league(path)
+    table = read_league(path)
     found = command_line.configure(options, TRAIN, yaml, rest, "", command)
     folder = options.output_folder or Path("results/league")
     about = {**found.about, "title": "EmoBox's official folds"}
     every = dataclasses.replace(found, folder=folder, about=about)
     own = options.data_root.absolute(), table["options"]
-    rows = league.make_rows(options.corpora, *own)
+    rows = make_rows(options.corpora, *own)
     planned = ablation.plan_rows(rows, every)
     device = sb.parse_arguments([str(yaml), *rest])[1]["device"] or "cpu"
     probed = {}
@@ -51,11 +66,11 @@ def main(arguments):
         print(f"Probe of {row.name}", flush=True)
         alone = ablation.row_configuration(row, every)
         place = dataclasses.replace(alone, folder=alone.folder / "probe")
-        probed[row.name] = league.probe(place, device)
+        probed[row.name] = probe(place, device)
     executor = command_line.make_executor(options)
     published = table["published"]
-    result = league.play(planned, probed, published, folder, executor, about)
-    print(f"\n{league.describe(result)}\nIn {folder}: league.json, league.md")
+    result = play(planned, probed, published, folder, executor, about)
+    print(f"\n{describe(result)}\nIn {folder}: league.json, league.md")
     # Published rows and probes have no runs.
     runs = [row for row in result["rows"] if "planned" in row]
     return any(row["finished"] < row["planned"] for row in runs)
@@ -64,6 +79,269 @@ def main(arguments):
 def names(text):
     """Names between commas, in brackets or not."""
     return [part.strip() for part in text.strip("[] ").split(",")]
+
+
+def read_league(path: str | Path) -> dict[str, dict]:
+    """Read ``options`` and ``published`` scores.
+
+    Arguments
+    ---------
+    path : str or Path
+        The yaml.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    EvaluationError
+        It is no such yaml.
+    """
+    try:
+        found = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, YAMLError) as error:
+        raise EvaluationError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict) or set(found) != {"options", "published"}:
+        raise EvaluationError(f"{path}: a league has options and published.")
+    return found
+
+
+def make_rows(
+    corpora: Sequence[str],
+    data_root: str | Path,
+    options: Mapping[str, Mapping[str, Any]],
+) -> list[ablation.Row]:
+    """Make a row a corpus, which ``ablation.plan_rows`` plans.
+
+    Arguments
+    ---------
+    corpora : sequence of str
+        As EmoBox spells them.
+    data_root : str or Path
+        Holds a folder for each.
+    options : mapping
+        Corpus → options of train.py.
+
+    Returns
+    -------
+    list of Row
+
+    Raises
+    ------
+    EvaluationError
+        A corpus is named twice or has no folder.
+    """
+    if len(set(corpora)) < len(corpora):
+        raise EvaluationError(f"--corpora: one is twice in {list(corpora)}.")
+    rows = []
+    for corpus in corpora:
+        entry = find_entry(corpus)
+        names = [corpus, *((entry.folder, entry.name) if entry else ())]
+        there = [Path(data_root, x) for x in names if x]
+        there = [path for path in there if path.is_dir()]
+        if not there:
+            raise EvaluationError(
+                f"{data_root} has no folder {' or '.join(names)}: leave "
+                f"{corpus} out of --corpora, or give another --data_root."
+            )
+        own = {"corpus": corpus, "data_folder": str(there[0])}
+        rows.append(
+            ablation.make_row(corpus, {**own, **options.get(corpus, {})})
+        )
+    return rows
+
+
+def probe(configuration: cv.Configuration, device: str = "cpu") -> dict:
+    """Probe the official folds of a corpus, with Qieemo's blocks and C.
+
+    Arguments
+    ---------
+    configuration : Configuration
+        Of train.py on that corpus; the folder gets manifests.
+    device : str
+        Runs the encoder.
+
+    Returns
+    -------
+    dict
+        See ``probes.probe_folds``; ``trained`` parameters and ``total`` ones.
+    """
+    yaml, overrides = configuration.hparams_file, configuration.overrides
+    folder = configuration.folder
+    folds = {
+        fold: probes.read_fold(
+            yaml, overrides, fold=fold, output_folder=f"{folder}/fold_{fold}"
+        )
+        for fold in cv.choose_folds(configuration)
+    }
+    keys = ("encoder", "emotions", "data_folder", "cache_folder", "probe_c")
+    part = load_part(yaml, overrides, *keys, "emotional_blocks", "n_classes")
+    clips = [clip for fold in folds.values() for half in fold for clip in half]
+    root, encoder = Path(part["data_folder"]), part["encoder"].to(device)
+    statistics = probes.pooled_statistics(
+        encoder,
+        {clip.utt_id: root / clip.wav for clip in clips},
+        part["cache_folder"] or folder / "cache",
+    )
+    blocks, c = part["emotional_blocks"], part["probe_c"] or PROBE_C
+    features = {i: x[blocks].ravel() for i, x in statistics.items()}
+    found = probes.probe_folds(features, folds, part["emotions"], c)
+    width = len(next(iter(features.values())))
+    trained = (width + 1) * len(part["emotions"])
+    total = trained + sum(x.numel() for x in encoder.parameters())
+    return {**found, "parameters": {"trained": trained, "total": total}}
+
+
+def play(
+    planned: Sequence[ablation.PlannedRow],
+    probed: Mapping[str, Mapping[str, Any]],
+    published: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    executor: cv.Executor = cv.one_by_one,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Run all corpora; write the table after each.
+
+    Arguments
+    ---------
+    planned : sequence of tuple
+        Of ``ablation.plan_rows`` for ``make_rows``.
+    probed : mapping
+        Corpus → result of ``probe``.
+    published : mapping
+        Of ``read_league``.
+    folder : Path
+        Gets ``league.json`` and ``league.md``, and a folder a corpus as
+        ``cross_validate`` leaves it.
+    executor : callable
+        See ``cross_validate``.
+    about : mapping or None
+        What else the table shall hold: ``title``, ``command``.
+
+    Returns
+    -------
+    dict
+        Content of ``league.json``: ``rows`` of ``compare``.
+    """
+    result: dict[str, Any] = {**(about or {}), "rows": []}
+    for row, size, runs in planned:
+        print(f"\n{row.name}", flush=True)
+        title = {"title": row.name, "options": row.arguments}
+        found = cv.cross_validate(runs, folder / row.folder, executor, title)
+        progress = {"planned": len(runs), "finished": len(found["runs"])}
+        qieemo = {**progress, "parameters": size, "runs": found["runs"]}
+        others = probed[row.name], published
+        result["rows"] += compare(row.name, qieemo, *others)
+        tables.write(folder / "league", result, describe(result))
+    return result
+
+
+def compare(
+    corpus: str,
+    qieemo: Mapping[str, Any],
+    probed: Mapping[str, Any],
+    published: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Make the rows of a corpus.
+
+    Arguments
+    ---------
+    corpus : str
+        As EmoBox spells it.
+    qieemo : mapping
+        ``parameters``, ``runs`` (metrics), ``planned`` and ``finished``.
+    probed, published
+        See ``play``.
+
+    Returns
+    -------
+    list of dict
+        ``corpus``, ``model``, ``parameters``, and of WA and UA: mean over
+        folds, sample deviation over seeds (``_std``) and difference to the
+        probe (``_difference``); ``standard_error`` of WA, by the number of
+        test clips of all folds. Unknown values are None.
+    """
+    runs, rows = qieemo["runs"], []
+    summary = tables.aggregate(runs) if runs else {}
+    # Every fold once, whatever the number of seeds.
+    sizes = {run["fold"]: run["num_utterances"] for run in runs}
+    own = {"corpus": corpus, "model": "Qieemo", "published": False}
+    own |= {key: qieemo[key] for key in ("parameters", "planned", "finished")}
+    rows.append({**own, **_scores(summary, probed, sum(sizes.values()))})
+    own = {"corpus": corpus, "model": "probe", "published": False}
+    own["parameters"] = probed["parameters"]
+    rows.append({**own, **_scores(probed, probed, sum(sizes.values()))})
+    for model, scores in published.items():
+        if corpus in scores:
+            ua, wa = scores[corpus]
+            row = {"corpus": corpus, "model": model, "published": True}
+            row["parameters"] = {"total": int(scores["parameters"] * 1e6)}
+            means = zip(SHOWN, (wa, ua), strict=True)
+            found = {x: {"mean": v, "std_over_seeds": None} for x, v in means}
+            rows.append({**row, **_scores(found, probed, 0)})
+    return rows
+
+
+def _scores(summary, probed, clips):
+    """Means, deviations and differences of a model; see ``compare``."""
+    found = {}
+    for metric in SHOWN:
+        spread = summary.get(metric) or {"mean": None, "std_over_seeds": None}
+        mean, against = spread["mean"], probed[metric]["mean"]
+        found[metric] = mean
+        found[f"{metric}_std"] = spread["std_over_seeds"]
+        known = mean is not None
+        found[f"{metric}_difference"] = mean - against if known else None
+    wa = found["weighted_accuracy"]
+    known = clips and wa is not None
+    error = math.sqrt(wa * (1 - wa) / clips) if known else None
+    return {**found, "standard_error": error}
+
+
+def describe(result: Mapping[str, Any]) -> str:
+    """Format the table of ``league.md``.
+
+    Arguments
+    ---------
+    result : mapping
+        Of ``play``.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    head = ["corpus", "model", "parameters [M]", "WA", "against the probe"]
+    head += ["standard error", "UA", "against the probe", "runs"]
+    lines = []
+    for row in result["rows"]:
+        million = f"{(row['parameters'] or {}).get('total', 0) / 1e6:.1f}"
+        name = row["model"] + (", published" if row["published"] else "")
+        cells = {}
+        for metric in SHOWN:
+            mean, deviation = row[metric], row[f"{metric}_std"]
+            spread = {"mean": mean, "std_over_folds": deviation}
+            difference = row[f"{metric}_difference"]
+            signed = None if difference is None else f"{difference:+.3f}"
+            cells[metric] = [tables.plus_minus(spread), signed]
+        wa, ua = cells.values()
+        runs = (
+            f"{row['finished']} of {row['planned']}"
+            if "planned" in row
+            else None
+        )
+        error = row["standard_error"]
+        lines.append([row["corpus"], name, million, *wa, error, *ua, runs])
+    return (
+        f"{tables.heading(result)}\n{tables.markdown_table(head, lines)}\n"
+        "Fractions: mean over folds ± sample standard deviation over seeds of "
+        "the means over folds. Standard error: of WA, by the number of test "
+        "clips. Probe: logistic regression on mean and deviation of the same "
+        "blocks, trained on all that is not tested. Published: by EmoBox, "
+        "arXiv 2406.07162, last layer of a frozen encoder. Parameters in "
+        "millions [M], encoder included.\n"
+    )
 
 
 if __name__ == "__main__":
