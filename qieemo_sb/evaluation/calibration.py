@@ -1,7 +1,7 @@
 """Calibration: probabilities that say how often the model is right.
 
-Temperature and bias (Guo et al., 2017, arXiv 1706.04599) are fitted on
-validation utterances and folded into the classifier's linear layer: whatever
+A temperature (Guo et al., 2017, arXiv 1706.04599) is fitted on validation
+utterances and folded into the classifier's linear layer: whatever
 runs the model then gives calibrated log-probabilities.
 """
 
@@ -23,14 +23,15 @@ STEPS = 200  # of L-BFGS, which ends before that
 THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def fit_calibration(
+def fit_temperature(
     log_probs: Tensor, targets: Tensor, weights: Tensor | None = None
-) -> tuple[float, Tensor]:
-    """Fit temperature T and bias b: calibrated are softmax((z + b) / T).
+) -> float:
+    """Fit temperature T: calibrated are softmax(z / T).
 
-    They minimise the negative log-likelihood. log T and b have a normal prior
-    of mean 0 and deviation 1, which counts little: few utterances, all of them
-    recognised, give no T of zero.
+    It minimises the negative log-likelihood. log T has a normal prior of mean 0
+    and deviation 1, which counts little: few utterances, all of them
+    recognised, give no T of zero. A bias of emotions would be fitted to how
+    frequent they are among actors, where neutral is rare.
 
     Arguments
     ---------
@@ -45,58 +46,51 @@ def fit_calibration(
     -------
     float
         T, above 0: more than 1 where the model is too sure.
-    torch.Tensor
-        [C] b, whose sum is 0.
 
     Example
     -------
     >>> sure = torch.tensor([[0.9, 0.1]] * 100).log()
     >>> right = torch.tensor([0] * 75 + [1] * 25)  # and in fact, 0.75
-    >>> temperature, bias = fit_calibration(sure, right)
-    >>> ((sure + bias) / temperature).softmax(dim=1)[0].round(decimals=2)
+    >>> temperature = fit_temperature(sure, right)
+    >>> (sure / temperature).softmax(dim=1)[0].round(decimals=2)
     tensor([0.7500, 0.2500])
     """
-    z = log_probs.detach().double().cpu()
-    targets, known = targets.cpu(), z.isfinite()
-    z = z.masked_fill(~known, 0.0)  # the gradient of -inf is not a number
+    z, targets = log_probs.detach().double().cpu(), targets.cpu()
     weights = z.new_ones(len(z)) if weights is None else weights.cpu().double()
-    weights = weights / weights.mean()
-    log_t, bias = z.new_zeros(()), z.new_zeros(z.shape[1])
-    solution = [log_t.requires_grad_(), bias.requires_grad_()]
+    log_t = z.new_zeros(()).requires_grad_()
     optimizer = torch.optim.LBFGS(
-        solution, max_iter=STEPS, line_search_fn="strong_wolfe"
+        [log_t], max_iter=STEPS, line_search_fn="strong_wolfe"
     )
+    known = z.isfinite()
+    z = z.masked_fill(~known, 0.0)  # the gradient of -inf is not a number
 
     def objective():
         optimizer.zero_grad()
-        outputs = ((z + bias) / log_t.exp()).masked_fill(~known, -torch.inf)
+        outputs = (z / log_t.exp()).masked_fill(~known, -torch.inf)
         likelihoods = outputs.log_softmax(dim=1)[range(len(z)), targets]
-        prior = (log_t.square() + bias.square().sum()) / 2
-        cost = (prior - weights @ likelihoods) / len(z)
+        mean = (weights * likelihoods).sum() / weights.sum()
+        cost = log_t.square() / (2 * len(z)) - mean
         cost.backward()
         return cost
 
     with torch.enable_grad():
         optimizer.step(objective)
-    return log_t.exp().item(), (bias - bias.mean()).detach().float()
+    return log_t.exp().item()
 
 
 @torch.no_grad()
-def calibrate(classifier: Classifier, temperature: float, bias: Tensor) -> None:
-    """Fold a temperature and a bias into a classifier's linear layer.
+def calibrate(classifier: Classifier, temperature: float) -> None:
+    """Fold a temperature into a classifier's linear layer.
 
     Arguments
     ---------
     classifier : Classifier
         Its log-probabilities are calibrated from now on.
     temperature : float
-        T of ``fit_calibration``.
-    bias : torch.Tensor
-        [C] of ``fit_calibration``.
+        Of ``fit_temperature``.
     """
-    linear = classifier.linear
-    linear.bias.add_(bias.to(linear.bias)).div_(temperature)
-    linear.weight.div_(temperature)
+    classifier.linear.bias.div_(temperature)
+    classifier.linear.weight.div_(temperature)
 
 
 def apply_file(classifier: Classifier, path: str | Path) -> dict[str, Any]:
@@ -105,41 +99,39 @@ def apply_file(classifier: Classifier, path: str | Path) -> dict[str, Any]:
     Raises
     ------
     CorpusError
-        The file cannot be read, or is of other emotions.
+        The file cannot be read, or has no temperature.
     """
     fit = read_json(path)
-    try:
-        temperature, bias = fit["temperature"], torch.tensor(fit["bias"])
-        calibrate(classifier, temperature, bias)
-    except (KeyError, TypeError, RuntimeError) as error:
+    temperature = fit.get("temperature")
+    if not isinstance(temperature, float) or temperature <= 0:
         raise CorpusError(
-            f"{path} is no calibration of {classifier.n_classes} emotions: "
-            f"{error}. Set calibrate to True to fit one."
-        ) from error
+            f"{path} is no calibration: it has no temperature. Set calibrate "
+            "to True to fit one."
+        )
+    calibrate(classifier, temperature)
     return fit
 
 
 def measure_calibration(
     log_probs: Tensor, targets: Tensor, weights: Tensor | None = None
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Fit on validation utterances, and measure what it brings on them.
 
     Arguments
     ---------
     log_probs, targets, weights
-        See ``fit_calibration``.
+        See ``fit_temperature``.
 
     Returns
     -------
     dict
-        ``temperature``, ``bias`` as a list, ``ece_before`` and ``ece_after``.
+        ``temperature``, ``ece_before`` and ``ece_after``.
     """
     log_probs, targets = log_probs.detach().cpu(), targets.cpu()
-    temperature, bias = fit_calibration(log_probs, targets, weights)
-    after = ((log_probs + bias) / temperature).softmax(dim=1)
+    temperature = fit_temperature(log_probs, targets, weights)
+    after = (log_probs / temperature).softmax(dim=1)
     return {
         "temperature": temperature,
-        "bias": bias.tolist(),
         "ece_before": expected_calibration_error(log_probs.exp(), targets),
         "ece_after": expected_calibration_error(after, targets),
     }

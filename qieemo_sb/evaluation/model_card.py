@@ -11,9 +11,8 @@ without adaptation: WA {:.4f}.
 """
 CALIBRATED = """\
 
-Temperature ({temperature:.2f}) and bias were fitted on validation speakers: the
-expected calibration error there was {ece_before:.3f} before and is
-{ece_after:.3f} now.
+A temperature ({temperature:.2f}) was fitted on validation speakers. There, the
+expected calibration error was {ece_before:.3f} and is now {ece_after:.3f}.
 """
 RELIABILITY = """\
 

@@ -144,13 +144,15 @@ class EmotionTargets:
             )
         return [kinds[kind][utt_id] for utt_id in ids]
 
-    def corpus_shares(self, ids: Sequence[str]) -> Tensor:
-        """Weights [B] by which corpora count as in training, in these data."""
+    def emotional(self, ids: Sequence[str]) -> tuple[list[int], Tensor]:
+        """Places of utterances that are not read speech, and their weights.
+
+        By these weights, corpora count alike.
+        """
         names = self.groups("corpus", ids)
-        counts = Counter(names)
-        return torch.tensor(
-            [self.corpus_weights.get(x, 1.0) / counts[x] for x in names]
-        )
+        rows = [i for i, x in enumerate(names) if x not in self.corpus_weights]
+        counts = Counter(names[i] for i in rows)
+        return rows, torch.tensor([1 / counts[names[i]] for i in rows])
 
     def indices(self, ids: Sequence[str]) -> Tensor:
         """Class indices [B] of the labels."""

@@ -10,7 +10,7 @@ from qieemo_sb.evaluation.calibration import (
     apply_file,
     calibrate,
     expected_calibration_error,
-    fit_calibration,
+    fit_temperature,
     measure_calibration,
     reliability,
     risk_coverage,
@@ -32,26 +32,13 @@ def honest(times=20):
 
 
 def test_a_calibrated_model_stays_as_it_is():
-    temperature, bias = fit_calibration(*honest())
-    assert temperature == pytest.approx(1, abs=1e-3)
-    assert bias.abs().max() < 1e-3
+    assert fit_temperature(*honest()) == pytest.approx(1, abs=1e-3)
 
 
 def test_logits_scaled_by_three_need_a_temperature_of_three():
     log_probs, targets = honest()
     sure = (3 * log_probs).log_softmax(dim=1)
-    temperature, bias = fit_calibration(sure, targets)
-    assert temperature == pytest.approx(3, rel=0.01)
-    assert bias.abs().max() < 0.02
-
-
-def test_a_bias_is_found_and_its_sum_is_zero():
-    log_probs, targets = honest(200)
-    shift = torch.tensor([0.5, -0.3, -0.2])
-    temperature, bias = fit_calibration(log_probs - shift, targets)
-    assert torch.allclose(bias, shift, atol=0.01)
-    assert bias.sum().abs() < 1e-6
-    assert temperature == pytest.approx(1, abs=0.01)
+    assert fit_temperature(sure, targets) == pytest.approx(3, rel=0.01)
 
 
 def test_a_label_that_a_corpus_lacks_is_left_out():
@@ -61,11 +48,8 @@ def test_a_label_that_a_corpus_lacks_is_left_out():
     some = log_probs[rows].clone()
     some[:, 2] = -torch.inf
     both = torch.cat([log_probs, some.log_softmax(dim=1)])
-    temperature, bias = fit_calibration(
-        both, torch.cat([targets, targets[rows]])
-    )
+    temperature = fit_temperature(both, torch.cat([targets, targets[rows]]))
     assert temperature == pytest.approx(1, abs=1e-3)
-    assert bias.abs().max() < 1e-3
 
 
 def test_utterances_count_by_their_weights():
@@ -73,14 +57,14 @@ def test_utterances_count_by_their_weights():
     log_probs = torch.tensor([[0.8, 0.2]] * 1100).log()
     targets = torch.tensor(([0] * 9 + [1]) * 100 + ([0] * 6 + [1] * 4) * 10)
     weights = torch.tensor([1.0] * 1000 + [10.0] * 100)  # corpora alike
-    temperature, bias = fit_calibration(log_probs, targets, weights)
-    found = ((log_probs + bias) / temperature).softmax(dim=1)
+    temperature = fit_temperature(log_probs, targets, weights)
+    found = (log_probs / temperature).softmax(dim=1)
     assert found[0, 0] == pytest.approx(0.75, abs=0.005)
 
 
 def test_utterances_that_are_all_recognised_give_a_finite_temperature():
     log_probs = torch.tensor([[0.9, 0.1], [0.1, 0.9]]).log()
-    temperature, _ = fit_calibration(log_probs, torch.tensor([0, 1]))
+    temperature = fit_temperature(log_probs, torch.tensor([0, 1]))
     assert 0.1 < temperature < 1
 
 
@@ -88,10 +72,10 @@ def test_the_linear_layer_gives_calibrated_log_probabilities():
     classifier = Classifier(width=5, n_classes=3).eval()
     torch.nn.init.normal_(classifier.linear.weight)
     torch.nn.init.normal_(classifier.linear.bias)
-    x, bias = torch.randn(4, 5), torch.tensor([0.5, -0.2, -0.3])
+    x = torch.randn(4, 5)
     before = classifier(x)
-    calibrate(classifier, 2.0, bias)
-    expected = ((before + bias) / 2).log_softmax(dim=1)
+    calibrate(classifier, 2.0)
+    expected = (before / 2).log_softmax(dim=1)
     assert torch.allclose(classifier(x), expected, atol=1e-6)
 
 
@@ -112,7 +96,6 @@ def test_what_a_calibration_brings_is_measured():
     fit = measure_calibration(log_probs, targets)
     assert fit["ece_before"] == pytest.approx(0.2, abs=1e-4)
     assert fit["ece_after"] == pytest.approx(0.0, abs=0.005)
-    assert len(fit["bias"]) == 2
 
 
 def test_accuracy_of_the_answers_that_a_threshold_leaves():
@@ -138,20 +121,19 @@ def test_error_and_curve_of_an_evaluation():
     assert found["risk_coverage"][-1] == last
 
 
-@pytest.mark.parametrize(
-    "text", ['{"temperature": 2.0}', '{"temperature": 2.0, "bias": [0, 1, 2]}']
-)
+@pytest.mark.parametrize("text", ['{"bias": [0]}', '{"temperature": -2.0}'])
 def test_a_file_that_is_no_calibration_is_named(text, tmp_path):
     path = tmp_path / "calibration.json"
     path.write_text(text)
-    with pytest.raises(CorpusError, match=r"calibration.json is no .* 2 emot"):
+    with pytest.raises(CorpusError, match="calibration.json is no calibration"):
         apply_file(Classifier(width=3, n_classes=2), path)
 
 
 def test_a_file_is_applied(tmp_path):
     path = tmp_path / "calibration.json"
-    path.write_text('{"temperature": 2.0, "bias": [1, -1], "ece_after": 0.1}')
+    path.write_text('{"temperature": 2.0, "ece_after": 0.1}')
     classifier = Classifier(width=3, n_classes=2).eval()
+    classifier.linear.bias.data = torch.tensor([1.0, -1.0])
     assert apply_file(classifier, path)["ece_after"] == 0.1
     log_probs = classifier(torch.zeros(1, 3))[0]
     odds = (log_probs[0] - log_probs[1]).item()

@@ -49,13 +49,13 @@ def test_a_fact_that_is_missing_is_no_blank():
 
 def test_calibration_and_doubt_are_told():
     assert "alibration" not in model_card(FACTS)
-    fit = {"temperature": 1.5, "bias": [0.0] * 3}
+    fit = {"temperature": 1.5}
     fit |= {"ece_before": 0.2, "ece_after": 0.0312}
     row = {"threshold": 0.5, "coverage": 0.75, "accuracy": 0.9}
     measured = {"calibration": fit, "ece": 0.06, "risk_coverage": [row]}
     card = model_card({**FACTS, **measured})
-    assert "Temperature (1.50) and bias" in card
-    assert "was 0.200 before and is\n0.031 now." in card
+    assert "A temperature (1.50) was" in card
+    assert "was 0.200 and is now 0.031." in card
     assert "by 0.060 (expected\ncalibration error, 15 bins)" in card
     assert "\n| 0.50 | 0.75 | 0.900 |\n" in card
 

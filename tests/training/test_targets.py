@@ -67,11 +67,12 @@ def test_corpora_have_their_weights_in_the_smoothing_too():
     assert one / (4 * four) == pytest.approx(0.5)
 
 
-def test_shares_of_corpora_in_a_part_of_the_data():
+def test_read_speech_is_not_emotional_and_corpora_count_alike():
     rows = {**ROWS, "c1": {"emo": "neutral", "corpus": "read"}}
     targets = of(rows, corpus_weights={"read": 0.5})
-    shares = targets.corpus_shares(["a1", "b1", "b2", "c1"])
-    assert shares.tolist() == [1.0, 0.5, 0.5, 0.5]
+    places, weights = targets.emotional(["a1", "c1", "b1", "b2"])
+    assert places == [0, 2, 3]
+    assert weights.tolist() == [1.0, 0.5, 0.5]
 
 
 def test_a_label_is_known_that_only_the_test_has():

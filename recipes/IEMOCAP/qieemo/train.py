@@ -48,7 +48,6 @@ class EmotionBrain(QieemoBrain):
     train_loss = None  # of an epoch; none before the first
     groups = None  # statistics of speakers or corpora, if adapted to them
     whole_clips = None  # split → data and its loader's options
-    facts = None  # of the run, in metrics.json
 
     def compute_forward(self, batch, stage):
         """Runs the model on waveforms or cached frames → QieemoOutput."""
@@ -144,12 +143,13 @@ class EmotionBrain(QieemoBrain):
 
     @torch.no_grad()
     def calibrate(self, path):
-        """Fit temperature and bias on validation clips, or read them."""
+        """Fit a temperature on validation clips, or read it."""
         if path is True:
             found = self.embed("valid", self.hparams.adapt_to)
-            ids, log_probs, labels = self.classify(found)
-            weights = self.targets.corpus_shares(ids)
-            fit = calibration.measure_calibration(log_probs, labels, weights)
+            ids, *outputs = self.classify(found)
+            rows, weights = self.targets.emotional(ids)
+            outputs = *(x[rows] for x in outputs), weights
+            fit = calibration.measure_calibration(*outputs)
             path = self.results_folder / "calibration.json"
             run_on_main(write_json, args=[fit, path])
         classifier = self.hparams.model.classifier
