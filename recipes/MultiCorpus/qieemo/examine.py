@@ -222,13 +222,15 @@ def describe(result):
     rows = []
     for condition, cells in found.items():
         values = [shown(cells[x]) for x in corpora]
-        rows.append([condition, *values, float(np.mean(values))])
+        fours = [x["four_emotions"] for x in cells.values()]
+        fours = [x for x in fours if x is not None] or values
+        rows.append([condition, *values, float(np.mean(fours))])
     head = [f"{result['clips']} clips of each", *corpora, "mean"]
     parts.append(tables.markdown_table(head, rows))
     parts.append(
         "UA of four: of neutral, happy, sad and angry, chosen among those; "
         "the last table shows it, and for read speech the share that is "
-        "called neutral.\n"
+        "called neutral, which is not in the mean.\n"
     )
     return "\n".join(parts)
 
