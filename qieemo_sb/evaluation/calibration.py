@@ -49,8 +49,8 @@ def fit_temperature(
 
     Example
     -------
-    >>> sure = torch.tensor([[0.9, 0.1]] * 100).log()
-    >>> right = torch.tensor([0] * 75 + [1] * 25)  # and in fact, 0.75
+    >>> sure = torch.tensor([[0.9, 0.1]] * 400).log()
+    >>> right = torch.tensor([0] * 300 + [1] * 100)  # and in fact, 0.75
     >>> temperature = fit_temperature(sure, right)
     >>> (sure / temperature).softmax(dim=1)[0].round(decimals=2)
     tensor([0.7500, 0.2500])

@@ -227,12 +227,6 @@ def alignable(
     }
 
 
-def read_speech_weights(hparams: Mapping[str, Any]) -> dict[str, float]:
-    """Weights of corpora of read speech, which a recipe may have."""
-    names = hparams.get("read_speech", ())
-    return dict.fromkeys(names, hparams.get("read_speech_weight", 1.0))
-
-
 def fill_cache(
     datasets: Datasets,
     model: Qieemo | PPGModel,

@@ -41,7 +41,7 @@ class EmotionBrain(QieemoBrain):
     """Trains Qieemo on emotion labels, and on transcripts beside them.
 
     Its base reads hparams.lr_annealing, hparams.encoder_lr_annealing,
-    hparams.encoder_opt_class and hparams.train_logger.
+    hparams.encoder_opt_class, hparams.train_logger; results, hparams.corpus.
     """
 
     best = {"max_key": "UA"}
@@ -247,7 +247,7 @@ def train(hparams, run_opts):
         datasets,
         hparams["emotions"],
         balance=hparams["balance_classes"],
-        corpus_weights=data.read_speech_weights(hparams),
+        corpus_weights=hparams.get("corpus_weights"),
         vote_share=hparams["vote_share"],
         smoothing=hparams["label_smoothing"],
     ).to(device)
@@ -280,7 +280,7 @@ def train(hparams, run_opts):
 
 
 def main(hparams_file, run_opts, overrides):
-    """Train and test a fold; cross_validate.py hparams["folds"]."""
+    """Train and test hparams.fold; cross_validate.py hparams["folds"]."""
     overrides = run.choose_epochs(train, hparams_file, run_opts, overrides)
     hparams = run.start(hparams_file, run_opts, overrides, check_data=True)
     sb.create_experiment_directory(
