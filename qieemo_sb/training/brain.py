@@ -80,7 +80,7 @@ class QieemoBrain(sb.Brain):
 
     @property
     def results_folder(self) -> Path:
-        """Where results go: a trial (--debug) replaces none."""
+        """Folder of the results; a trial (--debug) replaces none."""
         folder = Path(self.hparams.output_folder)
         trial = self.debug and (folder / "metrics.json").exists()
         return folder / "debug" if trial else folder
