@@ -37,15 +37,18 @@ REQUIRED = [
     "numpy>=1.26",
     "scipy>=1.11",
     "tqdm>=4.66",
+    "onnxruntime>=1.20",  # runs exports, and finds speech
+    "silero-vad>=6.2",  # its weights
+    "praatio>=6.2",  # timelines as TextGrid
+    "webvtt-py>=0.5",  # ... as WebVTT
 ]
 
 DEMO = ["espeakng-loader>=0.2.4"]  # libespeak-ng: speaks the demo's corpus
 
 ONNX = [
-    # To write an export, with torch 2.9 or later; onnxruntime alone runs it.
+    # To write an export, with torch 2.9 or later.
     "onnx>=1.17",
     "onnxscript>=0.5",
-    "onnxruntime>=1.20",
 ]
 TABLES = ["pandas>=2.0", "tabulate>=0.9"]  # cross_validate.py, ablate.py
 PROBE = ["scikit-learn>=1.4", *TABLES]  # probe_blocks.py
@@ -75,10 +78,13 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=find_packages(include=["qieemo_sb", "qieemo_sb.*"]),
+    packages=find_packages(include=["qieemo_sb", "qieemo_sb.*"])
+    + ["qieemo_sb.pretrained"],
+    package_dir={"qieemo_sb.pretrained": "pretrained"},
     package_data={
+        "qieemo_sb.pretrained": ["*/*"],
         "qieemo_sb": ["py.typed", "serving/*.yaml", "evaluation/*.mplstyle"]
-        + ["*/*.md", "*/*/*.md"]
+        + ["*/*.md", "*/*/*.md"],
     },
     install_requires=REQUIRED,
     extras_require={

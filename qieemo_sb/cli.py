@@ -5,14 +5,17 @@ torch, a model no SpeechBrain, and help neither.
 """
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from qieemo_sb import __version__
 from qieemo_sb.errors import AudioError, ModelFolderError, QieemoError
+from qieemo_sb.serving.batch import FORMATS
+from qieemo_sb.serving.formats import TIMELINES
+from qieemo_sb.serving.models import DEFAULT
+
+MODEL = "a model folder, or the name of a model that ships"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,19 +62,16 @@ def _parser():
         command.set_defaults(run=run)
         return command.add_argument
 
-    text = "print path, emotion and probability of audio files, tab-separated"
-    option = add(_predict, "predict", text)
-    option("model", help="folder of a trained model, or of its export")
-    option("wavs", nargs="+", help="audio files")
-    option("--device", default="cpu", help="e.g. cuda; an export: always cpu")
-    text = "least probability of an emotion; one below is printed as unknown"
-    option("--threshold", type=float, default=0.0, help=text)
-    text = "one person speaks in all files: adapt to their voice first"
-    option("--same-speaker", action="store_true", help=text)
+    _add_predict(add)
+    text = "list the models that ship"
+    add(_models, "models", text)
+    text = "print the card of a model"
+    option = add(_info, "info", text)
+    option("model", nargs="?", default=DEFAULT, help=MODEL)
 
     text = "write a trained model in a form that needs no torch to run"
     option = add(_export, "export", text)
-    option("model", help="folder of a trained model")
+    option("model", help=MODEL)
     option("folder", help="where to write; replaced if an export")
     option("--format", choices=["onnx"], default="onnx")
     option("--int8", action="store_true", help="linear layers in 8 bits")
@@ -85,74 +85,128 @@ def _parser():
     return parser
 
 
+def _add_predict(add):
+    """Options of ``qieemo predict``."""
+    option = add(
+        _predict, "predict", "predict the emotion of audio files of any kind"
+    )
+    text = "files, folders, patterns; - for a list on standard input"
+    option("paths", nargs="+", metavar="PATH", help=text)
+    text = f"{MODEL}, or of an export; default: {DEFAULT}"
+    option("--model", default=DEFAULT, help=text)
+    option("--device", default="cpu", help="e.g. cuda; an export: always cpu")
+    option("--format", choices=FORMATS, default="table")
+    option("--output", metavar="FILE", help="default: standard output")
+    text = "of all emotions, not of the best alone; JSON always has them"
+    option("--scores", action="store_true", help=text)
+    text = "predictions less probable than this come out as unknown"
+    option("--unknown-below", type=float, default=0.0, metavar="P", help=text)
+    text = "one person speaks in all files: adapt to their voice first"
+    option("--same-speaker", action="store_true", help=text)
+    text = (
+        "segments of each file, in place of a line for each; with --output "
+        "beside it, in the folder FILE.timeline"
+    )
+    option("--timeline", choices=list(TIMELINES), help=text)
+    text = "RTTM file of who speaks when in the one file, with --timeline"
+    option("--turns", metavar="RTTM", help=text)
+
+
 def _predict(options):
     """Classify files; one that cannot be used does not stop the others."""
-    from qieemo_sb.serving.onnx.classifier import GRAPH
+    from tqdm import tqdm
 
-    exported = (Path(options.model) / GRAPH).exists()
-    results = _results_of_export if exported else _results_of_model
-    failed = 0
-    for wav, result in zip(options.wavs, results(options), strict=True):
-        if isinstance(result, AudioError):
-            print(result, file=sys.stderr)
-            failed = 1
-        else:
-            emotion, probability = result
-            print(f"{wav}\t{emotion}\t{probability:.4f}")
-    return failed
+    from qieemo_sb.serving import batch
+    from qieemo_sb.serving.models import load_any
 
-
-def _results_of_model(options):
-    """Yield emotion and probability, or the error, of each file."""
-    import torch
-
-    from qieemo_sb.serving.classifier import load_model
-
-    try:
-        torch.zeros(1, device=options.device).item()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise QieemoError(
-            f"--device {options.device}: cannot be used here, name another, "
-            f"such as cpu ({reason})"
-        ) from error
-    loaded = options.model, options.device, options.threshold
-    classifier, wavs = load_model(*loaded), options.wavs
-    if options.same_speaker:
-        results = classifier.predict_conversation(wavs, ["one"] * len(wavs))
-    else:  # one by one: each is printed as soon as it is known
-        results = (next(classifier.predict([wav])) for wav in wavs)
-    for result in results:
-        if not isinstance(result, AudioError):
-            result = result.emotion, max(result.scores.values())
-        yield result
-
-
-def _results_of_export(options):
-    """As ``_results_of_model``, by an export."""
-    from qieemo_sb.serving.onnx.classifier import OnnxClassifier
-
-    if options.same_speaker:
+    files = batch.find_files(options.paths, sys.stdin)
+    classifier = load_any(options.model, options.device, options.unknown_below)
+    needs = {"--same-speaker": options.same_speaker, "--turns": options.turns}
+    needs["--timeline"] = options.timeline
+    if not hasattr(classifier, "adapt") and any(needs.values()):
         raise ModelFolderError(
-            f"{options.model} is an export, which cannot adapt to a speaker: "
-            "give the model that it was made of, or leave out --same-speaker."
+            f"{options.model} is an export, which cannot do "
+            f"{' and '.join(k for k, x in needs.items() if x)}: give the model "
+            "that it was made of."
         )
-    classifier = OnnxClassifier.from_folder(
-        options.model, threshold=options.threshold
-    )
-    for wav in options.wavs:
+    if options.turns and (not options.timeline or len(files) > 1):
+        raise QieemoError("--turns is for --timeline of one file.")
+    errors = {}
+    if options.output or not options.timeline:
+        if options.same_speaker:
+            who = ["one"] * len(files)
+            results = iter(classifier.predict_conversation(files, who))
+        else:
+            results = classifier.predict(files)
+        # None: a bar on a terminal, nothing in a log file.
+        bar = tqdm(results, total=len(files), disable=None, leave=False)
+        with batch.output(options.output) as out:
+            failed = batch.write_predictions(
+                bar, out, options.format, options.scores
+            )
+        errors = {error.path: error for error in failed}
+    if options.timeline:
+        errors |= _timelines(classifier, files, options)
+    for error in errors.values():
+        print(*str(error).splitlines(), file=sys.stderr)
+    if errors and len(files) > 1:
+        text = f"{len(errors)} of {len(files)} files failed, see above."
+        print(text, file=sys.stderr)
+    return int(bool(errors))
+
+
+def _timelines(classifier, files, options):
+    """Write the timelines of files → errors by path."""
+    from tqdm import tqdm
+
+    from qieemo_sb.serving import batch, formats
+
+    kind, errors, segments = options.timeline, {}, []
+    if not options.output and len(files) > 1 and kind in formats.SUFFIXES:
+        raise QieemoError(
+            f"A timeline in {kind} is a file for each recording: give --output."
+        )
+    paths = batch.timeline_paths(files, options.output or "", kind)
+    for file in tqdm(files, disable=None, leave=False):
         try:
-            _, score, _, emotions = classifier.classify_file(wav)
-            yield emotions[0], math.exp(score[0])
+            found = classifier.timeline(file, options.turns)
         except AudioError as error:
-            yield error
+            errors[error.path] = error
+            continue
+        if options.output:
+            with batch.output(paths[file]) as out:
+                out.write(formats.format_timeline(found, kind))
+        segments += [] if options.output else found
+    if not options.output:
+        print(formats.format_timeline(segments, kind), end="")
+    return errors
+
+
+def _models(options):
+    """List the models that ship."""
+    from qieemo_sb.serving.models import shipped_models
+
+    for name, folder in shipped_models().items():
+        print(f"{name}\t{folder}")
+    return 0
+
+
+def _info(options):
+    """Print the card of a model."""
+    from qieemo_sb.serving.folder import CARD, read_text
+    from qieemo_sb.serving.models import find_model
+
+    print(read_text(find_model(options.model) / CARD), end="")
+    return 0
 
 
 def _export(options):
     """Export a model."""
+    from qieemo_sb.serving.models import find_model
     from qieemo_sb.serving.onnx.export import export_onnx
 
-    print(export_onnx(options.model, options.folder, options.int8))
+    model = find_model(options.model)
+    print(export_onnx(model, options.folder, options.int8))
     return 0
 
 

@@ -24,6 +24,7 @@ from qieemo_sb.errors import ModelFolderError, QieemoError
 from qieemo_sb.lobes.blocks import BLOCKS, BlockMixer
 from qieemo_sb.lobes.classifier import CLASSIFIERS, Classifier
 from qieemo_sb.lobes.fusion import CMA, FUSIONS, Concatenation, Fusion
+from qieemo_sb.lobes.normalization import Moments
 from qieemo_sb.lobes.pooling import (
     POOLINGS,
     BlockStatistics,
@@ -289,16 +290,12 @@ class Qieemo(_Model):
             streams = self.fuse(window)
             statistics.update(window.rows, self.pool(streams, window.lengths))
             if frame_wise:
-                if self.block_statistics is not None:
-                    streams["block_statistics"] = self.block_statistics.frames(
-                        streams["block_statistics"]
-                    )
-                stitcher.update(window, streams)
+                stitcher.update(window, self.tensors(streams))
         embedding = self.embedding(statistics.result())
         streams = stitcher.result()
         moments = None
         if frame_wise and not self.training:
-            moments = self._classify_frames(streams, frames)
+            moments = self.classify_frames(streams, frames)
         return QieemoOutput(
             log_probs=self.classifier(embedding),
             embedding=embedding,
@@ -327,12 +324,15 @@ class Qieemo(_Model):
         """
         statistics = PooledStatistics()
         for wav in wavs:
-            windows, _ = self.encoder.windows(wav[None], None, self.blocks)
-            for window in windows:
-                streams = self.fuse(window)
-                new = self.pool(streams, window.lengths)
-                statistics.update(window.rows, new)
+            self.update(statistics, wav)
         return self.embedding(statistics.result())
+
+    def update(self, statistics: PooledStatistics, wav: Tensor) -> None:
+        """Add a window [S] of one utterance to its running statistics."""
+        windows, _ = self.encoder.windows(wav[None], None, self.blocks)
+        for window in windows:
+            new = self.pool(self.fuse(window), window.lengths)
+            statistics.update(window.rows, new)
 
     def fuse(self, window: Window) -> dict[str, Any]:
         """Frames to pool, by the name of their pooling, and the "ppg"."""
@@ -350,6 +350,13 @@ class Qieemo(_Model):
         if self.block_statistics is not None:
             streams["block_statistics"] = hidden
         return streams
+
+    def tensors(self, streams: dict[str, Any]) -> dict[str, Tensor]:
+        """The result of ``fuse`` with blocks side by side, as frames are."""
+        if self.block_statistics is None:
+            return streams
+        blocks = self.block_statistics.frames(streams["block_statistics"])
+        return {**streams, "block_statistics": blocks}
 
     @property
     def poolings(self) -> dict[str, StatisticsPooling]:
@@ -372,14 +379,34 @@ class Qieemo(_Model):
         pairs = zip(self.poolings.values(), statistics, strict=True)
         return torch.cat([pooling.result(x) for pooling, x in pairs], dim=-1)
 
-    def _classify_frames(self, streams, lengths):
-        """Frames [B, T, H] → emotions [B, T, C] of the second around each."""
+    def classify_frames(
+        self,
+        streams: dict[str, Tensor],
+        lengths: Tensor,
+        speaker: Moments | None = None,
+    ) -> Tensor:
+        """Emotions [B, T, C] of the second of speech around each frame.
+
+        Arguments
+        ---------
+        streams : dict of str to torch.Tensor
+            [B, T, H] each, of ``tensors``.
+        lengths : torch.Tensor
+            [B] frames.
+        speaker : Moments or None
+            As of ``Classifier``.
+
+        Returns
+        -------
+        torch.Tensor
+            Log-probabilities.
+        """
         around = [
             pooling.around(streams[name], lengths, MOMENT)
             for name, pooling in self.poolings.items()
         ]
         vectors = (torch.cat(x, dim=-1) for x in zip(*around, strict=True))
-        return torch.cat([self.classifier(x) for x in vectors], dim=1)
+        return torch.cat([self.classifier(x, speaker) for x in vectors], dim=1)
 
     def _check_parts(self):
         """Raise QieemoError for parts that do not fit together."""

@@ -53,11 +53,11 @@ def test_a_folder_that_is_no_model_is_named(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
     for folder, message in (
         (str(tmp_path), "is a Hugging Face checkpoint (whisper)"),
-        ("some/model", "some/model is no folder"),  # not sought on a hub
+        ("some/model", "There is no folder some/model"),  # not sought on a hub
     ):
         for command in (
-            ["predict", folder, "a.wav"],
-            ["predict", "--same-speaker", folder, "a.wav"],
+            ["predict", "--model", folder, "a.wav"],
+            ["predict", "--same-speaker", "--model", folder, "a.wav"],
             ["export", folder, str(tmp_path / "new")],
             ["plot", folder, "a.wav", "a.png"],
         ):
@@ -68,14 +68,15 @@ def test_a_folder_that_is_no_model_is_named(tmp_path, capsys):
 
 def test_a_model_predicts(model_folder, wav, write_wav, sound, capsys):
     wavs = [wav, write_wav(sound(700_000), name="43 s.wav")]
-    assert main(["predict", str(model_folder), *map(str, wavs)]) == 0
+    assert main(["predict", "--model", str(model_folder), *map(str, wavs)]) == 0
     expected = load_model(model_folder)(wavs)
     assert capsys.readouterr().out == "".join(map(line, expected))
 
 
 def test_unknown_below_the_threshold(model_folder, exported, wav, capsys):
     for model in (model_folder, exported):
-        command = ["predict", str(model), str(wav), "--threshold"]
+        command = ["predict", str(wav), "--model", str(model)]
+        command.append("--unknown-below")
         assert main([*command, "0"]) == 0
         path, emotion, probability = capsys.readouterr().out.split("\t")
         assert main([*command, "1"]) == 0
@@ -89,7 +90,7 @@ def test_unknown_below_the_threshold(model_folder, exported, wav, capsys):
 def test_files_of_one_speaker(model_folder, write_wav, sound, tmp_path, capsys):
     wavs = [write_wav(sound(8_000, i), name=f"{i}.wav") for i in range(3)]
     missing = tmp_path / "missing.wav"
-    command = ["predict", "--same-speaker", str(model_folder)]
+    command = ["predict", "--same-speaker", "--model", str(model_folder)]
     assert main([*command, *map(str, wavs), str(missing)]) == 1
     out, err = capsys.readouterr()
     expected = load_model(model_folder).predict_conversation(wavs, ["x"] * 3)
@@ -98,8 +99,10 @@ def test_files_of_one_speaker(model_folder, write_wav, sound, tmp_path, capsys):
 
 
 def test_an_export_does_not_adapt(exported, wav, capsys):
-    assert main(["predict", "--same-speaker", str(exported), str(wav)]) == 1
-    assert "cannot adapt" in capsys.readouterr().err
+    for option in (["--same-speaker"], ["--timeline", "json"]):
+        command = ["predict", *option, "--model", str(exported), str(wav)]
+        assert main(command) == 1
+        assert f"cannot do {option[0]}:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
@@ -108,7 +111,7 @@ def test_an_export_predicts(source, exported, write_wav, capsys, rate):
     answers = []
     for model in (source, exported):
         capsys.readouterr()
-        assert main(["predict", str(model), str(wav)]) == 0
+        assert main(["predict", "--model", str(model), str(wav)]) == 0
         path, emotion, probability = capsys.readouterr().out.split("\t")
         answers.append((path, emotion, float(probability)))
     assert answers[0][:2] == answers[1][:2]
@@ -117,24 +120,26 @@ def test_an_export_predicts(source, exported, write_wav, capsys, rate):
 
 def test_bad_file_does_not_stop_the_others(exported, wav, tmp_path, capsys):
     gone = tmp_path / "gone.wav"
-    assert main(["predict", str(exported), str(gone), str(wav)]) == 1
+    assert main(["predict", "--model", str(exported), str(gone), str(wav)]) == 1
     out, err = capsys.readouterr()
     assert out.splitlines()[-1].startswith(f"{wav}\t")
-    assert err == f"{gone} does not exist; check the path.\n"
+    summary = "1 of 2 files failed, see above.\n"
+    assert err == f"{gone} does not exist; check the path.\n{summary}"
 
 
 @pytest.mark.parametrize("options", [[], ["--same-speaker"]])
 def test_device_that_is_not_there(model_folder, wav, capsys, options):
     for device in ("abacus", "meta"):
-        arguments = ["--device", device, str(model_folder), str(wav)]
-        assert main(["predict", *options, *arguments]) == 1
+        arguments = ["--device", device, "--model", str(model_folder)]
+        assert main(["predict", *options, *arguments, str(wav)]) == 1
         assert f"--device {device}: " in capsys.readouterr().err
 
 
 def test_a_reader_of_the_results_may_go_away(exported, wav):
-    command = [sys.executable, "-m", "qieemo_sb.cli", "predict", str(exported)]
+    command = [sys.executable, "-m", "qieemo_sb.cli", "predict"]
+    command += ["--model", str(exported)]
     running = subprocess.Popen(
-        [*command, *[str(wav)] * 20],
+        [*command, "--format", "jsonl", str(wav)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -151,7 +156,7 @@ def test_name_that_is_no_text(exported, wav):
     os.rename(wav, odd)
     code = "import sys; from qieemo_sb.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", code, "predict", str(exported), odd],
+        [sys.executable, "-c", code, "predict", "--model", exported, odd],
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         check=True,
@@ -167,7 +172,7 @@ def test_place_that_cannot_be_written(model_folder, wav, capsys):
 def test_damaged_export_is_named(exported, wav, tmp_path, capsys):
     export = shutil.copytree(exported, tmp_path / "export")
     (export / "model.onnx.data").unlink()
-    assert main(["predict", str(export), str(wav)]) == 1
+    assert main(["predict", "--model", str(export), str(wav)]) == 1
     assert "model.onnx is damaged" in capsys.readouterr().err
 
 
@@ -201,12 +206,14 @@ def test_export_without_onnx(model_folder, tmp_path, monkeypatch, capsys):
 
 def test_an_export_predicts_without_torch(exported, wav):
     heavy = "torch speechbrain transformers scipy onnx"
-    assert without(heavy, "predict", exported, wav).endswith("\n\n")
+    assert without(heavy, "predict", "--model", exported, wav).endswith("\n\n")
 
 
 def test_a_model_predicts_without_what_it_does_not_need(model_folder, wav):
     heavy = "speechbrain transformers scipy torchaudio matplotlib torch._dynamo"
-    assert without(heavy, "predict", model_folder, wav).endswith("\n\n")
+    assert without(heavy, "predict", "--model", model_folder, wav).endswith(
+        "\n\n"
+    )
 
 
 def test_help_waits_for_nothing():
@@ -262,3 +269,36 @@ def test_a_picture_that_cannot_be_drawn(
 def test_a_model_that_does_not_transcribe_draws_nothing(model_folder, capsys):
     assert main(["plot", str(model_folder), "a.wav", "a.png"]) == 1
     assert "not trained to transcribe" in capsys.readouterr().err
+
+
+def test_a_folder_as_a_table_in_a_file(
+    model_folder, write_wav, sound, tmp_path, monkeypatch
+):
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("-a.wav", "deep/b.wav"):
+        write_wav(sound(16_000)).rename(folder / name)
+    monkeypatch.chdir(folder)
+    table = tmp_path / "out.csv"
+    command = ["predict", "--model", str(model_folder), "--format", "csv"]
+    command += ["--output", str(table), "--scores"]
+    for paths in ([str(folder)], ["--", "-a.wav", "deep/*.wav"]):
+        assert main([*command, *paths]) == 0
+        header, *rows = table.read_text().splitlines()
+        names = ["file", "start", "end", "speaker", "emotion", "score"]
+        assert header.split(",") == [*names, *LABELS]
+        found = [os.path.relpath(row.split(",")[0], folder) for row in rows]
+        assert found == ["-a.wav", "deep/b.wav"]
+        table.unlink()
+
+
+def test_models_that_ship(capsys):
+    assert main(["models"]) == 0
+    name, folder = capsys.readouterr().out.rstrip().split("\t")
+    assert (
+        name == "open" and load_model(name).labels == load_model(folder).labels
+    )
+    assert main(["info"]) == 0
+    assert capsys.readouterr().out.startswith("# Qieemo")
+    assert main(["info", "opne"]) == 1
+    assert "Did you mean open?" in capsys.readouterr().err

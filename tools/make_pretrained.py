@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Make the model that ships of a finished run on openly licensed corpora.
 
-> python tools/make_pretrained.py RUN pretrained/qieemo-base
+> python tools/make_pretrained.py RUN pretrained/open
 > python recipes/MultiCorpus/qieemo/examine.py RUN --data_root DIR \
-      --model pretrained/qieemo-base
-> python tools/make_pretrained.py RUN pretrained/qieemo-base  # with its tables
+      --model pretrained/open
+> python tools/make_pretrained.py RUN pretrained/open  # with its tables
 
 RUN is the output folder of recipes/MultiCorpus/qieemo/train.py. Parameters are
 stored in float16, which halves the folder. The tables of examine.py, once they

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,11 +20,31 @@ from qieemo_sb.lobes.normalization import Moments
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.lobes.speaker import speaker_moments
 from qieemo_sb.lobes.tokens import Tokenizer
-from qieemo_sb.model import PPGModel, PPGOutput, Qieemo, QieemoOutput
-from qieemo_sb.serving.folder import UNKNOWN, check_threshold, load_folder
+from qieemo_sb.model import (
+    PooledStatistics,
+    PPGModel,
+    PPGOutput,
+    Qieemo,
+    QieemoOutput,
+)
+from qieemo_sb.serving.folder import load_folder
+from qieemo_sb.serving.models import find_model
 from qieemo_sb.serving.onednn import accelerate
+from qieemo_sb.serving.predictor import (
+    Predictor,
+    Source,
+    Sources,
+    as_list,
+    check_list,
+    check_threshold,
+    raise_errors,
+)
+from qieemo_sb.serving.results import Prediction
 
-FILES_AT_ONCE = 500  # sorted by length together; then their results come
+if TYPE_CHECKING:
+    from qieemo_sb.serving.timeline import Turn
+
+FILES_AT_ONCE = 100  # sorted by length together; then their results come
 NO_EMOTION = (
     "This model transcribes and knows no emotion: it is of train_ppg.py. Give "
     "it to train.py as ppg_source."
@@ -32,31 +52,12 @@ NO_EMOTION = (
 WINDOW_SECONDS = WINDOW_FRAMES * FRAME_SECONDS  # 30
 BATCH_SECONDS = 60.0  # of audio: near the best on a processor
 
-Paths: TypeAlias = Iterable[str | Path]
-Listed = TypeVar("Listed", bound=Iterable)
-Row: TypeAlias = torch.Tensor | AudioError  # a file's vector, or its error
 
+class Embedded(NamedTuple):
+    """Pooled vector [1, E] of a recording, and its length in seconds."""
 
-@dataclasses.dataclass
-class Prediction:
-    """The emotion of a recording.
-
-    Arguments
-    ---------
-    file : str
-        Its path.
-    emotion : str
-        The most probable one, or "unknown" below the classifier's threshold.
-    scores : dict of str to float
-        Probability of each emotion; they add up to one.
-    speaker : str or None
-        The speaker that the model was adapted to.
-    """
-
-    file: str
-    emotion: str
-    scores: dict[str, float]
-    speaker: str | None = None
+    vector: torch.Tensor
+    seconds: float
 
 
 @dataclasses.dataclass
@@ -92,7 +93,7 @@ def load_model(
     Arguments
     ---------
     folder : str or Path
-        A model folder.
+        A model folder, or the name of a model that ships: "open".
     device : str or torch.device
         Where to compute.
     threshold : float
@@ -109,14 +110,14 @@ def load_model(
     QieemoError
         The threshold is not 0 to 1.
     """
-    loaded = load_folder(folder)
+    loaded = load_folder(find_model(folder))
     loaded.model.to(device).requires_grad_(False).eval()
     classifier = EmotionClassifier(loaded.model, loaded.labels, loaded.tokens)
     classifier.threshold = check_threshold(threshold)
     return classifier
 
 
-class EmotionClassifier:
+class EmotionClassifier(Predictor):
     """A trained model that classifies audio, and transcribes where it can.
 
     ::
@@ -141,8 +142,6 @@ class EmotionClassifier:
     max_batch_seconds : float
         Most audio in a batch of files, 60 s at first: set it to as much as
         the memory of your GPU takes.
-    threshold : float
-        Least probability of an emotion, 0 at first; see ``load_model``.
     """
 
     def __init__(
@@ -160,7 +159,7 @@ class EmotionClassifier:
         self.threshold = 0.0
 
     @property
-    def labels(self) -> list[str]:
+    def labels(self) -> list[str]:  # type: ignore[override]
         """Emotions in the order of the log-probabilities.
 
         Raises
@@ -168,7 +167,8 @@ class EmotionClassifier:
         ModelFolderError
             The model was trained to transcribe only.
         """
-        self._emotion_model()
+        if not self._labels:
+            raise ModelFolderError(NO_EMOTION)
         return self._labels
 
     @property
@@ -192,49 +192,55 @@ class EmotionClassifier:
         """Device of the model."""
         return next(self.model.parameters()).device
 
-    def __call__(self, paths: Paths) -> list[Prediction]:
-        """Classify audio files of any rate, channels and length.
-
-        Arguments
-        ---------
-        paths : iterable of (str or Path)
-            Local files.
-
-        Returns
-        -------
-        list of Prediction
-            In order.
-
-        Raises
-        ------
-        AudioError
-            A file cannot be used; names it. ``predict`` goes on instead.
-        """
-        return _raise_errors(self.predict(paths))
+    def running(self) -> Utterance:
+        """A new utterance, to be heard window by window."""
+        return Utterance(self)
 
     def predict(
-        self, paths: Paths, speaker: Moments | None = None
-    ) -> Iterator[Prediction | AudioError]:
-        """Classify many audio files, in batches of like length.
+        self, sources: Sources, speaker: Moments | None = None
+    ) -> Iterator[Any]:
+        """Classify many recordings, in batches of like length.
 
         Arguments
         ---------
-        paths : iterable of (str or Path)
-            Local files.
+        sources
+            As of ``__call__``.
         speaker : Moments or None
             Of ``adapt``, who speaks in all of them.
 
         Yields
         ------
         Prediction or AudioError
-            For each file, in order.
+            For each recording, in order.
         """
-        for path, vector in self.embed_files(paths):
-            yield self._result(path, vector, speaker)
+        for source, found in self._embed(sources):
+            yield self._result(source, found, speaker)
+
+    def timeline(
+        self, path: str | Path, turns: str | Path | Sequence[Turn] | None = None
+    ) -> list[Prediction]:
+        """Emotion over time: segments of a recording; see ``timeline``.
+
+        Arguments
+        ---------
+        path : str or Path
+            An audio file, of any length.
+        turns : str, Path, sequence of Turn, or None
+            Who speaks when (diarisation), perhaps an RTTM file: each speaker is
+            adapted to. None: speech is found, and its speakers are not.
+
+        Returns
+        -------
+        list of Prediction
+            In order of time.
+        """
+        from qieemo_sb.serving.timeline import timeline
+
+        return timeline(self, path, turns)
 
     def predict_conversation(
-        self, paths: Paths, speakers: Sequence[str]
-    ) -> list[Prediction | AudioError]:
+        self, paths: Iterable[Source], speakers: Sequence[str]
+    ) -> list[Any]:
         """Classify all turns of a conversation, or of a whole corpus.
 
         Each speaker is adapted to by all of their turns, and no result
@@ -263,14 +269,18 @@ class EmotionClassifier:
                 f"{len(paths)} files, but {len(speakers)} speakers: a "
                 "conversation needs a name for each."
             )
-        turns = list(zip(speakers, self.embed_files(paths), strict=True))
-        moments = {}
-        for name in set(speakers):
-            own = [x for n, (_, x) in turns if n == name and torch.is_tensor(x)]
-            moments[name] = self._moments(own) if own else None
-        return [self._result(*turn, moments[n], n) for n, turn in turns]
+        turns = list(zip(speakers, self._embed(paths), strict=True))
+        vectors: dict[str, list[torch.Tensor]] = {name: [] for name in speakers}
+        for name, (_, found) in turns:
+            if isinstance(found, Embedded):
+                vectors[name].append(found.vector)
+        moments = {n: self.moments(x) for n, x in vectors.items() if x}
+        return [
+            self._result(source, found, moments.get(name), name)
+            for name, (source, found) in turns
+        ]
 
-    def adapt(self, paths: Paths) -> Moments:
+    def adapt(self, paths: Iterable[Source]) -> Moments:
         """Learn a speaker's usual voice, from clips without labels.
 
         A voice that is always loud is not always angry. ::
@@ -299,11 +309,15 @@ class EmotionClassifier:
         QieemoError
             There is no file, or one text in place of a list.
         """
-        files = self.embed_files(paths)
-        vectors = _raise_errors(vector for _, vector in files)
-        if not vectors:
+        found = raise_errors(x for _, x in self._embed(check_list(paths)))
+        if not found:
             raise QieemoError("adapt needs at least one audio file.")
-        return self._moments(vectors)
+        return self.moments([x.vector for x in found])
+
+    def moments(self, vectors: Sequence[torch.Tensor]) -> Moments:
+        """Moments of the speaker of vectors [1, E]."""
+        model, joined = self.emotion_model, torch.cat(list(vectors))
+        return speaker_moments(joined, model.classifier, model.speaker_model)
 
     def analyse_batch(
         self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
@@ -326,31 +340,21 @@ class EmotionClassifier:
         AudioError
             See ``check_batch``.
         """
-        with self._context():
+        with self.context():
             return self.model(self._batch(wavs), lengths)
 
     def embed_batch(
         self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Pooled vectors [B, E]; arguments as of ``analyse_batch``."""
-        model = self._emotion_model()
-        with self._context():
+        model = self.emotion_model
+        with self.context():
             output = model(self._batch(wavs), lengths, frame_wise=False)
         return output.embedding
 
     def embed_file(self, path: str | Path) -> torch.Tensor:
         """Pooled vector [1, E] of a file, in constant memory."""
-        model = self._emotion_model()
-        windows = map(torch.from_numpy, audio.read_windows(path))
-        with self._context():
-            return model.embed(x.to(self.device) for x in windows)
-
-    def embed_files(self, paths: Paths) -> Iterator[tuple[str | Path, Row]]:
-        """Files in order, each with its pooled vector [1, E] or its error."""
-        paths = iter(check_list(paths))
-        while group := list(itertools.islice(paths, FILES_AT_ONCE)):
-            rows = self._embed_group(list(dict.fromkeys(group)))
-            yield from ((path, rows[path]) for path in group)
+        return self._embed_file(path).vector
 
     def log_probs(
         self, embedding: torch.Tensor, speaker: Moments | None = None
@@ -368,8 +372,8 @@ class EmotionClassifier:
                 f"The speaker's moments are {list(speaker.mean.shape)}, this "
                 f"model's vectors [{width}]: adapt with this model."
             )
-        with self._context():
-            return self._emotion_model().classifier(embedding, speaker)
+        with self.context():
+            return self.emotion_model.classifier(embedding, speaker)
 
     def ppg_batch(
         self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
@@ -416,7 +420,8 @@ class EmotionClassifier:
         wav = torch.from_numpy(audio.read_audio(path))
         return self.transcribe_batch(wav)[0][0]
 
-    def _emotion_model(self) -> Qieemo:
+    @property
+    def emotion_model(self) -> Qieemo:
         """The model; ModelFolderError for one of stage 1."""
         if not isinstance(self.model, Qieemo):
             raise ModelFolderError(NO_EMOTION)
@@ -429,49 +434,58 @@ class EmotionClassifier:
         wavs = wavs.float() if wavs.is_floating_point() else wavs
         return wavs.to(self.device)
 
-    def _result(self, path, vector, moments, speaker=None):
-        """Result for a file's vector [1, E]; an error stays what it is."""
-        if isinstance(vector, AudioError):
-            return vector
-        return self._answer(self.log_probs(vector, moments), path, speaker)
+    def _result(self, source, found, moments, speaker=None):
+        """Result for a recording's vector; an error stays what it is."""
+        if isinstance(found, AudioError):
+            return found
+        log_probs = self.log_probs(found.vector, moments)
+        return self._answer(log_probs, source, found.seconds, speaker)
 
-    def _answer(self, log_probs, path, speaker) -> Any:
+    def _answer(self, log_probs, source, seconds, speaker) -> Any:
         """Log-probabilities [1, C] → the result that users get."""
-        scores = log_probs[0].exp().tolist()
-        named = dict(zip(self.labels, scores, strict=True))
-        emotion = self.labels[int(log_probs.argmax())]
-        if max(scores) < self.threshold:
-            emotion = UNKNOWN
-        return Prediction(str(path), emotion, named, speaker)
+        row = log_probs[0].detach().float().cpu().numpy()
+        return self.prediction(row, source, 0.0, seconds, speaker)
 
-    def _moments(self, vectors):
-        """Moments of the speaker of vectors [1, E]."""
-        model = self._emotion_model()
-        vectors = torch.cat(vectors)
-        return speaker_moments(vectors, model.classifier, model.speaker_model)
+    def _embed(self, sources):
+        """Recordings in order, each with Embedded or its error."""
+        sources = iter(as_list(sources))
+        while group := list(itertools.islice(sources, FILES_AT_ONCE)):
+            yield from zip(group, self._embed_group(group), strict=True)
 
-    def _embed_group(self, paths):
-        """Vectors or errors of some different files, by their paths."""
-        rows = {
-            path: audio.result_or_error(self.embed_file, path)
-            for path in paths
-            if (audio.audio_seconds(path) or 0) > WINDOW_SECONDS
+    def _embed_file(self, source):
+        """Embedded of one recording, window by window."""
+        utterance = self.running()
+        for window in audio.read_windows(source):
+            utterance.update(window)
+        return Embedded(utterance.embedding(), utterance.seconds)
+
+    def _embed_group(self, sources):
+        """Embedded or error of each of some recordings, in order."""
+        found: dict[int, Embedded | AudioError] = {
+            i: audio.result_or_error(self._embed_file, source)
+            for i, source in enumerate(sources)
+            if (audio.audio_seconds(source) or 0) > WINDOW_SECONDS
         }
-        short = [path for path in paths if path not in rows]
-        for batch in audio.read_batches(short, self.max_batch_seconds):
+        short = [i for i in range(len(sources)) if i not in found]
+        batches = audio.read_batches(
+            [sources[i] for i in short], self.max_batch_seconds
+        )
+        for batch in batches:
             signals = {short[i]: signal for i, signal in batch}
-            rows.update(signals)  # the errors among them stay
-            good = [p for p, x in signals.items() if isinstance(x, np.ndarray)]
+            found |= {i: x for i, x in signals.items() if _is_error(x)}
+            good = [i for i, x in signals.items() if not _is_error(x)]
             if good:
-                wavs = [torch.from_numpy(signals[path]) for path in good]
+                wavs = [torch.from_numpy(signals[i]) for i in good]
                 lengths = torch.tensor([len(wav) for wav in wavs])
-                wavs = pad_sequence(wavs, batch_first=True)
-                vectors = self.embed_batch(wavs, lengths).split(1)
-                rows.update(zip(good, vectors, strict=True))
-        return rows
+                padded = pad_sequence(wavs, batch_first=True)
+                vectors = self.embed_batch(padded, lengths).split(1)
+                seconds = (lengths / audio.SAMPLE_RATE).tolist()
+                pairs = map(Embedded, vectors, seconds)
+                found |= dict(zip(good, pairs, strict=True))
+        return [found[i] for i in range(len(sources))]
 
     @contextlib.contextmanager
-    def _context(self):
+    def context(self):
         """Gradients where a parameter trains, and autocast."""
         trains = any(p.requires_grad for p in self.model.parameters())
         enabled = torch.is_grad_enabled() and trains
@@ -479,19 +493,38 @@ class EmotionClassifier:
             yield
 
 
-def _raise_errors(results):
-    """Results as a list; raises the first AudioError among them."""
-    results = list(results)
-    for result in results:
-        if isinstance(result, AudioError):
-            raise result
-    return results
+class Utterance:
+    """An utterance that a classifier hears window by window.
+
+    Arguments
+    ---------
+    classifier : EmotionClassifier
+    """
+
+    def __init__(self, classifier: EmotionClassifier):
+        self._classifier = classifier
+        self._statistics = PooledStatistics()
+        self.seconds = 0.0
+
+    def update(self, window: np.ndarray) -> None:
+        """Hear a window [S] of at most 30 s, as ``Windows`` cuts."""
+        classifier = self._classifier
+        wav = torch.from_numpy(window).to(classifier.device)
+        with classifier.context():
+            classifier.emotion_model.update(self._statistics, wav)
+        self.seconds += len(window) / audio.SAMPLE_RATE
+
+    def embedding(self) -> torch.Tensor:
+        """Pooled vector [1, E] of all that was heard."""
+        model = self._classifier.emotion_model
+        with self._classifier.context():
+            return model.embedding(self._statistics.result())
+
+    def log_probs(self, speaker: Moments | None = None) -> np.ndarray:
+        """Emotion log-probabilities [C] of all that was heard."""
+        rows = self._classifier.log_probs(self.embedding(), speaker)
+        return rows[0].detach().float().cpu().numpy()
 
 
-def check_list(values: Listed) -> Listed:
-    """Return files or names; QieemoError for a single one in their place."""
-    if isinstance(values, str | bytes | Path):
-        raise QieemoError(
-            f"A list is needed: [{values!r}] for {values!r} alone."
-        )
-    return values
+def _is_error(value):
+    return isinstance(value, AudioError)

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qieemo_sb.errors import ModelFolderError, QieemoError, TokenError
+from qieemo_sb.errors import ModelFolderError, TokenError
 
 if TYPE_CHECKING:  # an export is read without torch
     import torch
@@ -37,7 +37,6 @@ if TYPE_CHECKING:  # an export is read without torch
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 LABELS = "label_encoder.txt"
-UNKNOWN = "unknown"  # in place of an emotion that is not probable enough
 TOKENS = "tokens.json"
 HYPERPARAMS = "hyperparams.yaml"
 CARD = "README.md"
@@ -276,7 +275,7 @@ def read_labels(path: Path, expected: int) -> list[str]:
     """
     names = {}
     try:
-        for line in _read_text(path).splitlines():
+        for line in read_text(path).splitlines():
             if line.startswith("="):  # what follows is SpeechBrain's own
                 break
             name, index = line.rsplit(" => ", maxsplit=1)
@@ -300,15 +299,6 @@ def check_labels(labels: Sequence[str], expected: int, where: str) -> None:
             raise ModelFolderError(
                 f"{where}: the label {label!r} has control characters."
             )
-
-
-def check_threshold(threshold: float) -> float:
-    """Return a least probability; QieemoError unless it is 0 to 1."""
-    if not 0 <= threshold <= 1:
-        raise QieemoError(
-            f"The threshold is {threshold}; a probability, 0 to 1, is needed."
-        )
-    return threshold
 
 
 @contextlib.contextmanager
@@ -359,13 +349,14 @@ def write_json(path: Path, values: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; ModelFolderError if it is missing or damaged."""
     try:
-        return json.loads(_read_text(path))
+        return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{path} is damaged: {error}") from error
 
 
-def _read_text(path):
+def read_text(path: str | Path) -> str:
     """Read a text file; ModelFolderError if it is missing or damaged."""
+    path = Path(path)
     if not path.is_file():
         raise ModelFolderError(f"{path} is missing.")
     if path.stat().st_size > MAX_BYTES:

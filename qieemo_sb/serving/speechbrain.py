@@ -110,7 +110,7 @@ class FolderLoader:
 class _TupleClassifier(EmotionClassifier):
     """An EmotionClassifier that answers in SpeechBrain's tuples."""
 
-    def _answer(self, log_probs, path, speaker) -> Answer:
+    def _answer(self, log_probs, source, seconds, speaker) -> Answer:
         score, index = log_probs.max(dim=-1)
         labels = [self.labels[i] for i in index.tolist()]
         return log_probs, score, index, labels
@@ -296,7 +296,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             Its emotion.
         """
         embedding = self.encode_batch(wavs, wav_lens)
-        return self.qieemo._result(None, embedding, speaker)
+        return self._answer(embedding, speaker)
 
     def classify_file(
         self, path: str | Path, speaker: Moments | None = None, **kwargs
@@ -323,7 +323,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             The file cannot be used or downloaded; names it.
         """
         embedding = self.qieemo.embed_file(local_file(path, **kwargs))
-        return self.qieemo._result(path, embedding, speaker)
+        return self._answer(embedding, speaker)
 
     def classify_files(self, *args, **kwargs) -> Iterator[Answer | AudioError]:
         """As ``EmotionClassifier.predict``, but a tuple for each file."""
@@ -354,6 +354,11 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
     def transcribe_file(self, path: str | Path, **kwargs) -> str:
         """The transcript of an audio file; arguments as ``classify_file``."""
         return self.qieemo.transcribe_file(local_file(path, **kwargs))
+
+    def _answer(self, embedding, speaker):
+        """The tuple for pooled vectors [B, E]."""
+        log_probs = self.qieemo.log_probs(embedding, speaker)
+        return self.qieemo._answer(log_probs, None, None, None)
 
     def load_audio(
         self, path: str | Path, savedir: str | Path | None = None

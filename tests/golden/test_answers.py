@@ -18,7 +18,7 @@ from speechbrain.inference.classifiers import (
 from qieemo_sb import EncoderClassifier, OnnxClassifier
 from qieemo_sb.serving.onnx.export import export_onnx
 
-MODEL = Path(__file__).parents[2] / "pretrained/qieemo-base"
+MODEL = Path(__file__).parents[2] / "pretrained/open"
 GOLDEN = Path(__file__).with_name("answers.json")
 # Products in 8 bits round as the processor's instructions do.
 TOLERANCE = {"torch": 1e-4, "float32": 1e-4, "int8": 2e-2}

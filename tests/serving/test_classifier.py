@@ -79,6 +79,7 @@ def test_a_prediction(ours, write_wav, sound):
     assert list(prediction.scores) == LABELS
     assert close(scores([prediction])[0], log_probs.exp())
     assert sum(prediction.scores.values()) == pytest.approx(1)
+    assert (prediction.start, prediction.end) == (0, 1)
 
 
 def test_unknown_below_the_threshold(folder, ours, write_wav, sound):
@@ -232,12 +233,17 @@ def test_what_cannot_be_adapted_to(ours, turns, tmp_path, sound):
         ours.log_probs(ours.embed_batch(sound(16_000)), other)
 
 
-def test_a_single_name_is_no_list(ours, turns):
+def test_a_single_recording_gives_a_list_of_one(ours, turns):
     wavs, _ = turns
-    for one in (str(wavs[0]), wavs[0]):
-        for call in (ours, ours.adapt, lambda x: next(ours.predict(x))):
-            with pytest.raises(QieemoError, match="list is needed"):
-                call(one)
+    expected = ours(wavs[:1])
+    for one in (str(wavs[0]), wavs[0], [wavs[0]]):
+        assert ours(one) == list(ours.predict(one)) == expected
+
+
+def test_a_single_name_is_no_list_of_clips(ours, turns):
+    wavs, _ = turns
+    with pytest.raises(QieemoError, match="list is needed"):
+        ours.adapt(str(wavs[0]))
     with pytest.raises(QieemoError, match="'ann'"):
         ours.predict_conversation(wavs[:3], "ann")
 

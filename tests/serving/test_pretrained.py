@@ -11,7 +11,7 @@ from torchmetrics.functional.text import char_error_rate
 from qieemo_sb import load_model
 from qieemo_sb.audio import resample
 
-FOLDER = Path(__file__).parents[2] / "pretrained/qieemo-base"
+FOLDER = Path(__file__).parents[2] / "pretrained/open"
 EMOTIONS = "angry disgust fearful happy neutral sad"
 
 

@@ -14,15 +14,10 @@ import numpy as np
 
 from qieemo_sb.audio import check_batch, read_windows
 from qieemo_sb.errors import ModelFolderError
-from qieemo_sb.frames import sample_windows
-from qieemo_sb.serving.folder import (
-    LABELS,
-    UNKNOWN,
-    check_files,
-    check_threshold,
-    read_json,
-    read_labels,
-)
+from qieemo_sb.frames import SAMPLE_RATE, sample_windows
+from qieemo_sb.serving.folder import LABELS, check_files, read_json, read_labels
+from qieemo_sb.serving.predictor import Predictor, check_threshold
+from qieemo_sb.serving.results import UNKNOWN
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -52,7 +47,7 @@ class OnnxOutput(NamedTuple):
     ppg: np.ndarray | None
 
 
-class OnnxClassifier:
+class OnnxClassifier(Predictor):
     """Emotions by an export of ``qieemo export``.
 
     ``classify_file``, ``classify_batch`` and ``encode_batch`` are those of
@@ -82,7 +77,6 @@ class OnnxClassifier:
         self.session = session
         self.labels = labels
         self.threshold = check_threshold(threshold)
-        self._names = [output.name for output in session.get_outputs()]
         # Statistics of no windows: those that the first window follows.
         self._empty = {
             value.name: np.full(
@@ -144,6 +138,10 @@ class OnnxClassifier:
         n_classes = session.get_outputs()[0].shape[-1]
         labels = read_labels(folder / LABELS, n_classes)
         return cls(session, labels, threshold)
+
+    def running(self) -> Utterance:
+        """A new utterance, to be heard window by window."""
+        return Utterance(self.session, self._empty)
 
     def analyse(self, wav: np.ndarray) -> OnnxOutput:
         """All outputs of the model for an utterance.
@@ -228,9 +226,10 @@ class OnnxClassifier:
         AudioError
             Missing, empty, corrupt, too short, or no sound; names the file.
         """
-        for outputs in self._run(read_windows(path)):
-            log_probs = outputs["log_probs"]
-        return self._choose(log_probs)
+        utterance = self.running()
+        for window in read_windows(path):
+            utterance.update(window)
+        return self._choose(utterance.outputs["log_probs"])
 
     def _choose(self, log_probs):
         """Log-probabilities [B, C] → the result of ``classify_batch``."""
@@ -247,25 +246,67 @@ class OnnxClassifier:
         results = []
         for wav in _utterances(wavs, wav_lens):
             spans = sample_windows(len(wav))
-            windows = list(self._run(wav[start:end] for start, end in spans))
-            ppg = [outputs["ppg"] for outputs in windows if "ppg" in outputs]
+            utterance, ppg = self.running(), []
+            for start, end in spans:
+                utterance.update(wav[start:end])
+                if "ppg" in utterance.outputs:
+                    ppg.append(utterance.outputs["ppg"])
             results.append(
                 OnnxOutput(
-                    log_probs=windows[-1]["log_probs"],
-                    embedding=windows[-1]["embedding"],
+                    log_probs=utterance.outputs["log_probs"],
+                    embedding=utterance.outputs["embedding"],
                     ppg=np.concatenate(ppg, axis=1) if ppg else None,
                 )
             )
         return results
 
-    def _run(self, windows):
-        """Outputs by name after each of an utterance's windows [S]."""
-        statistics = self._empty
-        for wav in windows:
-            values = self.session.run(None, {"wav": wav[None], **statistics})
-            outputs = dict(zip(self._names, values, strict=True))
-            statistics = {name: outputs[f"next_{name}"] for name in statistics}
-            yield outputs
+
+class Utterance:
+    """An utterance that a graph hears window by window.
+
+    Arguments
+    ---------
+    session : onnxruntime.InferenceSession
+        Of the graph.
+    statistics : dict of str to np.ndarray
+        Those of no windows.
+    """
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        statistics: dict[str, np.ndarray],
+    ):
+        self._session = session
+        self._statistics = statistics
+        self._names = [output.name for output in session.get_outputs()]
+        self.outputs: dict[str, np.ndarray] = {}  # after the last window
+        self.seconds = 0.0
+
+    def update(self, window: np.ndarray) -> None:
+        """Hear a window [S] of at most 30 s, as ``Windows`` cuts."""
+        inputs = {"wav": window[None], **self._statistics}
+        values = self._session.run(None, inputs)
+        self.outputs = dict(zip(self._names, values, strict=True))
+        self._statistics = {
+            name: self.outputs[f"next_{name}"] for name in self._statistics
+        }
+        self.seconds += len(window) / SAMPLE_RATE
+
+    def log_probs(self, speaker: None = None) -> np.ndarray:
+        """Emotion log-probabilities [C] of all that was heard.
+
+        Raises
+        ------
+        ModelFolderError
+            A speaker is given: an export cannot adapt.
+        """
+        if speaker is not None:
+            raise ModelFolderError(
+                "An export cannot adapt to a speaker: use the model that it "
+                "was made of."
+            )
+        return self.outputs["log_probs"][0]
 
 
 def load_graph(

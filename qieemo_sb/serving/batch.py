@@ -1,0 +1,160 @@
+"""Many recordings on the command line: which they are, and what is written."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from qieemo_sb.errors import AudioError, QieemoError
+from qieemo_sb.serving import formats
+from qieemo_sb.serving.results import Prediction
+
+# Of the files in a folder; one that is named may end in anything.
+AUDIO = set(
+    "3gp aac aif aiff amr au caf flac m4a m4b mka mkv mov mp2 mp3 mp4 mpga oga "
+    "ogg opus wav webm wma".split()
+)
+FORMATS = ("table", "json", "jsonl", "csv")
+
+
+def find_files(names: Iterable[str], listed: TextIO | None = None) -> list[str]:
+    """Audio files by their names, folders, patterns, or a list of them.
+
+    Arguments
+    ---------
+    names : iterable of str
+        Files; folders, of which all audio files are taken; patterns as of a
+        shell (``**`` for any folders); ``-`` for the lines of ``listed``.
+    listed : file or None
+        A name a line.
+
+    Returns
+    -------
+    list of str
+        Each once, in order.
+
+    Raises
+    ------
+    QieemoError
+        A folder or a pattern without any audio file, or no file at all.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        if name == "-" and listed is not None:
+            lines = (line.rstrip("\r\n") for line in listed)
+            found |= dict.fromkeys(line for line in lines if line)
+        elif os.path.isdir(name):
+            found |= dict.fromkeys(_audio_in(name))
+        elif glob.has_magic(name) and not os.path.lexists(name):
+            matching = sorted(glob.glob(name, recursive=True))
+            if not matching:
+                raise QieemoError(f"No file matches {name}; check the pattern.")
+            found |= dict.fromkeys(filter(os.path.isfile, matching))
+        else:
+            found[name] = None
+    if not found:
+        raise QieemoError("No audio file was named.")
+    return list(found)
+
+
+def _audio_in(folder):
+    """Audio files in a folder and those below, sorted."""
+    paths = [
+        os.path.join(place, name)
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name.rpartition(".")[2].lower() in AUDIO and name[0] != "."
+    ]
+    if not paths:
+        raise QieemoError(f"{folder} has no audio file; check the path.")
+    return sorted(paths)
+
+
+def write_predictions(
+    results: Iterable[Prediction | AudioError],
+    out: TextIO,
+    kind: str = "table",
+    scores: bool = False,
+) -> list[AudioError]:
+    """Write results one by one, as they come → the errors among them.
+
+    Arguments
+    ---------
+    results : iterable of (Prediction or AudioError)
+        Of ``classifier.predict``.
+    out : file
+        Where to.
+    kind : str
+        One of ``FORMATS``; JSON always has all scores.
+    scores : bool
+        Write those of all emotions, not of the best alone.
+
+    Returns
+    -------
+    list of AudioError
+    """
+    writers: dict[str, Callable[..., str]] = {
+        "table": formats.table_line,
+        "csv": formats.csv_line,
+        "json": formats.json_line,
+        "jsonl": formats.json_line,
+    }
+    errors, begun = [], False
+    for result in results:
+        if isinstance(result, AudioError):
+            errors.append(result)
+            continue
+        if kind == "csv" and not begun:
+            out.write(formats.csv_header(result, scores))
+        text = writers[kind](result, scores)
+        if kind == "json":
+            text = (",\n" if begun else "[\n") + text.rstrip("\n")
+        out.write(text)
+        begun = True
+    if kind == "json":
+        out.write("\n]\n" if begun else "[]\n")
+    return errors
+
+
+@contextlib.contextmanager
+def output(path: str | Path | None) -> Iterator[TextIO]:
+    """A text file that is there when it is whole; None: standard output.
+
+    What a run that was stopped had written is in ``path`` + ``.partial``.
+    """
+    if path is None:
+        yield sys.stdout
+        return
+    partial = Path(f"{path}.partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    # A file's name need not be text; it is written as it was given.
+    with open(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
+        yield file
+    partial.replace(path)
+
+
+def timeline_paths(files: list[str], table: str, kind: str) -> dict[str, Path]:
+    """Where the timeline of each file goes: a folder beside the table.
+
+    Example
+    -------
+    >>> paths = timeline_paths(["a/1.wav", "a/b/1.mp3"], "out.csv", "webvtt")
+    >>> [path.as_posix() for path in paths.values()]
+    ['out.timeline/1.wav.vtt', 'out.timeline/b/1.mp3.vtt']
+    """
+    folders = [os.path.dirname(os.path.abspath(file)) for file in files]
+    try:
+        top = os.path.commonpath(folders)
+    except ValueError:  # on several drives
+        top = ""
+    suffix = formats.SUFFIXES.get(kind, kind)
+    place = Path(table).with_suffix(".timeline")
+    return {
+        file: place / f"{os.path.relpath(os.path.abspath(file), top)}.{suffix}"
+        for file in files
+    }

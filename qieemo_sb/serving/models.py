@@ -1,0 +1,103 @@
+"""Models by name: those that come with the package, and exports."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qieemo_sb.errors import ModelFolderError, QieemoError
+from qieemo_sb.serving.folder import CONFIG
+
+if TYPE_CHECKING:
+    from qieemo_sb.serving.predictor import Predictor
+
+DEFAULT = "open"
+# Installed inside the package; in a checkout, beside it.
+PLACES = [Path(__file__).parents[k] / "pretrained" for k in (1, 2)]
+
+
+def shipped_models() -> dict[str, Path]:
+    """Names of the models that ship, and their folders."""
+    return {
+        config.parent.name: config.parent
+        for place in PLACES
+        for config in sorted(place.glob(f"*/{CONFIG}"))
+    }
+
+
+def find_model(name: str | Path) -> Path:
+    """The folder of a model that ships, by its name; any other path as it is.
+
+    Raises
+    ------
+    ModelFolderError
+        There is no such folder, and no such model ships.
+
+    Example
+    -------
+    >>> find_model("open").name
+    'open'
+    """
+    path, models = Path(name), shipped_models()
+    if path.is_dir() and (str(name) not in models or any(path.glob("*.json"))):
+        return path
+    if str(name) in models:
+        return models[str(name)]
+    near = difflib.get_close_matches(str(name), models, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise ModelFolderError(
+        f"There is no folder {name}, and no model of that name ships: those "
+        f"that do are {', '.join(models) or 'none'}.{hint}"
+    )
+
+
+def load_any(
+    name: str | Path, device: str = "cpu", threshold: float = 0.0
+) -> Predictor:
+    """Load a model or an export, whichever the folder is.
+
+    Arguments
+    ---------
+    name : str or Path
+        A model folder, the folder of an export, or a name of a model that
+        ships.
+    device : str
+        Where a model computes; an export always does on the processor.
+    threshold : float
+        See ``load_model``.
+
+    Returns
+    -------
+    EmotionClassifier or OnnxClassifier
+
+    Raises
+    ------
+    ModelFolderError
+        The folder is incomplete or damaged.
+    QieemoError
+        The device cannot be used here.
+    """
+    from qieemo_sb.serving.onnx.classifier import GRAPH, OnnxClassifier
+
+    folder = find_model(name)
+    if (folder / GRAPH).exists():
+        return OnnxClassifier.from_folder(folder, threshold=threshold)
+    from qieemo_sb.serving.classifier import load_model
+
+    check_device(device)
+    return load_model(folder, device, threshold)
+
+
+def check_device(device: str) -> None:
+    """Raise QieemoError for a device that cannot be used here."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise QieemoError(
+            f"--device {device}: cannot be used here, name another, such as "
+            f"cpu ({reason})"
+        ) from error
