@@ -133,7 +133,10 @@ def frame_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def frame_windows(frames: int) -> list[tuple[int, int]]:
-    """Cut T frames into windows of at most 30 s, as equal as they can be.
+    """Cut T frames into windows of at most 30 s.
+
+    Windows of 30 s while more than 60 s are left, then one or two equal ones:
+    a stream can be cut before its end is known, and none is short.
 
     Arguments
     ---------
@@ -152,10 +155,15 @@ def frame_windows(frames: int) -> list[tuple[int, int]]:
     [(0, 1500)]
     >>> frame_windows(2_000)  # 40 s: twice 20 s, not 30 s and 10 s
     [(0, 1000), (1000, 2000)]
+    >>> frame_windows(3_500)
+    [(0, 1500), (1500, 2500), (2500, 3500)]
     """
-    count = max(1, -(-frames // WINDOW_FRAMES))
-    borders = [i * frames // count for i in range(count + 1)]
-    return list(zip(borders[:-1], borders[1:], strict=True))
+    whole = max(0, -(-frames // WINDOW_FRAMES) - 2)
+    borders = [i * WINDOW_FRAMES for i in range(whole + 1)]
+    rest = frames - borders[-1]
+    if rest > WINDOW_FRAMES:
+        borders.append(borders[-1] + rest // 2)
+    return list(zip(borders, [*borders[1:], frames], strict=True))
 
 
 def sample_windows(num_samples: int) -> list[tuple[int, int]]:

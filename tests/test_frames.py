@@ -57,10 +57,11 @@ def test_mask_is_true_on_real_frames():
         (1, [(0, 1)]),
         (1_500, [(0, 1_500)]),
         (1_501, [(0, 750), (750, 1_501)]),
-        (4_000, [(0, 1_333), (1_333, 2_666), (2_666, 4_000)]),
+        (3_000, [(0, 1_500), (1_500, 3_000)]),
+        (4_000, [(0, 1_500), (1_500, 2_750), (2_750, 4_000)]),
     ],
 )
-def test_windows_are_equal_and_at_most_30_s(frames, windows):
+def test_windows_are_30_s_and_the_last_two_equal(frames, windows):
     assert frame_windows(frames) == windows
 
 

@@ -1,0 +1,207 @@
+"""Files → samples: by libsndfile, and by FFmpeg what that cannot read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from qieemo_sb.errors import AudioError
+
+BLOCK = 2**17  # samples of all channels decoded at once: headers may lie
+MOST_CHANNELS = 64
+UNKNOWN = 2**63 - 1  # frames in the header of a file that went through a pipe
+UNREADABLE = (RuntimeError, TypeError)  # of soundfile; the second for *.raw
+CONVERT = "convert it to WAV or FLAC (ffmpeg -i FILE new.wav)"
+
+
+def audio_error(path: str | Path, problem: str, remedy: str) -> AudioError:
+    """An AudioError that names a file."""
+    return AudioError(f"{path} {problem}; {remedy}.", path)
+
+
+def check_file(path: str | Path) -> None:
+    """Raise AudioError for a path that is no regular file, or an empty one."""
+    try:
+        about = os.stat(path)
+    except (OSError, ValueError) as error:
+        problem = "does not exist", "check the path"
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            problem = f"cannot be opened ({error})", "check the path"
+        raise audio_error(path, *problem) from error
+    if stat.S_ISDIR(about.st_mode):
+        raise audio_error(path, "is a folder", "name an audio file in it")
+    if not stat.S_ISREG(about.st_mode):  # reading a pipe may never end
+        raise audio_error(
+            path, "is no regular file", "copy the recording to one"
+        )
+    if about.st_size == 0:
+        remedy = "record or copy it again"
+        raise audio_error(path, "is empty (0 bytes)", remedy)
+
+
+@contextlib.contextmanager
+def open_audio(path: str | Path) -> Iterator[SoundFile | Container]:
+    """Open an audio file: its ``rate``, and its ``blocks`` from front to back.
+
+    Arguments
+    ---------
+    path : str or Path
+        A regular file. Formats that libsndfile cannot read (m4a, webm, amr,
+        wma, the sound of a video ...) are read by PyAV.
+
+    Yields
+    ------
+    SoundFile or Container
+
+    Raises
+    ------
+    AudioError
+        The file cannot be read; the message says why.
+    """
+    check_file(path)
+    try:
+        file: Any = SoundFile(path)
+    except UNREADABLE as error:
+        file = Container(path, error)
+    with file:
+        if not 1 <= file.channels <= MOST_CHANNELS:
+            raise audio_error(
+                path,
+                f"has {file.channels} channels, more than {MOST_CHANNELS}",
+                "split it, or check that it is a recording",
+            )
+        yield file
+
+
+class SoundFile:
+    """An audio file read by libsndfile.
+
+    Arguments
+    ---------
+    path : str or Path
+    """
+
+    def __init__(self, path: str | Path):
+        self._path = path
+        self._file = _Sequential(_name(path))
+        self.rate = self._file.samplerate
+        self.channels = self._file.channels
+
+    def __enter__(self) -> SoundFile:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    @property
+    def seconds(self) -> float | None:
+        """Length by the header; None if it has none."""
+        frames = self._file.frames
+        return None if frames == UNKNOWN else frames / self.rate
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Samples [S, channels] float32, block by block."""
+        size = max(1, BLOCK // self.channels)
+        try:
+            while len(
+                block := self._file.read(size, "float32", always_2d=True)
+            ):
+                yield block
+        except UNREADABLE as error:
+            raise undecodable(self._path, error) from error
+
+
+class _Sequential(soundfile.SoundFile):
+    """A file that is read from front to back.
+
+    After each read soundfile would seek to the place where it already is,
+    which an MP3 decoder misses by some samples, and which is unknown in a
+    stream.
+    """
+
+    def seekable(self):
+        return False
+
+
+class Container:
+    """The sound of a file, read by FFmpeg's libraries in PyAV.
+
+    Arguments
+    ---------
+    path : str or Path
+    refused : Exception
+        Why libsndfile did not read it.
+    """
+
+    def __init__(self, path: str | Path, refused: Exception):
+        try:
+            import av
+        except ImportError:
+            raise undecodable(path, refused) from refused
+        av.logging.set_level(av.logging.PANIC)  # errors are raised
+        self._path, self._errors = path, (av.FFmpegError, ValueError)
+        try:
+            self._file = av.open(os.fspath(path), metadata_errors="ignore")
+        except self._errors:
+            raise undecodable(path, refused) from refused
+        try:
+            (self._stream, *_) = self._file.streams.audio
+            codec = self._stream.codec_context
+            self.rate, self.channels = codec.sample_rate, codec.channels
+        except (ValueError, AttributeError) as error:
+            self._file.close()
+            raise undecodable(path, "no sound in it") from error
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    @property
+    def seconds(self) -> float | None:
+        """Length by the container; None if it has none."""
+        stream, duration = self._stream, self._file.duration
+        if stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base)
+        return None if duration is None else duration / 1e6  # microseconds
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Samples [S, channels] float32, block by block."""
+        import av
+
+        # To floating point only: rates and channels are for those that call.
+        converter = av.AudioResampler(format="flt")
+        try:
+            for frame in self._file.decode(self._stream):
+                for piece in converter.resample(frame):
+                    yield self._samples(piece)
+            for piece in converter.resample(None):
+                yield self._samples(piece)
+        except self._errors as error:
+            raise undecodable(self._path, error) from error
+
+    def _samples(self, frame):
+        if frame.sample_rate != self.rate:
+            raise ValueError("its sampling rate changes")
+        return frame.to_ndarray().reshape(-1, len(frame.layout.channels))
+
+
+def undecodable(path: str | Path, cause: object) -> AudioError:
+    """The AudioError for a file that no library decodes."""
+    reason = str(getattr(cause, "error_string", cause)).rstrip(".")
+    return audio_error(
+        path, f"cannot be decoded ({reason})", f"copy it again or {CONVERT}"
+    )
+
+
+def _name(path):
+    """A path as soundfile opens it: names need not be UTF-8."""
+    return os.fspath(path) if os.name == "nt" else os.fsencode(path)

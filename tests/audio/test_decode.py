@@ -1,0 +1,114 @@
+"""Formats that people have, and files that are none."""
+
+import os
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+from sounds import encode
+
+from qieemo_sb.audio import audio_seconds, read_audio, read_windows
+from qieemo_sb.errors import AudioError
+
+
+@pytest.mark.parametrize(
+    "name, codec, rate",
+    [
+        ("a.m4a", "aac", 44_100),
+        ("a.mp4", "aac", 48_000),
+        ("a.webm", "libopus", 48_000),
+        ("a.wma", "wmav2", 44_100),
+        ("a.mka", "flac", 16_000),
+        ("a.mp3", "libmp3lame", 44_100),
+        ("a.3gp", "aac", 16_000),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_tone_in_any_format(tmp_path, name, codec, rate, channels):
+    time = np.arange(2 * rate) / rate
+    tone = 0.4 * np.sin(2 * np.pi * 440 * time).astype(np.float32)
+    path = encode(tmp_path / name, tone, rate, codec, channels)
+    signal = read_audio(path)
+    assert len(signal) / 16_000 == pytest.approx(2, abs=0.1)  # codecs pad
+    assert audio_seconds(path) == pytest.approx(2, abs=0.1)
+    spectrum = np.abs(np.fft.rfft(signal[8_000:24_000]))
+    assert spectrum.argmax() == 440  # Hz, of one second
+    assert np.abs(signal[8_000:24_000]).max() == pytest.approx(0.4, abs=0.08)
+
+
+def test_the_sound_of_a_video(tmp_path):
+    tone = 0.4 * np.sin(np.arange(48_000) / 20).astype(np.float32)
+    path = encode(tmp_path / "a.mp4", tone, 48_000, "aac", video=True)
+    assert len(read_audio(path)) == pytest.approx(16_000, abs=800)
+    silent = encode(tmp_path / "b.mp4", None, 48_000, "aac", video=True)
+    with pytest.raises(AudioError, match="no sound in it"):
+        read_audio(silent)
+
+
+def test_an_hour_of_m4a_takes_no_more_than_a_minute(tmp_path):
+    def peak(minutes):
+        wav = np.zeros(minutes * 60 * 8_000, np.float32)
+        path = encode(tmp_path / "a.m4a", wav, 8_000, "aac")
+        tracemalloc.start()
+        for _ in read_windows(path):
+            pass
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    assert peak(8) < 1.1 * peak(3)
+
+
+def test_half_a_file(tmp_path):
+    wav = np.zeros(16_000, np.float32)
+    path = encode(tmp_path / "a.m4a", wav, 16_000, "aac")
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(AudioError, match="a.m4a cannot be decoded.*ffmpeg"):
+        read_audio(path)
+
+
+# Hostile files
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes")
+def test_what_is_no_regular_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "zero.wav").symlink_to("/dev/zero")
+    for name in ("pipe.wav", "zero.wav"):
+        with pytest.raises(AudioError, match=f"{name} is no regular file"):
+            read_audio(tmp_path / name)
+        assert audio_seconds(tmp_path / name) is None
+    soundfile.write(tmp_path / "a.wav", np.zeros(800), 16_000)
+    (tmp_path / "link.wav").symlink_to(tmp_path / "a.wav")
+    assert len(read_audio(tmp_path / "link.wav")) == 800
+
+
+def header(channels, rate, data=2**30):
+    """A WAV file of little but a header."""
+    form = struct.pack("<HHIIHH", 1, channels, rate, rate * 2, 2 * channels, 16)
+    parts = [b"RIFF", struct.pack("<I", data + 36), b"WAVEfmt "]
+    parts += [struct.pack("<I", 16), form, b"data", struct.pack("<I", data)]
+    return b"".join([*parts, bytes(28)])
+
+
+def test_a_header_takes_no_memory(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(header(1_024, 16_000))
+    assert path.stat().st_size == 72
+    tracemalloc.start()
+    with pytest.raises(AudioError, match="1024 channels, more than 64"):
+        read_audio(path)
+    path.write_bytes(header(64, 16_000))
+    with pytest.raises(AudioError, match="no samples|too short"):
+        read_audio(path)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+def test_kilobytes_do_not_become_hours(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(4_000), 1)
+    with pytest.raises(AudioError, match="a.wav: A sampling rate of 1 Hz"):
+        read_audio(path)
