@@ -34,7 +34,7 @@ demo: $(STAMP)
 	cd $(RECIPE) && $(RUN) train.py hparams/demo.yaml
 	cd $(RECIPE) && $(RUN) classify.py results/demo
 	@echo; echo 'The model in pretrained/, trained on people, on a turn of this corpus:'
-	"$(CURDIR)/$(VENV)/bin/qieemo" predict pretrained/open \
+	"$(CURDIR)/$(VENV)/bin/qieemo" predict \
 		$(RECIPE)/$(TURN)
 
 # A worker a core, each with one thread; slow files first, beside the linters.

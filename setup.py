@@ -32,6 +32,7 @@ REQUIRED = [
     "safetensors",
     "sentencepiece",
     "soundfile>=0.12.1",
+    "av>=14",  # what soundfile cannot read: m4a, webm, videos
     "torchmetrics>=1.4",
     "matplotlib>=3.8",
     "numpy>=1.26",

@@ -64,9 +64,9 @@ def main(arguments=None):
         for _ in range(options.repeats):
             steps = run(model, wav, options.threads)
             steps["command: import torch"] = command("-c", "import torch")
-            steps["command: qieemo predict MODEL"] = predict(model, wav)
+            steps["command: qieemo predict, model"] = predict(model, wav)
             for name, export in exports.items():
-                label = f"command: qieemo predict EXPORT ({name})"
+                label = f"command: qieemo predict, export ({name})"
                 steps[label] = predict(export, wav)
             runs.append(steps)
     results = {
@@ -96,7 +96,7 @@ def command(*arguments):
 def predict(model, wav):
     """Seconds of ``qieemo predict``."""
     code = "import sys; from qieemo_sb.cli import main; sys.exit(main())"
-    return command("-c", code, "predict", str(model), str(wav))
+    return command("-c", code, "predict", "--model", str(model), str(wav))
 
 
 def run(model, wav, threads):

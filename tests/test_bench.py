@@ -127,11 +127,11 @@ def test_startup(run):
     assert list(results)[-5:] == [
         "start to first answer",
         "command: import torch",
-        "command: qieemo predict MODEL",
-        "command: qieemo predict EXPORT (float32)",
-        "command: qieemo predict EXPORT (int8)",
+        "command: qieemo predict, model",
+        "command: qieemo predict, export (float32)",
+        "command: qieemo predict, export (int8)",
     ]
-    assert results["command: qieemo predict MODEL"]["least"] > 0
+    assert results["command: qieemo predict, model"]["least"] > 0
 
 
 def test_accuracy_of_exports(bench, make_variant, write_wav, sound, tmp_path):

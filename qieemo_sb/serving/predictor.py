@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
-from qieemo_sb.audio import read_windows
+from qieemo_sb.audio import Source, read_windows
 from qieemo_sb.errors import AudioError, ModelFolderError, QieemoError
 from qieemo_sb.frames import SAMPLE_RATE
 from qieemo_sb.serving.results import UNKNOWN, Prediction
@@ -16,10 +16,7 @@ from qieemo_sb.serving.results import UNKNOWN, Prediction
 if TYPE_CHECKING:
     from qieemo_sb.serving.streaming import Stream
 
-# A path; or samples at 16 kHz, [S] or [S, channels]; or a dict with "array"
-# and "sampling_rate", as rows of datasets and transformers have.
-Source: TypeAlias = str | Path | np.ndarray | Mapping[str, Any]
-Sources: TypeAlias = Source | Iterable[Source]
+Sources: TypeAlias = "Source | Iterable[Source]"
 Listed = TypeVar("Listed", bound=Iterable)
 
 
@@ -141,7 +138,8 @@ class Predictor:
 def as_list(sources: Sources) -> Iterable[Source]:
     """Recordings as an iterable, a single one as well."""
     one = isinstance(sources, str | bytes | Path | Mapping)
-    return [sources] if one or hasattr(sources, "shape") else sources
+    alone: Any = [sources] if one or hasattr(sources, "shape") else sources
+    return alone
 
 
 def check_list(values: Listed) -> Listed:

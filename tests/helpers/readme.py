@@ -22,7 +22,9 @@ def write_files(folder):
     """Write the files that README.md names → folder."""
     (folder / "pretrained").symlink_to(ROOT / "pretrained")
     (folder / "ann").mkdir()
+    (folder / "recordings").mkdir()
     names = ["speech.wav", *(f"ann/{i}.wav" for i in range(1, 5))]
+    names += ["recordings/a.flac", "talk.wav"]
     for i, name in enumerate(names):
         speech = np.concatenate([sentence(), noise(0.5, seed=i)])
         soundfile.write(folder / name, speech, RATE)
