@@ -22,11 +22,12 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(IDENTITY))
 FRESH := fresh
 endif
 
-.PHONY: help demo test lint format clean fresh
+.PHONY: help demo test lint docs format clean fresh
 help:
 	@echo 'make demo    train a small model, then classify a file with it'
 	@echo 'make test    lint and all tests'
 	@echo 'make lint    ruff, import-linter, mypy'
+	@echo 'make docs    the site of docs/, in build/site'
 	@echo 'make format  let ruff mend what it can'
 	@echo 'make clean   remove the environment, caches and results'
 
@@ -50,6 +51,12 @@ lint: $(STAMP)
 	$(RUN) -m ruff format --check .
 	"$(CURDIR)/$(VENV)/bin/lint-imports" --no-logo
 	$(RUN) -m mypy
+
+# The theme advertises its successor on every build otherwise.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(STAMP)
+	$(RUN) -m mkdocs build --strict --quiet
+	@echo 'Open build/site/index.html.'
 
 format: $(STAMP)
 	$(RUN) -m ruff check --fix .

@@ -60,9 +60,17 @@ BENCH = [
 ]
 RAY = ["ray>=2.40", *TABLES]  # --ray of cross_validate.py and ablate.py
 
+DOCS = [
+    "mkdocs-material>=9.7",
+    "mkdocstrings[python]>=1.0",
+    "latex2mathml>=3.77",  # formulas without a script from elsewhere
+]
+
 DEV = [
     "pytest>=8.2",
     "pytest-xdist>=3.6",
+    "nbclient>=0.10",  # runs the notebook, in
+    "ipykernel>=6.29",
     "ruff==0.17.6",  # pinned: another release formats and lints otherwise
     "import-linter>=2.3",
     "mypy==2.4.1",  # pinned, too
@@ -95,7 +103,8 @@ setup(
         "probe": PROBE,
         "bench": BENCH,
         "ray": RAY,
-        "dev": DEV + DEMO + ONNX + PROBE,
+        "docs": DOCS,
+        "dev": DEV + DOCS + DEMO + ONNX + PROBE,
     },
     entry_points={"console_scripts": ["qieemo=qieemo_sb.cli:main"]},
     classifiers=[

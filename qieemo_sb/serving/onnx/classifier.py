@@ -51,7 +51,10 @@ class OnnxClassifier(Predictor):
     """Emotions by an export of ``qieemo export``.
 
     ``classify_file``, ``classify_batch`` and ``encode_batch`` are those of
-    EncoderClassifier, in numpy.
+    EncoderClassifier, in numpy. ::
+
+        classifier = OnnxClassifier.from_folder("exported")
+        log_probs, score, index, emotion = classifier.classify_file("a.wav")
 
     Arguments
     ---------
@@ -61,11 +64,6 @@ class OnnxClassifier(Predictor):
         Emotions in the order of the log-probabilities.
     threshold : float
         Least probability of an emotion, 0 to 1: one below is "unknown".
-
-    To classify a file::
-
-        classifier = OnnxClassifier.from_folder("exported")
-        log_probs, score, index, emotion = classifier.classify_file("a.wav")
     """
 
     def __init__(
