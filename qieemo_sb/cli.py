@@ -166,7 +166,9 @@ def _timelines(classifier, files, options):
         raise QieemoError(
             f"A timeline in {kind} is a file for each recording: give --output."
         )
-    paths = batch.timeline_paths(files, options.output or "", kind)
+    paths = {}
+    if options.output:
+        paths = batch.timeline_paths(files, options.output, kind)
     for file in tqdm(files, disable=None, leave=False):
         try:
             found = classifier.timeline(file, options.turns)
