@@ -259,12 +259,12 @@ def source(make_model, stir, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def readme_commands(tmp_path_factory):
-    """The folder in which README.md's commands were run, and their results."""
+def readme_run(tmp_path_factory):
+    """The folder in which README.md's code was run, and what that printed."""
     folder = readme.write_files(tmp_path_factory.mktemp("readme"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return folder, readme.run_commands()
+        return folder, readme.run(readme.README)
 
 
 @pytest.fixture(scope="session")

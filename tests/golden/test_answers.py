@@ -35,8 +35,8 @@ def golden():
 
 
 @pytest.fixture(scope="module")
-def classifiers(tmp_path_factory, readme_commands):
-    int8 = readme_commands[0] / EXPORT
+def classifiers(tmp_path_factory, readme_run):
+    int8 = readme_run[0] / EXPORT
     return load_all(tmp_path_factory.mktemp("models"), int8)
 
 
