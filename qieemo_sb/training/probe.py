@@ -24,9 +24,10 @@ def start_from_probe(
     ids: Sequence[str],
     targets: EmotionTargets,
     c: float,
+    loss: str = "logistic",
     centre: bool = False,
 ) -> None:
-    """Set a classifier to the logistic regression of block statistics.
+    """Set a classifier to a linear probe of block statistics.
 
     Arguments
     ---------
@@ -41,6 +42,8 @@ def start_from_probe(
         Of these utterances.
     c : float
         Inverse strength of the L2 penalty, as scikit-learn's C.
+    loss : str
+        A key of ``PROBES``. Squares may be better where there are few clips.
     centre : bool
         Take the mean of each speaker off that speaker's vectors: voices are
         then no hint. A speaker who shows one emotion is left as they are.
@@ -48,8 +51,12 @@ def start_from_probe(
     Raises
     ------
     CorpusError
-        The model has no block statistics.
+        The model has no block statistics, or there is no such loss.
     """
+    if loss not in PROBES:
+        raise CorpusError(
+            f"probe_loss is {loss}; it can be {' or '.join(PROBES)}."
+        )
     if model.block_statistics is None:
         raise CorpusError(
             "probe_c needs block_statistics: a probe is what they start from. "
@@ -61,7 +68,7 @@ def start_from_probe(
     if centre:
         x = _centred(x, targets.groups("speaker", ids), targets.indices(ids))
     width = model.block_statistics.embedding_width
-    weight, bias = fit_probe(x[:, -width:], ids, targets, c)
+    weight, bias = PROBES[loss](x[:, -width:], ids, targets, c)
     with torch.no_grad():
         classifier.linear.weight.zero_()
         classifier.linear.weight[:, -width:] = weight
@@ -78,7 +85,7 @@ def _centred(x, speakers, labels):
     return x
 
 
-def fit_probe(
+def fit_logistic(
     x: Tensor, ids: Sequence[str], targets: EmotionTargets, c: float
 ) -> tuple[Tensor, Tensor]:
     """Fit a multinomial logistic regression, by L-BFGS.
@@ -116,3 +123,83 @@ def fit_probe(
     with torch.enable_grad():
         optimizer.step(objective)
     return weight.detach(), bias.detach()
+
+
+def fit_squares(
+    x: Tensor, ids: Sequence[str], targets: EmotionTargets, c: float
+) -> tuple[Tensor, Tensor]:
+    """Fit a ridge regression to the targets, and a scale that makes it logits.
+
+    Each emotion by itself, on the utterances of corpora that know it. The
+    scale is the one with the least ``targets.loss`` of the predictions for
+    each utterance by all others, in closed form.
+
+    Arguments
+    ---------
+    x, ids, targets, c
+        As of ``fit_logistic``.
+
+    Returns
+    -------
+    torch.Tensor
+        [C, F] weights: before they are scaled, those that minimise c times the
+        weighted squared errors + their squares.
+    torch.Tensor
+        [C] biases, which are not penalised.
+    """
+    rows = targets.places(ids)
+    known, weights = targets.known[rows], targets.weights[rows]
+    outputs = [
+        _ridge(x[own], targets.shares[rows, k][own], weights[own], c)
+        for k, own in enumerate(known.T)
+    ]
+    others = x.new_zeros(len(x), len(outputs))
+    for k, (_, _, left_out) in enumerate(outputs):
+        others[known[:, k], k] = left_out
+    weight, bias = (
+        torch.stack(x) for x in list(zip(*outputs, strict=True))[:2]
+    )
+    scale = _best_scale(others, ids, targets)
+    return scale * weight, scale * bias
+
+
+def _ridge(x, target, weights, c):
+    """Weights [F], bias, and predictions [N] for each row by all others."""
+    share = weights / weights.sum()
+    means, mean = share @ x, share @ target
+    root = weights.sqrt()[:, None]
+    x, y = root * (x - means), root[:, 0] * (target - mean)
+    penalty = torch.eye(min(x.shape), device=x.device) / c
+    if len(x) < x.shape[1]:
+        inverse = torch.linalg.inv(x @ x.T + penalty)
+        weight = x.T @ (inverse @ y)
+        hat = 1 - inverse.diagonal() / c
+    else:
+        inverse = torch.linalg.inv(x.T @ x + penalty)
+        weight = inverse @ (x.T @ y)
+        hat = ((x @ inverse) * x).sum(dim=1)
+    errors = (y - x @ weight) / (1 - hat - share).clamp(min=1e-3)
+    left_out = target - errors / root[:, 0].clamp(min=1e-6)
+    return weight, mean - means @ weight, left_out
+
+
+def _best_scale(outputs, ids, targets):
+    """The factor of outputs [N, C] with the least loss, as logits."""
+    factor = outputs.new_zeros(()).requires_grad_()  # its logarithm
+    optimizer = torch.optim.LBFGS(
+        [factor], max_iter=STEPS, line_search_fn="strong_wolfe"
+    )
+
+    def objective():
+        optimizer.zero_grad()
+        log_probs = targets.among_known(factor.exp() * outputs, ids)
+        cost = targets.loss(log_probs, ids)
+        cost.backward()
+        return cost
+
+    with torch.enable_grad():
+        optimizer.step(objective)
+    return factor.detach().exp()
+
+
+PROBES = {"logistic": fit_logistic, "squares": fit_squares}

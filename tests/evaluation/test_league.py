@@ -94,7 +94,7 @@ def test_the_recipes_league_can_be_read(tmp_path):
     recipes = Path(__file__).parents[2] / "recipes"
     path = recipes / "MultiCorpus/qieemo/league.yaml"
     table = league.read_league(path)
-    assert table["options"]["emodb"]["probe_c"] == 0.01
+    assert table["options"]["emodb"]["probe_c"] == 0.000543
     assert table["published"]["Whisper large-v3"]["ravdess"] == [0.7532, 0.7587]
     (tmp_path / "a.yaml").write_text("rows: {}")
     with pytest.raises(EvaluationError, match="has options and published"):

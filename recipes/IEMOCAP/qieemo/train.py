@@ -123,8 +123,8 @@ class EmotionBrain(QieemoBrain):
         model.classifier.standard.frozen = bool(probe_c)  # of whole clips
         if probe_c and self.checkpointer.find_checkpoint() is None:
             ids, _, vectors, _ = self.embed("train").columns()
-            options = self.targets, probe_c, self.hparams.probe_centred
-            start_from_probe(model, vectors, ids, *options)
+            how = self.hparams.probe_loss, self.hparams.probe_centred
+            start_from_probe(model, vectors, ids, self.targets, probe_c, *how)
             found = self.embed("valid", self.hparams.adapt_to)
             self.scores, self.embeddings = Scores(), found
             self.on_stage_end(sb.Stage.VALID, None, epoch=0)

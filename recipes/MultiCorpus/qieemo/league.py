@@ -175,8 +175,9 @@ def probe(configuration: cv.Configuration, device: str = "cpu") -> dict:
         )
         for fold in cv.choose_folds(configuration)
     }
-    keys = ("encoder", "emotions", "data_folder", "cache_folder", "probe_c")
-    part = load_part(yaml, overrides, *keys, "emotional_blocks", "n_classes")
+    keys = ("encoder", "emotions", "data_folder", "cache_folder", "n_classes")
+    keys += ("emotional_blocks", "probe_c", "probe_loss")
+    part = load_part(yaml, overrides, *keys)
     clips = [clip for fold in folds.values() for half in fold for clip in half]
     root, encoder = Path(part["data_folder"]), part["encoder"].to(device)
     statistics = probes.pooled_statistics(
@@ -184,7 +185,9 @@ def probe(configuration: cv.Configuration, device: str = "cpu") -> dict:
         {clip.utt_id: root / clip.wav for clip in clips},
         part["cache_folder"] or folder / "cache",
     )
-    blocks, c = part["emotional_blocks"], part["probe_c"] or PROBE_C
+    blocks, c = part["emotional_blocks"], PROBE_C
+    if part["probe_loss"] == "logistic" and part["probe_c"]:
+        c = part["probe_c"]
     features = {i: x[blocks].ravel() for i, x in statistics.items()}
     found = probes.probe_folds(features, folds, part["emotions"], c)
     width = len(next(iter(features.values())))
