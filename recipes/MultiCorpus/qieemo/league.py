@@ -37,7 +37,8 @@ from ruamel.yaml.error import YAMLError
 import speechbrain as sb
 
 TRAIN = Path(__file__).absolute().with_name("train.py")
-PROBE_C = 0.003  # where a corpus's options have none
+PARTS = {"options", "logistic_c", "published"}
+DEFAULT_C = 0.003  # of a probe whose corpus has no logistic_c
 SHOWN = ("weighted_accuracy", "unweighted_accuracy")
 
 
@@ -66,7 +67,8 @@ def main(arguments):
         print(f"Probe of {row.name}", flush=True)
         alone = ablation.row_configuration(row, every)
         place = dataclasses.replace(alone, folder=alone.folder / "probe")
-        probed[row.name] = probe(place, device)
+        c = table["logistic_c"].get(row.name, DEFAULT_C)
+        probed[row.name] = probe(place, c, device)
     executor = command_line.make_executor(options)
     published = table["published"]
     result = play(planned, probed, published, folder, executor, about)
@@ -82,7 +84,7 @@ def names(text):
 
 
 def read_league(path: str | Path) -> dict[str, dict]:
-    """Read ``options`` and ``published`` scores.
+    """Read ``options``, ``logistic_c`` of probes and ``published`` scores.
 
     Arguments
     ---------
@@ -102,8 +104,8 @@ def read_league(path: str | Path) -> dict[str, dict]:
         found = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
     except (OSError, YAMLError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
-    if not isinstance(found, dict) or set(found) != {"options", "published"}:
-        raise EvaluationError(f"{path}: a league has options and published.")
+    if not isinstance(found, dict) or set(found) != PARTS:
+        raise EvaluationError(f"{path}: a league has {sorted(PARTS)}.")
     return found
 
 
@@ -152,13 +154,17 @@ def make_rows(
     return rows
 
 
-def probe(configuration: cv.Configuration, device: str = "cpu") -> dict:
-    """Probe the official folds of a corpus, with Qieemo's blocks and C.
+def probe(
+    configuration: cv.Configuration, c: float, device: str = "cpu"
+) -> dict:
+    """Probe the official folds of a corpus, with Qieemo's blocks.
 
     Arguments
     ---------
     configuration : Configuration
         Of train.py on that corpus; the folder gets manifests.
+    c : float
+        Inverse strength of the penalty of scikit-learn's logistic regression.
     device : str
         Runs the encoder.
 
@@ -175,9 +181,8 @@ def probe(configuration: cv.Configuration, device: str = "cpu") -> dict:
         )
         for fold in cv.choose_folds(configuration)
     }
-    keys = ("encoder", "emotions", "data_folder", "cache_folder", "n_classes")
-    keys += ("emotional_blocks", "probe_c", "probe_loss")
-    part = load_part(yaml, overrides, *keys)
+    keys = ("encoder", "emotions", "data_folder", "cache_folder")
+    part = load_part(yaml, overrides, *keys, "emotional_blocks", "n_classes")
     clips = [clip for fold in folds.values() for half in fold for clip in half]
     root, encoder = Path(part["data_folder"]), part["encoder"].to(device)
     statistics = probes.pooled_statistics(
@@ -185,9 +190,7 @@ def probe(configuration: cv.Configuration, device: str = "cpu") -> dict:
         {clip.utt_id: root / clip.wav for clip in clips},
         part["cache_folder"] or folder / "cache",
     )
-    blocks, c = part["emotional_blocks"], PROBE_C
-    if part["probe_loss"] == "logistic" and part["probe_c"]:
-        c = part["probe_c"]
+    blocks = part["emotional_blocks"]
     features = {i: x[blocks].ravel() for i, x in statistics.items()}
     found = probes.probe_folds(features, folds, part["emotions"], c)
     width = len(next(iter(features.values())))
