@@ -300,9 +300,10 @@ def test_windows_come_in_batches_of_the_callers_size(sound, pad, encoder):
     windows = list(encoder.windows(wavs, lengths, [0])[0])
     assert [window.rows for window in windows] == [[0, 1], [1, 1]]
     starts = [window.starts for window in windows]
-    assert starts == [[0, 0], [1_041, 2_083]]  # thirds of 3 125 frames
+    # Of 3 125 frames 30 s, then halves of the rest.
+    assert starts == [[0, 0], [1_500, 2_312]]
     frames = [window.lengths.tolist() for window in windows]
-    assert frames == [[25, 1_041], [1_042, 1_042]]
+    assert frames == [[25, 1_500], [812, 813]]
 
 
 def test_output_and_audio_are_cut_at_the_same_places(sound, pad, encoder):
@@ -311,8 +312,8 @@ def test_output_and_audio_are_cut_at_the_same_places(sound, pad, encoder):
     assert [(w.rows, w.starts) for w in cut] == [
         ([0], [0]),
         ([1], [0]),
-        ([1], [1_041]),
-        ([1], [2_083]),
+        ([1], [1_500]),
+        ([1], [2_312]),
     ]
     spans = sample_windows(1_000_000)
     for (start, end), theirs in zip(spans, cut[1:], strict=True):
