@@ -27,6 +27,7 @@ REQUIRED = [
     "torch>=2.7.1,<2.15",
     "torchaudio>=2.7.1",
     "transformers>=5",
+    "huggingface_hub>=1.31",
     "hyperpyyaml>=1.2.3",
     "ruamel.yaml",
     "safetensors",

@@ -31,6 +31,12 @@ WORDS = {  # of any card → of this one
     "Some options of training were chosen by these figures, which are\n"
     "therefore a little too good; calibration by validation speakers alone.",
 }  # fmt: skip
+METADATA = {
+    "license": "odbl",
+    "license_name": None,
+    "language": ["en", "de"],
+    "datasets": ["CREMA-D", "EmoDB", "speechocean762"],
+}
 ABOUT = """
 ## Training data and licence
 
@@ -63,7 +69,7 @@ def main():
     metrics = json.loads((options.run / "metrics.json").read_text())
     loaded = load_folder(options.run / "model")
     model, labels, tokens = loaded.model, loaded.labels, loaded.tokens
-    card = model_card(metrics)
+    card = model_card(metrics, **METADATA)
     for general, own in WORDS.items():
         card = card.replace(general, own)
     card += tables(options.run) + ABOUT

@@ -1,7 +1,15 @@
-"""The model card of a model folder: what it is, its scores, its use."""
+"""The model card of a model folder: what it is, its scores, its use.
 
+At its top stands metadata, in YAML, by which the Hugging Face hub describes a
+model. Its author is to state a licence there: that of the weights does not
+follow from those of the corpora.
+"""
+
+import re
 from collections.abc import Mapping
 from pathlib import Path
+
+from huggingface_hub import ModelCardData
 
 FOLDER = Path(__file__).parent
 ADAPTED = """\
@@ -27,13 +35,15 @@ probable predictions come out as `unknown`:
 ROW = "| {threshold:.2f} | {coverage:.2f} | {accuracy:.3f} |"
 
 
-def model_card(metrics: Mapping) -> str:
+def model_card(metrics: Mapping, **metadata) -> str:
     """Write the card of an emotion model.
 
     Arguments
     ---------
     metrics : mapping
         Content of ``metrics.json``.
+    **metadata
+        Of the hub, such as ``license``, in place of the usual.
 
     Returns
     -------
@@ -52,7 +62,10 @@ def model_card(metrics: Mapping) -> str:
     facts = {**metrics, "n_labels": len(labels), "protocol": protocol}
     facts |= {"emotions": ", ".join(labels), "recalls": ", ".join(recalls)}
     facts["reliability"] = _reliability(metrics)
-    return (FOLDER / "model_card.md").read_text("utf-8").format(**facts)
+    text = (FOLDER / "model_card.md").read_text("utf-8").format(**facts)
+    metadata = {"tags": ["emotion-recognition", "qieemo"], **metadata}
+    scores = ["accuracy", "recall", "f1"]
+    return _metadata(metrics, "audio-classification", scores, metadata) + text
 
 
 def _reliability(metrics):
@@ -78,4 +91,27 @@ def ppg_card(metrics: Mapping) -> str:
     str
         Markdown.
     """
-    return (FOLDER / "ppg_card.md").read_text("utf-8").format(**metrics)
+    text = (FOLDER / "ppg_card.md").read_text("utf-8").format(**metrics)
+    task, scores = "automatic-speech-recognition", ["cer", "wer"]
+    return _metadata(metrics, task, scores, {"tags": ["qieemo"]}) + text
+
+
+def _metadata(metrics, task, scores, others):
+    """The top of a card, for the hub."""
+    corpora = metrics.get("corpora", [metrics["corpus"]])
+    corpora = [*corpora, *metrics.get("read_speech", [])]
+    facts = {
+        "license": "other",
+        "license_name": "of-the-training-data",
+        "library_name": "speechbrain",
+        "pipeline_tag": task,
+        "datasets": [_identifier(corpus) for corpus in corpora],
+        "metrics": scores,
+    }
+    data = ModelCardData(**{**facts, **others})
+    return f"---\n{data.to_yaml()}\n---\n\n"
+
+
+def _identifier(corpus):
+    """A corpus's name in the characters that the hub takes."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", corpus).strip("-")

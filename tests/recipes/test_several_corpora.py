@@ -96,6 +96,8 @@ def test_corpora_count_alike_in_the_scores(run):
     counts = [x["num_utterances"] for x in (ann, bob, metrics)]
     assert counts == [4, 6, 10]  # of two speakers each
     assert metrics["labels"] == EMOTIONS
+    card = (run / "model/README.md").read_text()
+    assert "\ndatasets:\n- Ann\n- Bob\n" in card
 
 
 def test_no_corpus_is_given_a_label_that_it_lacks(run):

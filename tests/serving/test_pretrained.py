@@ -24,6 +24,7 @@ def test_it_is_small_and_its_card_is_complete():
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 45e6
     card = (FOLDER / "README.md").read_text()
     for text in (
+        "license: odbl\n",
         "CREMA-D",
         "Open Database License",
         "| WA |",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -103,7 +104,10 @@ def export_onnx(
             weights=weights, rounded=ROUNDED if int8 else ""
         )
         if (model / CARD).is_file():
-            card += (model / CARD).read_text(encoding="utf-8")
+            text = (model / CARD).read_text(encoding="utf-8")
+            # The hub's metadata, if there is some, stays at the top.
+            *metadata, text = re.split(r"(?s)(\A---\n.*?\n---\n+)", text)
+            card = "".join(metadata) + card + text
         (unfinished / CARD).write_text(card, encoding="utf-8")
     return folder
 

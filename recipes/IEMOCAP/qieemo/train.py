@@ -251,9 +251,8 @@ def train(hparams, run_opts):
         vote_share=hparams["vote_share"],
         smoothing=hparams["label_smoothing"],
     ).to(device)
-    if hparams["adapt_to"]:
-        ids = [*datasets["train"].data]
-        names = brain.targets.groups(hparams["adapt_to"], ids)
+    if kind := hparams["adapt_to"]:
+        names = brain.targets.groups(kind, datasets["train"].data)
         brain.groups = TrainingSpeakers(names, model.classifier.width)
         brain.groups.to(device)
         brain.checkpointer.add_recoverable("groups", brain.groups)
@@ -265,7 +264,8 @@ def train(hparams, run_opts):
         cached=hparams["cache"] is not None,
         crop=hparams["crop_seconds"],
     )
-    brain.facts = {k: hparams[k] for k in ("corpus", "fold", "seed")}
+    keys = ("corpus", "corpora", "read_speech", "fold", "seed")
+    brain.facts = {k: hparams[k] for k in keys if k in hparams}
     brain.train_sampler = loaders["train"]["batch_sampler"]
     whole = {"train": loaders["whole clips"], "valid": loaders["valid"]}
     brain.whole_clips = {k: (datasets[k], whole[k]) for k in whole}

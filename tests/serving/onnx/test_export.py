@@ -192,6 +192,14 @@ def test_model_without_a_card(quick, model_folder, target):
     assert (target / "README.md").read_text().startswith("# ONNX export")
 
 
+def test_metadata_of_the_hub_stays_at_the_top(quick, model_folder, target):
+    (model_folder / "README.md").write_text("---\na: b\n---\n\n# A card\n")
+    export_onnx(model_folder, target)
+    card = (target / "README.md").read_text()
+    assert card.startswith("---\na: b\n---\n\n# ONNX export")
+    assert card.endswith("\n# A card\n")
+
+
 def test_an_export_is_replaced_and_nothing_else(quick, source, target):
     target.mkdir()  # empty: filled
     export_onnx(source, target)
