@@ -15,7 +15,7 @@ from qieemo_sb.serving.batch import FORMATS
 from qieemo_sb.serving.formats import TIMELINES
 from qieemo_sb.serving.models import DEFAULT
 
-MODEL = "a model folder, or the name of a model that ships"
+MODEL = "a model folder, a model that ships, or user/name of one on the hub"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,6 +75,12 @@ def _parser():
     option("folder", help="where to write; replaced if an export")
     option("--format", choices=["onnx"], default="onnx")
     option("--int8", action="store_true", help="linear layers in 8 bits")
+
+    text = "upload a model folder to the Hugging Face hub"
+    option = add(_push, "push", text)
+    option("folder", help="a model folder")
+    option("repo", help="user/name; made if it is not there")
+    option("--private", action="store_true", help="for its owner only")
 
     text = "draw a file's waveform, posteriorgram, tokens and emotion over time"
     option = add(_plot, "plot", text)
@@ -209,6 +215,14 @@ def _export(options):
 
     model = find_model(options.model)
     print(export_onnx(model, options.folder, options.int8))
+    return 0
+
+
+def _push(options):
+    """Upload a model folder."""
+    from qieemo_sb.serving.hub import push_to_hub
+
+    print(push_to_hub(options.folder, options.repo, options.private))
     return 0
 
 

@@ -53,7 +53,7 @@ def test_a_folder_that_is_no_model_is_named(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
     for folder, message in (
         (str(tmp_path), "is a Hugging Face checkpoint (whisper)"),
-        ("some/model", "There is no folder some/model"),  # not sought on a hub
+        ("some/old/model", "There is no folder some/old/model"),
     ):
         for command in (
             ["predict", "--model", folder, "a.wav"],

@@ -93,7 +93,8 @@ def load_model(
     Arguments
     ---------
     folder : str or Path
-        A model folder, or the name of a model that ships: "open".
+        A model folder; or the name of a model that ships, "open"; or of one on
+        the Hugging Face hub, "user/name". They are sought in this order.
     device : str or torch.device
         Where to compute.
     threshold : float
@@ -106,14 +107,17 @@ def load_model(
     Raises
     ------
     ModelFolderError
-        The folder is incomplete or damaged; the message names the file.
+        There is no such model, or a file of it, which the message names, is
+        missing or damaged.
     QieemoError
         The threshold is not 0 to 1.
     """
-    loaded = load_folder(find_model(folder))
+    folder = find_model(folder)
+    loaded = load_folder(folder)
     loaded.model.to(device).requires_grad_(False).eval()
     classifier = EmotionClassifier(loaded.model, loaded.labels, loaded.tokens)
     classifier.threshold = check_threshold(threshold)
+    classifier.folder = folder
     return classifier
 
 
@@ -142,7 +146,11 @@ class EmotionClassifier(Predictor):
     max_batch_seconds : float
         Most audio in a batch of files, 60 s at first: set it to as much as
         the memory of your GPU takes.
+    folder : Path or None
+        Where ``load_model`` found the model.
     """
+
+    folder: Path | None = None
 
     def __init__(
         self,
@@ -419,6 +427,20 @@ class EmotionClassifier(Predictor):
         """The transcript of an audio file; errors as of ``ppg_batch``."""
         wav = torch.from_numpy(audio.read_audio(path))
         return self.transcribe_batch(wav)[0][0]
+
+    def push_to_hub(self, repo_id: str, private: bool = False) -> str:
+        """Upload the model's folder to the Hugging Face hub.
+
+        Arguments, result and errors are those of ``hub.push_to_hub``.
+        """
+        from qieemo_sb.serving.hub import push_to_hub
+
+        if self.folder is None:
+            raise ModelFolderError(
+                "This classifier is of no folder: save its model with "
+                "save_model, and load that with load_model."
+            )
+        return push_to_hub(self.folder, repo_id, private)
 
     @property
     def emotion_model(self) -> Qieemo:

@@ -1,8 +1,9 @@
-"""Models by name: those that come with the package, and exports."""
+"""Models by name: folders, those that come with the package, the hub's."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from qieemo_sb.serving.predictor import Predictor
 
 DEFAULT = "open"
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # user/name
 # Installed inside the package; in a checkout, beside it.
 PLACES = [Path(__file__).parents[k] / "pretrained" for k in (1, 2)]
 
@@ -27,12 +29,18 @@ def shipped_models() -> dict[str, Path]:
 
 
 def find_model(name: str | Path) -> Path:
-    """The folder of a model that ships, by its name; any other path as it is.
+    """The folder of a model, sought in three places.
+
+    Arguments
+    ---------
+    name : str or Path
+        A folder; else the name of a model that ships; else a text such as
+        "user/name": a model on the Hugging Face hub, which is downloaded once.
 
     Raises
     ------
     ModelFolderError
-        There is no such folder, and no such model ships.
+        There is no such folder, no such model ships, and the hub has none.
 
     Example
     -------
@@ -46,10 +54,18 @@ def find_model(name: str | Path) -> Path:
         return models[str(name)]
     near = difflib.get_close_matches(str(name), models, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise ModelFolderError(
+    reason = (
         f"There is no folder {name}, and no model of that name ships: those "
         f"that do are {', '.join(models) or 'none'}.{hint}"
     )
+    if not (isinstance(name, str) and HUB_ID.fullmatch(name)):
+        raise ModelFolderError(reason)
+    from qieemo_sb.serving.hub import download
+
+    try:
+        return download(name)
+    except QieemoError as error:
+        raise ModelFolderError(f"{reason} {error}") from error
 
 
 def load_any(
@@ -60,8 +76,7 @@ def load_any(
     Arguments
     ---------
     name : str or Path
-        A model folder, the folder of an export, or a name of a model that
-        ships.
+        As of ``find_model``; the folder may be an export.
     device : str
         Where a model computes; an export always does on the processor.
     threshold : float
@@ -74,7 +89,7 @@ def load_any(
     Raises
     ------
     ModelFolderError
-        The folder is incomplete or damaged.
+        There is no such model, or it is incomplete or damaged.
     QieemoError
         The device cannot be used here.
     """

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -31,6 +30,7 @@ from qieemo_sb.lobes.tokens import Tokenizer
 from qieemo_sb.model import PPGOutput, Qieemo, QieemoOutput
 from qieemo_sb.serving.classifier import NO_EMOTION, PPG, EmotionClassifier
 from qieemo_sb.serving.folder import CONFIG, load_folder, read_config
+from qieemo_sb.serving.models import HUB_ID
 from qieemo_sb.serving.onednn import accelerate
 
 # out_prob [B, C], score [B], index [B], text_lab
@@ -424,7 +424,7 @@ def fetch_folder(
     ModelFolderError
         There is no such folder, and the hub has no such model.
     """
-    hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(source))
+    hub_id = HUB_ID.fullmatch(str(source))
     here = isinstance(source, Path) or not hub_id or Path(source).exists()
     if here:
         read_config(Path(source))  # raises, before anything is linked
