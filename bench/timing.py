@@ -25,14 +25,12 @@ from qieemo_sb.frames import SAMPLE_RATE
 MEDIAN, SIGMA, SHORTEST, LONGEST = 3.58, 0.692, 0.59, 34.14
 
 
-def parser(what):
-    """Options that every measurement has."""
+def parser(what, whisper=True):
+    """Options that every measurement has; not all need a Whisper."""
     parser = argparse.ArgumentParser(description=what, allow_abbrev=False)
-    parser.add_argument(
-        "--whisper",
-        required=True,
-        help="a Whisper: a local folder in Hugging Face format, or a hub id",
-    )
+    text = "a Whisper: a local folder in Hugging Face format, or a hub id"
+    if whisper:
+        parser.add_argument("--whisper", required=True, help=text)
     parser.add_argument("--wavs", help="folder of real speech; without: noise")
     parser.add_argument("--clips", type=int, default=16, help="how many")
     parser.add_argument("--repeats", type=int, default=5)
@@ -179,7 +177,7 @@ def start(options):
         "torch": torch.__version__,
     }
     for key, value in vars(options).items():
-        if key in ("whisper", "wavs") and value is not None:
+        if key in ("whisper", "wavs", "model") and value is not None:
             value = Path(value).name  # where it is kept is nobody's business
         if key != "json" and value is not None:
             about[key] = value

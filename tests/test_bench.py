@@ -171,3 +171,17 @@ def test_clips_are_cut_from_files(bench, write_wav, sound):
     assert sorted(len(clip) for clip in clips) == [8_000, 16_000]
     again = bench("timing").make_clips(2, folder, [1, 0.5])
     assert all(torch.equal(a, b) for a, b in zip(clips, again, strict=True))
+
+
+def test_streaming(bench, make_variant, tmp_path):
+    path, labels = tmp_path / "results.json", ["neu", "hap", "ang", "sad"]
+    save_model(tmp_path, make_variant("baseline"), "", labels)
+    options = f"--model {tmp_path} --minutes 0.2 --cuts 1 --json {path}"
+    bench("streaming").main(options.split())
+    results = json.loads(path.read_text())["results"]
+    assert list(results) == ["torch", "onnx", "onnx-int8"]
+    for result in results.values():
+        assert (
+            0 < result["hour"]["delay_median"] <= result["hour"]["delay_most"]
+        )
+        assert max(result["difference"].values()) < 1e-4
