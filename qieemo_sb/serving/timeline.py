@@ -7,7 +7,7 @@ segment, pooled as those of an utterance, which emotion it has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -118,26 +118,36 @@ def timeline(
         Turns that are no turns.
     """
     if turns is None:
-        spans = speech_spans(read_blocks(path))
-        turns = [Turn(a / SAMPLE_RATE, b / SAMPLE_RATE) for a, b in spans]
+        turns = find_turns(read_blocks(path))
     elif isinstance(turns, str | Path):
         turns = read_rttm(turns)
+    return join(segments(classifier, path, turns))
+
+
+def find_turns(blocks: Iterable[np.ndarray]) -> list[Turn]:
+    """Speech in blocks [S] at 16 kHz, as turns of unknown speakers."""
+    return [
+        Turn(start / SAMPLE_RATE, end / SAMPLE_RATE)
+        for start, end in speech_spans(blocks)
+    ]
+
+
+def segments(
+    classifier: EmotionClassifier, path: str | Path, turns: Sequence[Turn]
+) -> Iterator[Prediction]:
+    """Segments of a recording one by one, before ``join``."""
     pieces = sorted(piece for turn in turns for piece in _pieces(turn))
     voices = _voices(classifier, path, pieces)
-    segments = []
     for piece, wav in _speech(path, pieces):
         moments = voices.get(piece.speaker)
         for start, end, log_probs in _segments(classifier, wav, moments):
             first = piece.start / SAMPLE_RATE
-            segments.append(
-                classifier.prediction(
-                    log_probs, path, first + start, first + end, piece.speaker
-                )
+            yield classifier.prediction(
+                log_probs, path, first + start, first + end, piece.speaker
             )
-    return join(segments)
 
 
-def join(segments: list[Prediction]) -> list[Prediction]:
+def join(segments: Iterable[Prediction]) -> list[Prediction]:
     """Neighbours of one emotion and speaker, without a gap, as one segment.
 
     Their scores are weighted by their lengths.
