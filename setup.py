@@ -59,6 +59,13 @@ BENCH = [
     "opensmile>=2.5",  # functionals.py, and so ablate.py's grid
     *PROBE,
 ]
+SERVE = [  # qieemo serve
+    "fastapi>=0.115",
+    "uvicorn>=0.32",
+    "websockets>=13",
+    "python-multipart>=0.0.18",
+    "prometheus-client>=0.20",
+]
 RAY = ["ray>=2.40", *TABLES]  # --ray of cross_validate.py and ablate.py
 
 DOCS = [
@@ -75,6 +82,7 @@ DEV = [
     "ruff==0.17.6",  # pinned: another release formats and lints otherwise
     "import-linter>=2.3",
     "mypy==2.4.1",  # pinned, too
+    "httpx2>=2",  # a caller of the server
 ]
 
 setup(
@@ -103,9 +111,10 @@ setup(
         "tables": TABLES,
         "probe": PROBE,
         "bench": BENCH,
+        "serve": SERVE,
         "ray": RAY,
         "docs": DOCS,
-        "dev": DEV + DOCS + DEMO + ONNX + PROBE,
+        "dev": DEV + DOCS + DEMO + ONNX + PROBE + SERVE,
     },
     entry_points={"console_scripts": ["qieemo=qieemo_sb.cli:main"]},
     classifiers=[

@@ -14,8 +14,13 @@ from qieemo_sb.errors import AudioError, ModelFolderError, QieemoError
 from qieemo_sb.serving.batch import FORMATS
 from qieemo_sb.serving.formats import TIMELINES
 from qieemo_sb.serving.models import DEFAULT
+from qieemo_sb.serving.server.command import add_options
 
 MODEL = "a model folder, a model that ships, or user/name of one on the hub"
+# Of packages that not everybody has, the extra that installs them.
+EXTRAS = {"onnx": "onnx", "onnxscript": "onnx"} | dict.fromkeys(
+    ["fastapi", "uvicorn", "prometheus_client"], "serve"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (QieemoError, ImportError, OSError) as error:
         message = str(error)
-        if str(getattr(error, "name", "")).startswith("onnx"):
-            message = "onnx is needed: pip install 'qieemo-sb[onnx]'"
+        package = str(getattr(error, "name", "")).partition(".")[0]
+        if extra := EXTRAS.get(package):
+            message = f"{package} is needed: pip install 'qieemo-sb[{extra}]'"
         print(*message.splitlines(), file=sys.stderr)
     return 1
 
@@ -63,6 +69,7 @@ def _parser():
         return command.add_argument
 
     _add_predict(add)
+    add_options(add(_serve, "serve", "answer over HTTP and websockets"), MODEL)
     text = "list the models that ship"
     add(_models, "models", text)
     text = "print the card of a model"
@@ -188,6 +195,13 @@ def _timelines(classifier, files, options):
     if not options.output:
         print(formats.format_timeline(segments, kind), end="")
     return errors
+
+
+def _serve(options):
+    """Serve a model until stopped."""
+    from qieemo_sb.serving.server.command import serve
+
+    return serve(options)
 
 
 def _models(options):
