@@ -66,7 +66,8 @@ SERVE = [  # qieemo serve
     "python-multipart>=0.0.18",
     "prometheus-client>=0.20",
 ]
-RAY = ["ray>=2.40", *TABLES]  # --ray of cross_validate.py and ablate.py
+# --ray of qieemo predict, cross_validate.py and ablate.py
+RAY = ["ray[data,serve]>=2.40", *SERVE, *TABLES]
 
 DOCS = [
     "mkdocs-material>=9.7",

@@ -18,7 +18,7 @@ from qieemo_sb.serving.server.command import add_options
 
 MODEL = "a model folder, a model that ships, or user/name of one on the hub"
 # Of packages that not everybody has, the extra that installs them.
-EXTRAS = {"onnx": "onnx", "onnxscript": "onnx"} | dict.fromkeys(
+EXTRAS = {"onnx": "onnx", "onnxscript": "onnx", "ray": "ray"} | dict.fromkeys(
     ["fastapi", "uvicorn", "prometheus_client"], "serve"
 )
 
@@ -123,6 +123,8 @@ def _add_predict(add):
     option("--timeline", choices=list(TIMELINES), help=text)
     text = "RTTM file of who speaks when in the one file, with --timeline"
     option("--turns", metavar="RTTM", help=text)
+    text = "on the machines of a Ray cluster, which all see the files"
+    option("--ray", action="store_true", help=text)
 
 
 def _predict(options):
@@ -130,10 +132,13 @@ def _predict(options):
     from tqdm import tqdm
 
     from qieemo_sb.serving import batch
+    from qieemo_sb.serving.cluster import predict_with_ray
     from qieemo_sb.serving.models import load_any
 
     files = batch.find_files(options.paths, sys.stdin)
-    classifier = load_any(options.model, options.device, options.unknown_below)
+    # With Ray this process computes nothing, but names what is wrong.
+    device = "cpu" if options.ray else options.device
+    classifier = load_any(options.model, device, options.unknown_below)
     needs = {"--same-speaker": options.same_speaker, "--turns": options.turns}
     needs["--timeline"] = options.timeline
     if not hasattr(classifier, "adapt") and any(needs.values()):
@@ -144,11 +149,17 @@ def _predict(options):
         )
     if options.turns and (not options.timeline or len(files) > 1):
         raise QieemoError("--turns is for --timeline of one file.")
+    if options.ray and (options.timeline or options.same_speaker):
+        raise QieemoError("--ray is without --timeline and --same-speaker.")
     errors = {}
     if options.output or not options.timeline:
         if options.same_speaker:
             who = ["one"] * len(files)
             results = iter(classifier.predict_conversation(files, who))
+        elif options.ray:
+            results = predict_with_ray(
+                files, options.model, options.device, options.unknown_below
+            )
         else:
             results = classifier.predict(files)
         # None: a bar on a terminal, nothing in a log file.
