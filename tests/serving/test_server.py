@@ -1,7 +1,9 @@
 """The server: answers of the command line, within limits, and no traces."""
 
 import contextlib
+import gc
 import json
+import os
 import re
 import signal
 import socket
@@ -11,13 +13,14 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-import uvicorn
 from clips import write_clips
+from servers import running
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -33,24 +36,6 @@ ROUTE = "/v1/emotions"
 FORM = {"content-type": "multipart/form-data; boundary=x"}
 HEAD = b"""--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r
 \r\n"""
-
-
-@contextlib.contextmanager
-def running(app):
-    """Serve an application on a free port → a client of it."""
-    config = uvicorn.Config(app, port=0, log_level="critical")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +90,24 @@ def refused(response, status, *words):
 
 def address(client):
     return str(client.base_url).replace("http", "ws") + "/v1/stream"
+
+
+def reached(client):
+    """A socket that is connected to a client's server."""
+    return socket.create_connection(("127.0.0.1", client.base_url.port))
+
+
+def announce(there, size):
+    """Send the head of a request whose body is to have so many bytes."""
+    head = {"Host": "x", "Content-Length": size, **FORM}
+    lines = [f"POST {ROUTE} HTTP/1.1", *(f"{k}: {v}" for k, v in head.items())]
+    there.sendall("".join(f"{x}\r\n" for x in [*lines, ""]).encode())
+
+
+def open_files(folder):
+    """Files of a folder that this process has open, deleted ones too."""
+    paths = [os.path.realpath(x) for x in Path("/proc/self/fd").glob("*")]
+    return [path for path in paths if path.startswith(str(folder))]
 
 
 def stream(client, signal, rate=16_000, kind="float32", chunk=5_000, **start):
@@ -211,6 +214,36 @@ def test_a_recording_that_cannot_be_used(client, tmp_path):
     refused(post(client, tmp_path / "a.wav"), 422, "a.wav is too short")
     refused(client.post(ROUTE, files={"audio": b""}), 422, "no file")
     refused(client.post(ROUTE, data={"file": "a.wav"}), 422, "no file")
+    refused(client.post(ROUTE, content=bytes(10**6)), 422, "no file")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no form",
+        HEAD,  # the end is missing
+        b"--x\r\nContent-Disposition: form-data\r\n\r\n\r\n--x--\r\n",
+        HEAD + b"RIFF\r\n" + HEAD + b"RIFF\r\n--x--\r\n",  # two files
+        b"--x\r\n" + b"a: b\r\n" * 10_000,
+    ],
+    ids=range(6),
+)
+def test_a_form_that_is_none(client, body):
+    response = client.post(ROUTE, content=body, headers=FORM)
+    assert response.status_code in (400, 422)
+    assert isinstance(response.json()["detail"], str)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../up.wav", "/etc/passwd", "a" * 999 + ".wav"]
+)
+def test_a_name_is_but_a_name(client, clips, name):
+    file = clips["noise"].read_bytes()
+    found = client.post(ROUTE, files={"file": (name, file)}).json()
+    assert found["file"] == name
+    found = client.post(ROUTE, files={"file": (name, b"broken")})
+    refused(found, 422, name)
 
 
 def test_sizes_and_lengths(limited, clips, sound, tmp_path):
@@ -227,6 +260,13 @@ def test_sizes_and_lengths(limited, clips, sound, tmp_path):
         refused(response, 413, "0.5 minutes")
 
 
+@pytest.mark.parametrize(("size", "status"), [(10**9, 413), (10**40, 400)])
+def test_a_size_that_is_announced(client, size, status):
+    with reached(client) as there:
+        announce(there, size)
+        assert there.recv(2**16).split()[1] == b"%d" % status
+
+
 def test_slow_and_too_many(limited, clips):
     client = limited(waiting=1, receive_seconds=1)
     held, release = threading.Event(), threading.Event()
@@ -236,7 +276,8 @@ def test_slow_and_too_many(limited, clips):
         held.set()
         release.wait()
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as stack:
+        stack.callback(release.set)
         first = pool.submit(client.post, ROUTE, content=slow(), headers=FORM)
         held.wait()
         while not metric(client, "qieemo_recordings"):
@@ -244,6 +285,14 @@ def test_slow_and_too_many(limited, clips):
         response = post(client, clips["noise"])
         assert response.headers["retry-after"] == "1"
         refused(response, 429, "1 recordings")
+        # A caller that sends all before it reads is told as well.
+        with reached(client) as there:
+            announce(there, 500_000)
+            there.recv(9, socket.MSG_PEEK)
+            for _ in range(50):
+                there.sendall(bytes(10_000))
+                time.sleep(0.001)
+            assert b" 429 " in there.recv(2**16)
         while metric(client, "qieemo_recordings"):
             time.sleep(0.01)
         release.set()
@@ -268,7 +317,7 @@ def test_token(limited, clips):
         assert "rate: Field required" in json.loads(there.recv())["error"]
 
 
-def test_no_file_is_left(client, clips, tmp_path, monkeypatch):
+def test_nothing_is_left(client, clips, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     long = tmp_path.parent / "hour.flac"
     soundfile.write(long, np.zeros(3_600 * 8_000), 8_000)
@@ -276,17 +325,24 @@ def test_no_file_is_left(client, clips, tmp_path, monkeypatch):
     post(client, clips["noise"], params={"timeline": True})
     client.post(ROUTE, files={"file": b"broken"})
     # A caller that goes away before all is sent, and one that does not wait.
-    request = client.build_request("POST", ROUTE, files={"file": b"x" * 99})
-    head = f"POST {ROUTE} HTTP/1.1\r\nHost: x\r\n" + "".join(
-        f"{key}: {value}\r\n" for key, value in request.headers.items()
-    )
-    with socket.create_connection(("127.0.0.1", client.base_url.port)) as there:
-        there.sendall(f"{head}\r\n".encode() + request.read()[:50])
+    with reached(client) as there:
+        announce(there, 9_999_999)
+        there.sendall(HEAD + bytes(2_000_000))
     with pytest.raises(httpx.ReadTimeout):
         post(client, long, timeout=1)
-    while metric(client, "qieemo_recordings"):
-        time.sleep(0.01)
+    # A stream that is cut off, with answers on their way.
+    there = connect(address(client))
+    there.send('{"rate": 8000, "interval": 0.1}')
+    for _ in range(9):
+        there.send(np.ones(40_000, "<f4").tobytes())
+    there.socket.shutdown(socket.SHUT_RDWR)
+    there.close()
+    for name in ("qieemo_recordings", "qieemo_streams"):
+        while metric(client, name):
+            time.sleep(0.01)
     assert list(tmp_path.iterdir()) == []
+    while open_files(tmp_path):  # until the model's thread has noticed
+        gc.collect()
 
 
 @pytest.mark.parametrize("kind", ["float32", "int16"])

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import HTTPConnection
+from starlette.types import Receive, Scope, Send
 
 from qieemo_sb import __version__
 from qieemo_sb.audio import read_blocks, read_windows
 from qieemo_sb.errors import AudioError, QieemoError
 from qieemo_sb.serving.predictor import Predictor
 from qieemo_sb.serving.results import Prediction
-from qieemo_sb.serving.server.limits import Limits, Places, Refusal
+from qieemo_sb.serving.server.limits import CLOSE, Limits, Places, Refusal
 from qieemo_sb.serving.server.metrics import Measured, Metrics
 from qieemo_sb.serving.server.streams import converse
 from qieemo_sb.serving.server.uploads import BODY, decode, received
 from qieemo_sb.serving.server.worker import Steps, Worker
 
-DECODERS = 2  # threads; decoding is much faster than the model
+LINGER_SECONDS = 2.0
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No token, or a wrong one"},
     408: {"description": "The request took too long to arrive"},
@@ -96,11 +97,13 @@ class _Server:
             "qieemo_streams", "Streams now", lambda: self.streams.taken
         )
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
         """The threads live as long as the application."""
         self.worker = Worker(self.predictor, self.metrics.batch_size.observe)
-        with ThreadPoolExecutor(DECODERS, "decode") as self.pool:
+        # One for each, or a few long recordings would hold up all others.
+        threads = self.limits.waiting
+        with ThreadPoolExecutor(threads, "decode") as self.pool:
             yield
             self.worker.stop()
 
@@ -219,5 +222,34 @@ async def _unless_gone(request: Request, future: Future) -> Any:
 async def _explain(_request: Request, error: Exception) -> Response:
     """An error as JSON."""
     status = getattr(error, "status", 500)
-    headers = getattr(error, "headers", None)
-    return JSONResponse({"detail": str(error)}, status, headers)
+    headers = getattr(error, "headers", None) or {}
+    kind = _Farewell if CLOSE.items() <= headers.items() else JSONResponse
+    return kind({"detail": str(error)}, status, headers)
+
+
+class _Farewell(JSONResponse):
+    """An answer before all of the request was read, and then no more.
+
+    A connection that is closed with something unread is reset, and the caller
+    may not see the answer: so what comes is read, and forgotten, for a while.
+    """
+
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Send the answer."""
+        if scope["type"] != "http":
+            return await super().__call__(scope, receive, send)
+
+        async def send_unfinished(message):
+            is_body = message["type"] == "http.response.body"
+            await send({**message, "more_body": True} if is_body else message)
+
+        async def read():
+            while (await receive()).get("more_body"):
+                pass
+
+        await super().__call__(scope, receive, send_unfinished)
+        with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+            await asyncio.wait_for(read(), LINGER_SECONDS)
+        await send({"type": "http.response.body"})

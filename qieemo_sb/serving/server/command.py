@@ -15,6 +15,14 @@ from qieemo_sb.serving.server.limits import Limits
 
 SHUTDOWN_SECONDS = 10  # for requests in work when the server is stopped
 LARGEST_MESSAGE = 2**20  # bytes of a stream's message
+LIMITS = {  # --max-NAME
+    "megabytes": "size of a request",
+    "minutes": "length of a recording or stream",
+    "waiting": "recordings at once",
+    "receive_seconds": "time for a request to arrive",
+    "streams": "streams at once",
+    "idle_seconds": "time in which a stream sends nothing",
+}
 
 
 def add_options(option: Callable, model: str) -> None:
@@ -35,12 +43,15 @@ def add_options(option: Callable, model: str) -> None:
     option("--port", type=int, default=8000, help="default: 8000")
     text = "file with a word that callers have to send"
     option("--token-file", metavar="FILE", help=text)
-    text = f"most of a request; default: {limits.megabytes:g}"
-    option("--max-megabytes", type=float, default=limits.megabytes, help=text)
-    text = f"most of a recording or stream; default: {limits.minutes:g}"
-    option("--max-minutes", type=float, default=limits.minutes, help=text)
-    text = f"most recordings at once; default: {limits.waiting}"
-    option("--max-waiting", type=int, default=limits.waiting, help=text)
+    for field, text in LIMITS.items():
+        default = getattr(limits, field)
+        option(
+            f"--max-{field.replace('_', '-')}",
+            type=type(default),
+            default=default,
+            metavar="N",
+            help=f"{text}; default: {default:g}",
+        )
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -49,9 +60,7 @@ def serve(options: argparse.Namespace) -> int:
 
     from qieemo_sb.serving.server.app import create_app
 
-    limits = Limits(
-        options.max_megabytes, options.max_minutes, options.max_waiting
-    )
+    limits = Limits(**{x: getattr(options, f"max_{x}") for x in LIMITS})
     token = read_token(options.token_file) if options.token_file else None
     if token is None and not _is_loopback(options.host):
         text = (

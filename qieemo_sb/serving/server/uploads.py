@@ -21,12 +21,17 @@ from qieemo_sb.serving.batch import AUDIO
 from qieemo_sb.serving.server.limits import CLOSE, Limits, Refusal
 
 FIELD = "file"  # of the form
+FORM = "multipart/form-data"
+NO_FILE = (
+    f"The form has no {FIELD}: send the recording as {FORM}, "
+    f"curl -F {FIELD}=@a.wav."
+)
 # What the page /docs shows of it.
 BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {
+            FORM: {
                 "schema": {
                     "type": "object",
                     "required": [FIELD],
@@ -70,11 +75,7 @@ async def received(
         try:
             file = form.get(FIELD)
             if not isinstance(file, UploadFile):
-                raise Refusal(
-                    422,
-                    f"The form has no {FIELD}: send the recording as "
-                    f"multipart/form-data, curl -F {FIELD}=@a.wav.",
-                )
+                raise Refusal(422, NO_FILE)
             name = file.filename or FIELD
             # Some formats are known by their ending alone.
             ending = Path(name).suffix.lower()
@@ -89,6 +90,9 @@ async def received(
 
 async def _form(request, limits):
     """The form of a request, within limits of size and time."""
+    kind = request.headers.get("content-type", "").partition(";")[0]
+    if kind.strip().lower() != FORM:  # others would be read into memory
+        raise Refusal(422, NO_FILE, CLOSE)
     size = 0
 
     async def receive():
