@@ -160,8 +160,22 @@ def peak_over(before, call, *arguments):
     return _status("VmHWM") - before
 
 
-def _status(key):
-    path = Path("/proc/self/status")
+def resident_of(process):
+    """Memory [MB] that another process needs now, by its number."""
+    return _status("VmRSS", process)
+
+
+def cpu_of(process):
+    """Seconds of processors that another process has used, by its number."""
+    path = Path(f"/proc/{process}/stat")
+    if not path.exists():  # no Linux
+        return float("nan")
+    used = path.read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
+
+
+def _status(key, process="self"):
+    path = Path(f"/proc/{process}/status")
     if not path.exists():  # no Linux
         return None
     line = next(x for x in path.read_text().splitlines() if key in x)

@@ -153,6 +153,23 @@ def test_accuracy_of_exports(bench, make_variant, write_wav, sound, tmp_path):
     assert results["float32"]["greatest_difference"] < 1e-4
 
 
+def test_serving(bench, source, tmp_path):
+    path = tmp_path / "results.json"
+    options = {"--model": source, "--clips": 2, "--repeats": 1, "--threads": 1}
+    options |= {"--requests": 3, "--long": 20, "--json": path}
+    arguments = [str(x) for pair in options.items() for x in pair]
+    bench("serving").main([*arguments, "--clients", "1", "3"])
+    results = json.loads(path.read_text())["results"]
+    for by_clients in results["load"].values():
+        for found in by_clients.values():
+            assert found["statuses"] == "200 x 3"
+    assert results["answers"]["same_emotion"] == 2
+    limits = {case: text[:3] for case, text in results["limits"].items()}
+    assert limits.pop("64 at once") in ("200", "429")
+    assert list(limits.values()) == "200 200 413 200 413 200 408".split()
+    assert len(results["memory"]) == 11
+
+
 # Clips
 
 
