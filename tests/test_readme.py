@@ -1,5 +1,6 @@
 """Code in README.md and docs/ runs; links, paths and options are there."""
 
+import json
 import re
 import shlex
 
@@ -8,13 +9,18 @@ import nbformat
 import pytest
 from mkdocs.__main__ import build_command
 from readme import DOCS, ROOT, blocks, commands, run, write_files
+from servers import running
 from speechbrain.core import RunOptions
+
+from qieemo_sb import load_model
+from qieemo_sb.serving.server.app import create_app
 
 PAGES = [
     page
     for page in sorted(ROOT.rglob("*.md"))
     if not any(part[0] in "._" for part in page.relative_to(ROOT).parts)
 ]
+SERVE = ROOT / "docs/serve.md"
 SCRIPTS = "".join(  # their text: recipes share what parses options
     path.read_text("utf-8")
     for top in ("bench", "recipes", "tools")
@@ -38,10 +44,22 @@ def test_readme_runs(readme_run):
     assert of_python.startswith(" ".join(of_model.split("\t")[:2]))
 
 
-@pytest.mark.parametrize("page", [p for p in DOCS if blocks(p)], ids=name)
+@pytest.mark.parametrize(
+    "page", [p for p in DOCS if blocks(p) and p != SERVE], ids=name
+)
 def test_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(write_files(tmp_path))
     run(page)
+
+
+def test_the_page_of_the_server_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_files(tmp_path))
+    with running(create_app(load_model("open"))) as client:
+        results = run(SERVE, client.base_url.netloc.decode())
+    (first,) = [json.loads(out) for code, out in results if "-F file" in code]
+    assert first["file"] == "speech.wav"
+    (stream,) = [out for code, out in results if "socket.send" in code]
+    assert stream.splitlines()[-1] == f"end {first['emotion']}"
 
 
 def test_the_site_builds(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -57,14 +58,15 @@ def commands(page):
     return code.replace("\\\n", " ").splitlines()
 
 
-def run(page):
+def run(page, server=""):
     """Run a page here, from top to bottom → [(command, its output)].
 
-    Python goes on where the block before ended; of shell commands ``qieemo`` is
-    run alone.
+    Python goes on where the block before ended; of shell commands, ``qieemo``
+    and ``curl`` are run alone. A page about a server calls the one named here.
     """
     names, results = {}, []
     for language, code in blocks(page):
+        code = code.replace("127.0.0.1:8000", server or "127.0.0.1:8000")
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             if language == "python":
                 exec(compile(code, page.name, "exec"), names)
@@ -76,4 +78,7 @@ def run(page):
                     status = main(shlex.split(line, comments=True)[1:])
                 assert status == 0, f"{page.name}: {line}"
                 results.append((line, printed.getvalue()))
+            elif line.startswith("curl "):
+                command = [*shlex.split(line), "--silent", "--fail"]
+                results.append((line, subprocess.check_output(command)))
     return results
