@@ -5,9 +5,13 @@ is SpeechBrain's class for the same folder, ``OnnxClassifier`` runs an export
 without torch. They are imported when first used.
 """
 
+import os
 from importlib import import_module
 
 __version__ = "0.1.0"  # read by setup.py, too
+
+# Or onnxruntime reports its use to its makers. It asks once, when imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # noqa: TID251
 
 _MODULES = {
     "load_model": "qieemo_sb.serving.classifier",

@@ -1,5 +1,9 @@
 """Speech, its segments, and who speaks, over a recording."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +45,16 @@ def test_speech_is_found_and_silence_is_none(talk):
     assert len(sentence()) + RATE / 2 < second[0] < second[1] <= len(talk)
     assert speech_spans([np.zeros(5 * RATE, np.float32)]) == []
     assert speech_spans([]) == []
+
+
+def test_onnxruntime_reports_to_nobody(tmp_path):
+    """It would write its session and its queue of events first."""
+    code = "from qieemo_sb.serving.speech import speech_spans; speech_spans([])"
+    places = dict.fromkeys(["HOME", "TMPDIR", "XDG_CACHE_HOME"], str(tmp_path))
+    subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **places}, check=True
+    )
+    assert not [*tmp_path.iterdir()]
 
 
 def test_speech_does_not_depend_on_chunks(talk):
