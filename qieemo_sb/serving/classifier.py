@@ -225,7 +225,10 @@ class EmotionClassifier(Predictor):
             yield self._result(source, found, speaker)
 
     def timeline(
-        self, path: str | Path, turns: str | Path | Sequence[Turn] | None = None
+        self,
+        path: str | Path,
+        turns: str | Path | Sequence[Turn] | None = None,
+        speaker: Moments | None = None,
     ) -> list[Prediction]:
         """Emotion over time: segments of a recording; see ``timeline``.
 
@@ -236,6 +239,8 @@ class EmotionClassifier(Predictor):
         turns : str, Path, sequence of Turn, or None
             Who speaks when (diarisation), perhaps an RTTM file: each speaker is
             adapted to. None: speech is found, and its speakers are not.
+        speaker : Moments or None
+            Of ``adapt``, who speaks where no name is given.
 
         Returns
         -------
@@ -244,7 +249,7 @@ class EmotionClassifier(Predictor):
         """
         from qieemo_sb.serving.timeline import timeline
 
-        return timeline(self, path, turns)
+        return timeline(self, path, turns, speaker)
 
     def predict_conversation(
         self, paths: Iterable[Source], speakers: Sequence[str]

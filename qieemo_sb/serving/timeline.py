@@ -17,6 +17,7 @@ import torch
 from qieemo_sb.audio import check_signal, read_blocks, read_spans
 from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import FRAME_HOP, MIN_SAMPLES, SAMPLE_RATE, sample_windows
+from qieemo_sb.lobes.normalization import Moments
 from qieemo_sb.model import MOMENT, Qieemo
 from qieemo_sb.serving.folder import read_text
 from qieemo_sb.serving.results import Prediction
@@ -91,6 +92,7 @@ def timeline(
     classifier: EmotionClassifier,
     path: str | Path,
     turns: str | Path | Sequence[Turn] | None = None,
+    speaker: Moments | None = None,
 ) -> list[Prediction]:
     """Segments of a recording, each with its emotion.
 
@@ -104,6 +106,8 @@ def timeline(
     turns : str, Path, sequence of Turn, or None
         Who speaks when, perhaps in an RTTM file. Each speaker is adapted to by
         all of their turns. None: speech is found, and its speakers are not.
+    speaker : Moments or None
+        Of ``adapt``, who speaks where no name is given.
 
     Returns
     -------
@@ -121,7 +125,7 @@ def timeline(
         turns = find_turns(read_blocks(path))
     elif isinstance(turns, str | Path):
         turns = read_rttm(turns)
-    return join(segments(classifier, path, turns))
+    return join(segments(classifier, path, turns, speaker))
 
 
 def find_turns(blocks: Iterable[np.ndarray]) -> list[Turn]:
@@ -133,11 +137,14 @@ def find_turns(blocks: Iterable[np.ndarray]) -> list[Turn]:
 
 
 def segments(
-    classifier: EmotionClassifier, path: str | Path, turns: Sequence[Turn]
+    classifier: EmotionClassifier,
+    path: str | Path,
+    turns: Sequence[Turn],
+    speaker: Moments | None = None,
 ) -> Iterator[Prediction]:
     """Segments of a recording one by one, before ``join``."""
     pieces = sorted(piece for turn in turns for piece in _pieces(turn))
-    voices = _voices(classifier, path, pieces)
+    voices = {None: speaker, **_voices(classifier, path, pieces)}
     for piece, wav in _speech(path, pieces):
         moments = voices.get(piece.speaker)
         for start, end, log_probs in _segments(classifier, wav, moments):

@@ -121,16 +121,18 @@ def test_neighbours_of_one_emotion_are_joined():
 # Files
 
 
-def test_each_stretch_of_speech_as_an_utterance(ours, talk, write_wav):
+@pytest.mark.parametrize("adapted", [False, True])
+def test_each_stretch_of_speech_as_an_utterance(ours, talk, write_wav, adapted):
     path = write_wav(talk)
-    found = ours.timeline(path)
+    speaker = ours.adapt([path]) if adapted else None
+    found = ours.timeline(path, speaker=speaker)
     spans = speech_spans([talk])
     assert [
         (round(p.start * RATE), round(p.end * RATE)) for p in found
     ] == spans
     for prediction, (start, end) in zip(found, spans, strict=True):
         wav = torch.from_numpy(talk[start:end])
-        expected = ours.log_probs(ours.embed_batch(wav))[0].exp()
+        expected = ours.log_probs(ours.embed_batch(wav), speaker)[0].exp()
         scores = torch.tensor(list(prediction.scores.values()))
         assert torch.allclose(scores, expected, atol=1e-5)
         assert prediction.file == str(path) and prediction.speaker is None
