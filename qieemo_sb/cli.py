@@ -16,6 +16,7 @@ from qieemo_sb.serving.formats import TIMELINES
 from qieemo_sb.serving.models import DEFAULT
 from qieemo_sb.serving.server.command import add_options
 
+PICTURE = "png"  # a timeline's form beside those that are text
 MODEL = "a model folder, a model that ships, or user/name of one on the hub"
 # Of packages that not everybody has, the extra that installs them.
 EXTRAS = {"onnx": "onnx", "onnxscript": "onnx", "ray": "ray"} | dict.fromkeys(
@@ -120,7 +121,7 @@ def _add_predict(add):
         "segments of each file, in place of a line for each; with --output "
         "beside it, in the folder FILE.timeline"
     )
-    option("--timeline", choices=list(TIMELINES), help=text)
+    option("--timeline", choices=[*TIMELINES, PICTURE], help=text)
     text = "RTTM file of who speaks when in the one file, with --timeline"
     option("--turns", metavar="RTTM", help=text)
     text = "on the machines of a Ray cluster, which all see the files"
@@ -184,9 +185,11 @@ def _timelines(classifier, files, options):
     from tqdm import tqdm
 
     from qieemo_sb.serving import batch, formats
+    from qieemo_sb.serving.picture import timeline_picture
 
     kind, errors, segments = options.timeline, {}, []
-    if not options.output and len(files) > 1 and kind in formats.SUFFIXES:
+    alone = kind == PICTURE or (len(files) > 1 and kind in formats.SUFFIXES)
+    if not options.output and alone:
         raise QieemoError(
             f"A timeline in {kind} is a file for each recording: give --output."
         )
@@ -196,12 +199,16 @@ def _timelines(classifier, files, options):
     for file in tqdm(files, disable=None, leave=False):
         try:
             found = classifier.timeline(file, options.turns)
+            figure = timeline_picture(file, found) if kind == PICTURE else None
         except AudioError as error:
             errors[error.path] = error
             continue
         if options.output:
             with batch.output(paths[file]) as out:
-                out.write(formats.format_timeline(found, kind))
+                if figure:
+                    figure.savefig(out.buffer, format=PICTURE)
+                else:
+                    out.write(formats.format_timeline(found, kind))
         segments += [] if options.output else found
     if not options.output:
         print(formats.format_timeline(segments, kind), end="")

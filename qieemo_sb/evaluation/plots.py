@@ -12,6 +12,7 @@ from qieemo_sb.corpora.manifest import replacing
 from qieemo_sb.evaluation.adaptation import CLIPS_AXIS
 from qieemo_sb.frames import FRAME_SECONDS, SAMPLE_RATE
 from qieemo_sb.lobes.tokens import display_name
+from qieemo_sb.serving.picture import emotion_colours
 
 SPREAD = "mean ± sample deviation over folds"
 STYLE = Path(__file__).with_name("qieemo.mplstyle")
@@ -286,9 +287,8 @@ def _draw_spans(axes, spans, tokens):
 
 def _draw_emotions(axes, emotions, labels):
     """Probabilities one upon the other; they add up to one."""
-    from matplotlib import colormaps
-
-    palette = colormaps["tab20" if len(labels) > 10 else "tab10"].colors
+    colours = emotion_colours(labels)
+    palette = [colours[label] for label in labels]
     times = (np.arange(len(emotions)) + 0.5) * FRAME_SECONDS
     axes.stackplot(times, emotions.T, labels=labels, colors=palette, alpha=0.75)
     axes.set(ylim=(0, 1), yticks=[0, 1])
