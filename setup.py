@@ -47,6 +47,8 @@ REQUIRED = [
 
 DEMO = ["espeakng-loader>=0.2.4"]  # libespeak-ng: speaks the demo's corpus
 
+PAGE = ["gradio>=6.31"]  # qieemo demo
+
 ONNX = [
     # To write an export, with torch 2.9 or later.
     "onnx>=1.17",
@@ -108,6 +110,7 @@ setup(
     install_requires=REQUIRED,
     extras_require={
         "demo": DEMO,
+        "demo-page": PAGE,
         "onnx": ONNX,
         "tables": TABLES,
         "probe": PROBE,
@@ -115,7 +118,7 @@ setup(
         "serve": SERVE,
         "ray": RAY,
         "docs": DOCS,
-        "dev": DEV + DOCS + DEMO + ONNX + PROBE + SERVE,
+        "dev": DEV + DOCS + DEMO + PAGE + ONNX + PROBE + SERVE,
     },
     entry_points={"console_scripts": ["qieemo=qieemo_sb.cli:main"]},
     classifiers=[

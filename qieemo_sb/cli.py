@@ -19,9 +19,15 @@ from qieemo_sb.serving.server.command import add_options
 PICTURE = "png"  # a timeline's form beside those that are text
 MODEL = "a model folder, a model that ships, or user/name of one on the hub"
 # Of packages that not everybody has, the extra that installs them.
-EXTRAS = {"onnx": "onnx", "onnxscript": "onnx", "ray": "ray"} | dict.fromkeys(
-    ["fastapi", "uvicorn", "prometheus_client"], "serve"
-)
+EXTRAS = {
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "ray": "ray",
+    "gradio": "demo-page",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,6 +102,14 @@ def _parser():
     option("wav", help="audio file")
     option("image", help="picture to write: .png, .pdf or .svg")
     option("--text", help="transcript to align; default: the model's own")
+
+    text = "serve a page to upload or record speech, and see its emotions"
+    option = add(_demo, "demo", text)
+    option("--model", default=DEFAULT, help=f"{MODEL}; default: {DEFAULT}")
+    option("--device", default="cpu", help="e.g. cuda")
+    text = "address to listen at; 0.0.0.0: other machines may ask, too"
+    option("--host", default="127.0.0.1", help=text)
+    option("--port", type=int, default=7860)
     return parser
 
 
@@ -285,6 +299,22 @@ def _plot(options):
         plots.ppg(*drawn, spans, emotions, labels, title=title)
     except ValueError as error:  # the text is too long, or the image's format
         raise QieemoError(str(error)) from error
+    return 0
+
+
+def _demo(options):
+    """Serve the page until the user interrupts it."""
+    import signal
+
+    from qieemo_sb.serving.classifier import load_model
+    from qieemo_sb.serving.models import check_device
+    from qieemo_sb.serving.page import serve_page
+
+    check_device(options.device)
+    classifier = load_model(options.model, options.device)
+    # To end the process is to interrupt it: uploaded files are deleted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    serve_page(classifier, options.host, options.port)
     return 0
 
 

@@ -98,7 +98,7 @@ def test_scripts_and_their_options_are_there(page):
         elif program == "make":
             assert f"\n{words[0]}:" in (ROOT / "Makefile").read_text("utf-8")
         elif program == "pip":
-            extras = re.findall(r"\[(\w+)\]", line)
+            extras = re.findall(r"\[([\w-]+)\]", line)
             setup = (ROOT / "setup.py").read_text("utf-8")
             assert all(f'"{extra}": ' in setup for extra in extras), line
             if "extra_requirements.txt" in words:

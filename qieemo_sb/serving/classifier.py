@@ -196,6 +196,11 @@ class EmotionClassifier(Predictor):
         return self._tokens
 
     @property
+    def transcribes(self) -> bool:
+        """There are tokens: the PPG was trained to transcribe."""
+        return self._tokens is not None
+
+    @property
     def device(self) -> torch.device:
         """Device of the model."""
         return next(self.model.parameters()).device
