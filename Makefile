@@ -37,6 +37,7 @@ demo: $(STAMP)
 	@echo; echo 'The model in pretrained/, trained on people, on a turn of this corpus:'
 	"$(CURDIR)/$(VENV)/bin/qieemo" predict \
 		$(RECIPE)/$(TURN)
+	@echo; echo 'A page for your own recordings: $(VENV)/bin/qieemo demo'
 
 # A worker a core, each with one thread; slow files first, beside the linters.
 test: export OMP_NUM_THREADS := 1
