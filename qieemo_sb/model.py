@@ -249,9 +249,10 @@ class Qieemo(_Model):
         self._check_parts()
         blocks = [mixer.blocks if mixer else []]
         blocks += [block_statistics.blocks if block_statistics else []]
+        encoder.check_blocks(blocks[0], "mixer (emotional_blocks)")
+        encoder.check_blocks(blocks[1], "block_statistics")
         blocks += [[encoder.n_blocks] if ppg_head else []]
         self.blocks = sorted(set().union(*blocks))
-        encoder.check_blocks(self.blocks)
 
     def forward(
         self,

@@ -263,7 +263,7 @@ def test_without_mmf_streams_are_concatenated(
         ({"mixer": None}, "give both a mixer and a ppg_head"),
         ({"ppg_head": None, "cma": None}, "MMF fuses two .* give both"),
         ({"ppg_head": None, "mmf": None}, "CMA fuses two .* give both"),
-        ({"mixer": BlockMixer([4], 16)}, r"no block \[4\]"),
+        ({"mixer": BlockMixer([4], 16)}, r"emotional_blocks.*no block \[4\]"),
         ({"mixer": BlockMixer([1], 8)}, "mixer has d_model 8 where 16"),
         ({"ppg_head": PPGHead(8, 29)}, "ppg_head has d_model 8 where 16"),
         ({"ppg_head": PretrainedPPGHead(8, 29)}, "ppg_head has d_model 8"),

@@ -165,7 +165,7 @@ class SpeechEncoder(Part):
             ``trainable_above`` names a block that does not exist.
         """
         if self.trainable_above is not None:
-            self.check_blocks([self.trainable_above])
+            self.check_blocks([self.trainable_above], "trainable_above")
         for part in self.frozen_parts():
             part.requires_grad_(False).eval()
 
@@ -237,7 +237,7 @@ class SpeechEncoder(Part):
             See ``check_batch``.
         """
         blocks = sorted(range(self.n_blocks + 1) if blocks is None else blocks)
-        self.check_blocks(blocks)
+        self.check_blocks(blocks, "blocks")
         windows, frames = self.windows(wavs, lengths, blocks)
         stitcher = Stitcher(frames)
         for window in windows:
@@ -283,13 +283,14 @@ class SpeechEncoder(Part):
                 lengths=num_frames(samples),
             )
 
-    def check_blocks(self, blocks: Iterable[int]) -> None:
+    def check_blocks(self, blocks: Iterable[int], option: str) -> None:
         """Raise QieemoError for a block that this encoder does not have."""
-        wrong = [k for k in blocks if not 0 <= k <= self.n_blocks]
+        wrong = [k for k in blocks if k not in range(self.n_blocks + 1)]
         if wrong:
             raise QieemoError(
-                f"There is no block {wrong}: {type(self).__name__} has blocks "
-                f"1 to {self.n_blocks} (0 is the input of block 1)."
+                f"{option}: there is no block {wrong}; "
+                f"{type(self).__name__} has blocks 1 to {self.n_blocks} (0 is "
+                "the input of block 1)."
             )
 
 

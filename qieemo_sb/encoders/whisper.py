@@ -6,6 +6,7 @@ attention sees no frame there.
 """
 
 import math
+import operator
 from collections.abc import Iterable
 
 import numpy as np
@@ -321,7 +322,7 @@ class Attention(nn.Module):
 
     def __init__(self, d_model: int, n_heads: int):
         super().__init__()
-        self.num_heads = n_heads
+        self.num_heads = operator.index(n_heads)  # TypeError for fractions
         self.scaling = (d_model // n_heads) ** -0.5
         self.k_proj = nn.Linear(d_model, d_model, bias=False)
         self.v_proj = nn.Linear(d_model, d_model)

@@ -5,6 +5,8 @@ All of them map two aligned streams to frames [B, T, H]. The abstract of arXiv
 A new fusion is a subclass of ``Fusion`` and a line of ``FUSIONS``.
 """
 
+import operator
+
 import torch
 from torch import Tensor, nn
 
@@ -182,7 +184,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, width: int, stream_width: int, heads: int):
         super().__init__()
-        self.heads = heads
+        self.heads = operator.index(heads)  # TypeError for a fraction
         self.queries = nn.Linear(width, width)
         self.keys = nn.Linear(stream_width, width, bias=False)
         self.values = nn.Linear(stream_width, width)

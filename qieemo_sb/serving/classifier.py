@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from qieemo_sb.model import (
     QieemoOutput,
 )
 from qieemo_sb.serving.folder import load_folder
-from qieemo_sb.serving.models import find_model
+from qieemo_sb.serving.models import check_device, find_model
 from qieemo_sb.serving.onednn import accelerate
 from qieemo_sb.serving.predictor import (
     Predictor,
@@ -43,6 +43,9 @@ from qieemo_sb.serving.results import Prediction
 
 if TYPE_CHECKING:
     from qieemo_sb.serving.timeline import Turn
+
+# Tensors, NumPy arrays, or lists of numbers or of rows
+Numbers: TypeAlias = torch.Tensor | np.ndarray | Sequence
 
 FILES_AT_ONCE = 100  # sorted by length together; then their results come
 NO_EMOTION = (
@@ -110,8 +113,9 @@ def load_model(
         There is no such model, or a file of it, which the message names, is
         missing or damaged.
     QieemoError
-        The threshold is not 0 to 1.
+        The device cannot be used here, or the threshold is not 0 to 1.
     """
+    check_device(device)
     folder = find_model(folder)
     loaded = load_folder(folder)
     loaded.model.to(device).requires_grad_(False).eval()
@@ -338,15 +342,15 @@ class EmotionClassifier(Predictor):
         return speaker_moments(joined, model.classifier, model.speaker_model)
 
     def analyse_batch(
-        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+        self, wavs: Numbers, lengths: Numbers | None = None
     ) -> QieemoOutput | PPGOutput:
         """Full output of the model for a batch, frame by frame too.
 
         Arguments
         ---------
-        wavs : torch.Tensor
+        wavs : torch.Tensor, np.ndarray or sequence
             [B, S] or [S] at 16 kHz, floating point.
-        lengths : torch.Tensor or None
+        lengths : torch.Tensor, np.ndarray, sequence or None
             [B] samples of each utterance; None: every row is full.
 
         Returns
@@ -362,7 +366,7 @@ class EmotionClassifier(Predictor):
             return self.model(self._batch(wavs), lengths)
 
     def embed_batch(
-        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+        self, wavs: Numbers, lengths: Numbers | None = None
     ) -> torch.Tensor:
         """Pooled vectors [B, E]; arguments as of ``analyse_batch``."""
         model = self.emotion_model
@@ -393,9 +397,7 @@ class EmotionClassifier(Predictor):
         with self.context():
             return self.emotion_model.classifier(embedding, speaker)
 
-    def ppg_batch(
-        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
-    ) -> PPG:
+    def ppg_batch(self, wavs: Numbers, lengths: Numbers | None = None) -> PPG:
         """Phonetic posteriorgram; arguments as of ``analyse_batch``.
 
         Raises
@@ -416,7 +418,7 @@ class EmotionClassifier(Predictor):
         )
 
     def transcribe_batch(
-        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+        self, wavs: Numbers, lengths: Numbers | None = None
     ) -> tuple[list[str], list[list[int]]]:
         """Greedy CTC: the best token of each frame, repeats and blanks off.
 
@@ -461,7 +463,7 @@ class EmotionClassifier(Predictor):
 
     def _batch(self, wavs):
         """[B, S] or [S] → [B, S] in float32 on the model's device."""
-        wavs = torch.atleast_2d(wavs)
+        wavs = torch.atleast_2d(as_tensor(wavs, "wavs"))
         # Integers stay what they are: check_batch refuses them.
         wavs = wavs.float() if wavs.is_floating_point() else wavs
         return wavs.to(self.device)
@@ -556,6 +558,20 @@ class Utterance:
         """Emotion log-probabilities [C] of all that was heard."""
         rows = self._classifier.log_probs(self.embedding(), speaker)
         return rows[0].detach().float().cpu().numpy()
+
+
+def as_tensor(values: Numbers, name: str) -> torch.Tensor:
+    """Numbers of any kind as a tensor; AudioError for anything else."""
+    if isinstance(values, torch.Tensor):
+        return values
+    try:
+        if not isinstance(values, np.ndarray):
+            values = [np.asarray(row) for row in values]
+        return torch.from_numpy(np.ascontiguousarray(values))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AudioError(
+            f"{name} must be numbers, in rows of one length: {error}"
+        ) from error
 
 
 def _is_error(value):

@@ -1,6 +1,6 @@
 """A model folder: a trained model on disk, as data.
 
-    config.json         parts, their arguments, and checksums of the files below
+    config.json         parts, their arguments, checksums of these and of files
     model.safetensors   weights
     label_encoder.txt   emotions in the order of the outputs, for SpeechBrain
     tokens.json         tokens of the PPG, if it was trained to transcribe
@@ -43,6 +43,7 @@ CARD = "README.md"
 
 FORMAT = 1  # raised when the meaning of config.json changes
 MAX_BYTES = 10_000_000  # of a JSON or text file; a config has two thousand
+LINE = 1000  # characters; a label needs a dozen
 LARGEST = 1e9  # number in a config
 SPARE = 1_000_000  # numbers that a model may make and not keep as weights
 
@@ -127,9 +128,7 @@ def save_model(
             write_labels(unfinished / LABELS, labels)
         if tokens is not None:
             write_json(unfinished / TOKENS, tokens.facts)
-        sums = {p.name: sha256(p) for p in sorted(unfinished.iterdir())}
-        config = {"format": FORMAT, **model.config, "sha256": sums}
-        write_json(unfinished / CONFIG, config)
+        write_facts(unfinished / CONFIG, {"format": FORMAT, **model.config})
         (unfinished / CARD).write_text(card, encoding="utf-8")
         yaml = Path(__file__).with_name(HYPERPARAMS)
         shutil.copyfile(yaml, unfinished / HYPERPARAMS)
@@ -151,8 +150,8 @@ def load_folder(folder: str | Path) -> LoadedModel:
     Raises
     ------
     ModelFolderError
-        A file is missing or damaged, or the files do not belong together; the
-        message names the file.
+        A file is missing, damaged or a link to some other folder, or the
+        files do not belong together; the message names the file.
     """
     from qieemo_sb.lobes.tokens import load_tokenizer
     from qieemo_sb.model import Qieemo, build_model
@@ -215,24 +214,78 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder} is a Hugging Face checkpoint ({config['model_type']}), "
             "not a trained model: give it to train.py as its encoder."
         )
-    if not isinstance(config, dict) or config.pop("format", None) != FORMAT:
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ModelFolderError(
             f"{path} is not of format {FORMAT}: this release cannot read it."
         )
-    files = config.get("sha256")
-    known = {WEIGHTS, LABELS, TOKENS}
-    if not isinstance(files, dict) or not {WEIGHTS} <= set(files) <= known:
-        raise ModelFolderError(f"{path} has no checksums of the model's files.")
+    check_facts(path, config, {WEIGHTS}, {LABELS, TOKENS})
+    del config["format"]
     return config
+
+
+def write_facts(path: Path, facts: Mapping[str, Any]) -> None:
+    """Write facts as JSON, with checksums of all files beside, and its own."""
+    sums = {p.name: sha256(p) for p in sorted(path.parent.iterdir())}
+    facts = {**facts, "sha256": sums}
+    sums[path.name] = _sha256_of(facts)
+    write_json(path, facts)
+
+
+def check_facts(
+    path: Path, facts: dict[str, Any], needed: set[str], others: set[str]
+) -> None:
+    """Check the checksum of facts, and take it out of them.
+
+    Arguments
+    ---------
+    path : Path
+        Of ``write_facts``.
+    facts : dict
+        Read from it.
+    needed, others : set of str
+        Files whose checksums must be there, and may be there.
+
+    Raises
+    ------
+    ModelFolderError
+        The facts were changed, or lack checksums of the files.
+    """
+    sums = facts.get("sha256")
+    own = sums.pop(path.name, None) if isinstance(sums, dict) else None
+    if not isinstance(sums, dict) or not needed <= {*sums} <= needed | others:
+        raise ModelFolderError(f"{path} has no checksums of the model's files.")
+    if own not in (None, _sha256_of(facts)):  # older folders have none
+        raise ModelFolderError(
+            f"{path} is damaged: its checksum is not that of its values. Copy "
+            "or download the folder again."
+        )
+
+
+def _sha256_of(facts):
+    """Checksum of JSON values, whatever their order and layout."""
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_files(
     folder: Path, checksums: Mapping[str, str], source: str = CONFIG
 ) -> None:
-    """Raise ModelFolderError for a file that is missing or was changed."""
+    """Raise ModelFolderError for a file that is missing or was changed.
+
+    Links may lead to one folder that has all files, as in the hub's cache and
+    in a ``savedir``; not to a file of some other place, which would be read
+    for whoever made the folder, and published with an export.
+    """
+    home = (folder / source).resolve().parent
+    for path in (folder / name for name in (*checksums, LABELS, CARD)):
+        if path.is_symlink() and path.resolve().parent != home:
+            raise ModelFolderError(
+                f"{path} is a link to {path.resolve()}, which is not where "
+                f"{source} is: if that is meant, copy the folder with cp -rL."
+            )
     for name, expected in checksums.items():
         if not (folder / name).is_file():
-            raise ModelFolderError(f"{folder / name} is missing.")
+            raise ModelFolderError(f"{folder / name} is missing, or no file.")
         if sha256(folder / name) != expected:
             raise ModelFolderError(
                 f"{folder / name} is damaged: its checksum is not that of "
@@ -278,10 +331,10 @@ def read_labels(path: Path, expected: int) -> list[str]:
         for line in read_text(path).splitlines():
             if line.startswith("="):  # what follows is SpeechBrain's own
                 break
-            name, index = line.rsplit(" => ", maxsplit=1)
+            name, index = line[:LINE].rsplit(" => ", maxsplit=1)
             names[int(index)] = ast.literal_eval(name)
         labels: list[Any] = [names.get(i) for i in range(len(names))]
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, RecursionError) as error:
         raise ModelFolderError(f"{path} is damaged: {error}") from error
     check_labels(labels, expected, str(path))
     return labels
@@ -291,11 +344,11 @@ def check_labels(labels: Sequence[str], expected: int, where: str) -> None:
     """Raise ModelFolderError unless each output has a name of its own.
 
     Names are printed in tables of lines and tabs: control characters would
-    break them.
+    break them, and halves of characters cannot be printed.
     """
     _check_names(labels, expected, where)
     for label in labels:
-        if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in label):
+        if {"Cc", "Cs", "Zl", "Zp"} & {unicodedata.category(c) for c in label}:
             raise ModelFolderError(
                 f"{where}: the label {label!r} has control characters."
             )
@@ -348,20 +401,26 @@ def write_json(path: Path, values: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; ModelFolderError if it is missing or damaged."""
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
+        values = json.loads(text)
+        json.dumps(values, ensure_ascii=False).encode()  # can be written
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{path} is damaged: {error}") from error
+    return values
 
 
 def read_text(path: str | Path) -> str:
     """Read a text file; ModelFolderError if it is missing or damaged."""
     path = Path(path)
-    if not path.is_file():
-        raise ModelFolderError(f"{path} is missing.")
+    if not path.is_file():  # reading a pipe or a device may never end
+        raise ModelFolderError(f"{path} is missing, or no file.")
     if path.stat().st_size > MAX_BYTES:
         raise ModelFolderError(f"{path} has more than {MAX_BYTES} bytes.")
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelFolderError(f"{path} is damaged: {error}") from error
 
 
 def sha256(path: Path) -> str:
@@ -374,7 +433,7 @@ def sha256(path: Path) -> str:
 
 
 def _read_weights(path):
-    """Weights by name, mapped from the disk; all of them are finite."""
+    """Weights by name, mapped from the disk; all are finite numbers."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -383,10 +442,11 @@ def _read_weights(path):
     except SafetensorError as error:
         raise ModelFolderError(f"{path} is damaged: {error}") from error
     for name, value in weights.items():
-        if not value.isfinite().all():
+        is_usable = value.is_floating_point() and value.itemsize > 1
+        if not (is_usable and value.isfinite().all()):
             raise ModelFolderError(
-                f"{path} is damaged: {name} has values that are NaN or "
-                "infinite."
+                f"{path} is damaged: {name} is no float16 or float32, or has "
+                "values that are NaN or infinite."
             )
     return weights
 
@@ -437,7 +497,7 @@ def _check_shapes(config: dict, weights: Mapping[str, torch.Tensor]) -> None:
 
 def _is_modest(value, depth=0):
     """True for plain values, neither deep nor long nor large."""
-    if isinstance(value, dict | list) and depth < 6:
+    if isinstance(value, dict | list) and depth < 6 and len(value) < 1000:
         values = value.values() if isinstance(value, dict) else value
         return all(_is_modest(item, depth + 1) for item in values)
     if isinstance(value, int | float):

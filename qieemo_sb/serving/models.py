@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qieemo_sb.errors import ModelFolderError, QieemoError
 from qieemo_sb.serving.folder import CONFIG
@@ -100,19 +100,18 @@ def load_any(
         return OnnxClassifier.from_folder(folder, threshold=threshold)
     from qieemo_sb.serving.classifier import load_model
 
-    check_device(device)
     return load_model(folder, device, threshold)
 
 
-def check_device(device: str) -> None:
-    """Raise QieemoError for a device that cannot be used here."""
+def check_device(device: Any) -> None:
+    """Raise QieemoError for a device of torch that cannot be used here."""
     import torch
 
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rstrip(".")
         raise QieemoError(
-            f"--device {device}: cannot be used here, name another, such as "
-            f"cpu ({reason})"
+            f"The device {device} cannot be used here ({reason}): name "
+            "another, such as cpu."
         ) from error

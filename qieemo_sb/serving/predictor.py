@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
@@ -119,13 +120,9 @@ class Predictor:
         Raises
         ------
         ModelFolderError
-            The output is not finite: no model that works gives such.
+            As of ``check_output``.
         """
-        if not np.isfinite(log_probs).all():
-            raise ModelFolderError(
-                "The model's output is not finite: the model is damaged, or "
-                "the precision too low. Load it again, in float32."
-            )
+        check_output(log_probs)
         values = np.exp(log_probs.astype(np.float64)).tolist()
         scores = dict(zip(self.labels, values, strict=True))
         emotion = max(scores, key=scores.__getitem__)
@@ -133,6 +130,18 @@ class Predictor:
             emotion = UNKNOWN
         file = str(source) if isinstance(source, str | Path) else None
         return Prediction(file, start, end, emotion, scores, speaker)
+
+
+def check_output(log_probs: Any) -> None:
+    """Raise ModelFolderError for log-probabilities that are not finite.
+
+    No model that works gives such.
+    """
+    if not math.isfinite(log_probs.sum()):
+        raise ModelFolderError(
+            "The model's output is not finite: the model is damaged, or the "
+            "precision too low. Load it again, in float32."
+        )
 
 
 def as_list(sources: Sources) -> Iterable[Source]:

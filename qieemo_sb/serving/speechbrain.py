@@ -28,10 +28,17 @@ from qieemo_sb.frames import SAMPLE_RATE, absolute_lengths
 from qieemo_sb.lobes.normalization import Moments
 from qieemo_sb.lobes.tokens import Tokenizer
 from qieemo_sb.model import PPGOutput, Qieemo, QieemoOutput
-from qieemo_sb.serving.classifier import NO_EMOTION, PPG, EmotionClassifier
+from qieemo_sb.serving.classifier import (
+    NO_EMOTION,
+    PPG,
+    EmotionClassifier,
+    Numbers,
+    as_tensor,
+)
 from qieemo_sb.serving.folder import CONFIG, load_folder, read_config
-from qieemo_sb.serving.models import HUB_ID
+from qieemo_sb.serving.models import HUB_ID, check_device
 from qieemo_sb.serving.onednn import accelerate
+from qieemo_sb.serving.predictor import check_output
 
 # out_prob [B, C], score [B], index [B], text_lab
 Answer: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]
@@ -111,6 +118,7 @@ class _TupleClassifier(EmotionClassifier):
     """An EmotionClassifier that answers in SpeechBrain's tuples."""
 
     def _answer(self, log_probs, source, seconds, speaker) -> Answer:
+        check_output(log_probs.detach())
         score, index = log_probs.max(dim=-1)
         labels = [self.labels[i] for i in index.tolist()]
         return log_probs, score, index, labels
@@ -206,6 +214,7 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
             local_strategy=local_strategy,
             fetch_config=fetch_config or FetchConfig(),
         )
+        check_device((kwargs.get("run_opts") or {}).get("device") or "cpu")
         loaded = load_folder(folder)
         hparams = {
             "labels": loaded.labels,
@@ -227,15 +236,15 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         return self.qieemo.tokens
 
     def analyse_batch(
-        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
+        self, wavs: Numbers, wav_lens: Numbers | None = None
     ) -> QieemoOutput | PPGOutput:
         """Full output of the model for a batch, frame by frame too.
 
         Arguments
         ---------
-        wavs : torch.Tensor
+        wavs : torch.Tensor, np.ndarray or sequence
             [B, S] or [S] at 16 kHz, floating point.
-        wav_lens : torch.Tensor or None
+        wav_lens : torch.Tensor, np.ndarray, sequence or None
             [B] relative lengths; None: every row is full.
 
         Returns
@@ -247,12 +256,12 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         AudioError
             See ``check_batch``; lengths that are no fractions, too.
         """
-        return self.qieemo.analyse_batch(wavs, _samples(wavs, wav_lens))
+        return self.qieemo.analyse_batch(*_batch(wavs, wav_lens))
 
     def encode_batch(
         self,
-        wavs: torch.Tensor,
-        wav_lens: torch.Tensor | None = None,
+        wavs: Numbers,
+        wav_lens: Numbers | None = None,
         normalize: bool = False,
     ) -> torch.Tensor:
         """Pooled vectors [B, E]; arguments as of ``analyse_batch``.
@@ -267,12 +276,12 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
                 "Qieemo keeps no statistics of its embeddings: call "
                 "encode_batch without normalize."
             )
-        return self.qieemo.embed_batch(wavs, _samples(wavs, wav_lens))
+        return self.qieemo.embed_batch(*_batch(wavs, wav_lens))
 
     def classify_batch(
         self,
-        wavs: torch.Tensor,
-        wav_lens: torch.Tensor | None = None,
+        wavs: Numbers,
+        wav_lens: Numbers | None = None,
         speaker: Moments | None = None,
     ) -> Answer:
         """Classify a batch; no result depends on the other utterances.
@@ -339,17 +348,15 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         """As ``EmotionClassifier.adapt``."""
         return self.qieemo.adapt(*args, **kwargs)
 
-    def ppg_batch(
-        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
-    ) -> PPG:
+    def ppg_batch(self, wavs: Numbers, wav_lens: Numbers | None = None) -> PPG:
         """As ``EmotionClassifier.ppg_batch``, of relative lengths."""
-        return self.qieemo.ppg_batch(wavs, _samples(wavs, wav_lens))
+        return self.qieemo.ppg_batch(*_batch(wavs, wav_lens))
 
     def transcribe_batch(
-        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
+        self, wavs: Numbers, wav_lens: Numbers | None = None
     ) -> tuple[list[str], list[list[int]]]:
         """As ``EmotionClassifier.transcribe_batch``, of relative lengths."""
-        return self.qieemo.transcribe_batch(wavs, _samples(wavs, wav_lens))
+        return self.qieemo.transcribe_batch(*_batch(wavs, wav_lens))
 
     def transcribe_file(self, path: str | Path, **kwargs) -> str:
         """The transcript of an audio file; arguments as ``classify_file``."""
@@ -387,11 +394,13 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         return wav.to(self.qieemo.device)
 
 
-def _samples(wavs, wav_lens):
-    """Relative lengths of a batch in samples; None stays None."""
-    if wav_lens is None:
-        return None
-    return absolute_lengths(wav_lens, wavs.shape[-1])
+def _batch(wavs, wav_lens):
+    """Waveforms as a tensor; relative lengths in samples; None stays None."""
+    wavs = torch.atleast_2d(as_tensor(wavs, "wavs"))
+    if wav_lens is not None:
+        wav_lens = as_tensor(wav_lens, "wav_lens")
+        wav_lens = absolute_lengths(wav_lens, wavs.shape[-1])
+    return wavs, wav_lens
 
 
 def _fill(label_encoder, labels):

@@ -29,6 +29,7 @@ from qieemo_sb.serving.folder import (
 
 LABELS = ["neu", "hap", "ang", "sad"]
 N_TOKENS, D_MODEL, WIDTH = 29, 16, 12
+FLOAT8 = torch.float8_e4m3fn  # for which isfinite is not implemented
 FILES = [
     "README.md",
     "config.json",
@@ -78,9 +79,17 @@ def config_of(folder):
 
 
 def change_config(folder, change):
+    """Change the config, and leave out its own checksum."""
     config = config_of(folder)
+    config["sha256"].pop("config.json", None)
     change(config)
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def read_unsigned(folder):
+    """Text of the config, without its own checksum."""
+    change_config(folder, lambda config: None)
+    return (folder / "config.json").read_text()
 
 
 def change_weights(folder, change):
@@ -271,6 +280,23 @@ def test_a_changed_file_is_damaged(name, model_folder):
     assert f"{name} is damaged" in refusal(model_folder)
 
 
+def test_a_changed_value_is_damage(model_folder):
+    """One bit of it: the weights would fit and the answers be others."""
+    path = model_folder / "config.json"
+    text = path.read_text()
+    assert '"blocks": [1, 2],' in text
+    path.write_text(text.replace('"blocks": [1, 2],', '"blocks": [1, 3],'))
+    assert "config.json is damaged: its checksum" in refusal(model_folder)
+
+
+def test_layout_is_no_damage_and_older_folders_load(model_folder):
+    path = model_folder / "config.json"
+    path.write_text(json.dumps(config_of(model_folder), indent=None))
+    load_folder(model_folder)
+    read_unsigned(model_folder)
+    load_folder(model_folder)
+
+
 @pytest.mark.parametrize("contents", [b"", b"PK", b"\xff" * 100])
 def test_what_holds_no_weights_is_damaged(contents, model_folder):
     (model_folder / "model.safetensors").write_bytes(contents)
@@ -287,10 +313,15 @@ def test_what_holds_no_weights_is_damaged(contents, model_folder):
             lambda w: w.update({"cma.norm.bias": torch.zeros(7)}),
             r"cma.norm.bias is [7] in model.safetensors where [12]",
         ),
-        (lambda w: w["cma.norm.bias"].fill_(torch.nan), "cma.norm.bias has"),
-        (lambda w: w["cma.norm.bias"].fill_(torch.inf), "cma.norm.bias has"),
+        (lambda w: w["cma.norm.bias"].fill_(torch.nan), "cma.norm.bias is"),
+        (lambda w: w["cma.norm.bias"].fill_(torch.inf), "NaN or infinite"),
+        (
+            lambda w: w.update({"cma.norm.bias": torch.zeros(12).to(FLOAT8)}),
+            "cma.norm.bias is no float16 or float32",
+        ),
+        (lambda w: w.update({"cma.norm.bias": torch.zeros(12).int()}), "is no"),
     ],
-    ids=["missing", "extra", "shape", "nan", "infinite"],
+    ids=["missing", "extra", "shape", "nan", "infinite", "float8", "int"],
 )
 def test_weights_that_do_not_fit(change, name, model_folder):
     change_weights(model_folder, change)
@@ -339,7 +370,7 @@ def test_no_value_of_a_config_builds_something_else(tmp_path, variants):
     """Each value in turn is replaced; nothing but our error may come of it."""
     model = variants["statistics"]
     folder = save(tmp_path / "m", model)
-    text = (folder / "config.json").read_text()
+    text = read_unsigned(folder)
     shapes = {k: v.shape for k, v in model.state_dict().items()}
     for path in leaves(json.loads(text)):
         for value in (-1, 99_999, "x", None, [[]]):
@@ -360,7 +391,7 @@ def test_no_value_of_a_config_builds_something_else(tmp_path, variants):
 def test_huge_sizes_are_refused_before_anything_is_built(model_folder):
     # One long weight more does not make other sizes likely.
     change_weights(model_folder, lambda w: w.update(zzz=torch.ones(99_999)))
-    text = (model_folder / "config.json").read_text()
+    text = (model_folder / "config.json").read_text()  # unsigned by now
     for part, name, size, message in (
         ("mmf", "width", 14, "12 is needed"),
         ("ppg_head", "hidden", 14, "14] is needed"),
@@ -376,6 +407,23 @@ def test_huge_sizes_are_refused_before_anything_is_built(model_folder):
         place.get("dims", place)[name] = size
         (model_folder / "config.json").write_text(json.dumps(config))
         assert message in refusal(model_folder)
+
+
+@pytest.mark.parametrize(
+    "part, name, value, message",
+    [
+        ("cma", "heads", 2.0, "cma cannot be built: 'float' object"),
+        ("dims", "n_heads", 0.5, "encoder cannot be built: 'float' object"),
+        ("mixer", "blocks", [0.5, 1], r"there is no block [0.5]"),
+        ("mixer", "blocks", [1] * 10**5, "mixer has values of no model"),
+    ],
+)
+def test_values_of_another_type(part, name, value, message, model_folder):
+    def change(config):
+        {**config, **config["encoder"]}[part][name] = value
+
+    change_config(model_folder, change)
+    assert message in refusal(model_folder)
 
 
 def test_an_older_release(model_folder):
@@ -398,6 +446,39 @@ def test_damaged_tokens(tmp_path, make_model):
         assert message in refusal(folder)
     (folder / "tokens.json").unlink()
     assert "tokens.json is missing" in refusal(folder)
+
+
+# What is no file of the model
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "label_encoder.txt", "model.safetensors"]
+)
+def test_a_pipe_is_not_waited_for(name, model_folder):
+    (model_folder / name).unlink()
+    os.mkfifo(model_folder / name)
+    assert name in refusal(model_folder)
+
+
+@pytest.mark.parametrize("name", ["label_encoder.txt", "README.md"])
+def test_a_link_out_of_the_folder_is_refused(name, model_folder, tmp_path):
+    """Its contents would be published with an export."""
+    path = model_folder / name
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert f"{name} is a link to" in refusal(model_folder)
+
+
+def test_links_of_a_cache_are_followed(model_folder, tmp_path):
+    """To one folder with all files, as those of Hugging Face's cache are."""
+    blobs = tmp_path / "models--me--mine" / "blobs"
+    snapshot = blobs.with_name("snapshots") / "a1b2"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, path in enumerate(sorted(model_folder.iterdir())):
+        shutil.copy(path, blobs / str(number))
+        (snapshot / path.name).symlink_to(f"../../blobs/{number}")
+    assert load_folder(snapshot).labels == LABELS
 
 
 # Labels
@@ -441,6 +522,12 @@ def test_labels_are_in_the_order_of_the_outputs(tmp_path):
         (b"'a' => 0\n'b' => 2\n", "has 1 names"),
         (b"'a' => 0\n'b' => 1\n'c' => 2\n", "has 3 names"),
         (b"'a' => 0\n'b\\n' => 1\n", "control characters"),
+        (b"'a' => 0\n'\\x1b[2J' => 1\n", "control characters"),
+        (b"'a' => 0\n'\\ud800' => 1\n", "control characters"),
+        (b"'a' => 0\n{[]: 1} => 1\n", "is damaged"),
+        (b"'a' => 0\n" + b"-" * 10**6 + b"1 => 1\n", "is damaged"),
+        (b"'a' => 0\n'b' => 1" + b"0" * 5_000, "has 1 names"),
+        (b"x" * 10_000_001, "more than 10000000 bytes"),
     ],
 )
 def test_labels_that_cannot_be_used(contents, message, tmp_path):

@@ -6,6 +6,7 @@ Needs numpy, soundfile and onnxruntime, and starts in a fraction of a second.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,10 +14,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from qieemo_sb.audio import check_batch, read_windows
-from qieemo_sb.errors import ModelFolderError
-from qieemo_sb.frames import SAMPLE_RATE, sample_windows
-from qieemo_sb.serving.folder import LABELS, check_files, read_json, read_labels
-from qieemo_sb.serving.predictor import Predictor, check_threshold
+from qieemo_sb.errors import AudioError, ModelFolderError
+from qieemo_sb.frames import MIN_SAMPLES, SAMPLE_RATE, sample_windows
+from qieemo_sb.serving.folder import (
+    LABELS,
+    TOKENS,
+    check_facts,
+    check_files,
+    read_json,
+    read_labels,
+)
+from qieemo_sb.serving.predictor import (
+    Predictor,
+    check_output,
+    check_threshold,
+)
 from qieemo_sb.serving.results import UNKNOWN
 
 if TYPE_CHECKING:
@@ -26,7 +38,10 @@ GRAPH = "model.onnx"
 GRAPH_WEIGHTS = "model.onnx.data"
 EXPORT = "export.json"  # format, weights' type and checksums
 GRAPH_FORMAT = 2  # raised when the inputs or outputs of a graph change
+# Of NumPy and torch, for what are no numbers
+ERRORS = (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError)
 EMPTY = -1e30  # logarithm of the weight of no frames
+SECONDS = 30.0  # that a graph may take for 25 ms; it takes a few hundredths
 
 
 class OnnxOutput(NamedTuple):
@@ -111,7 +126,8 @@ class OnnxClassifier(Predictor):
         Raises
         ------
         ModelFolderError
-            The folder is incomplete, damaged, or of another release.
+            The folder is incomplete, damaged, or of another release. One that
+            was made to harm can still take all memory: a graph is a program.
         ImportError
             onnxruntime is not installed.
         QieemoError
@@ -127,15 +143,19 @@ class OnnxClassifier(Predictor):
                 f"{folder} is an export of another release, which this one "
                 "cannot read: export the model again."
             )
-        # onnxruntime sees if weights are missing; to read all of them here
-        # would take as long as everything else.
-        checksums = dict(about.get("sha256", {}))
-        checksums.pop(GRAPH_WEIGHTS, None)
-        check_files(folder, checksums, source=EXPORT)
+        check_threshold(threshold)
+        check_facts(path, about, {GRAPH, GRAPH_WEIGHTS, LABELS}, {TOKENS})
+        check_files(folder, about["sha256"], source=EXPORT)
         session = load_graph(folder / GRAPH, threads)
-        n_classes = session.get_outputs()[0].shape[-1]
-        labels = read_labels(folder / LABELS, n_classes)
-        return cls(session, labels, threshold)
+        try:
+            classifier = cls(session, [], threshold)
+            n_classes = classifier._try_graph()
+        except Exception as error:  # of a dozen classes, as in load_graph
+            raise ModelFolderError(
+                f"{folder / GRAPH} is damaged: {error!r}"
+            ) from error
+        classifier.labels = read_labels(folder / LABELS, n_classes)
+        return classifier
 
     def running(self) -> Utterance:
         """A new utterance, to be heard window by window."""
@@ -162,8 +182,8 @@ class OnnxClassifier(Predictor):
 
     def encode_batch(
         self,
-        wavs: np.ndarray | Sequence[np.ndarray],
-        wav_lens: np.ndarray | None = None,
+        wavs: np.ndarray | Sequence,
+        wav_lens: np.ndarray | Sequence[float] | None = None,
     ) -> np.ndarray:
         """Pooled vectors [B, E]; arguments as in ``classify_batch``."""
         outputs = self._analyse_batch(wavs, wav_lens)
@@ -171,16 +191,16 @@ class OnnxClassifier(Predictor):
 
     def classify_batch(
         self,
-        wavs: np.ndarray | Sequence[np.ndarray],
-        wav_lens: np.ndarray | None = None,
+        wavs: np.ndarray | Sequence,
+        wav_lens: np.ndarray | Sequence[float] | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
         """Emotions of several utterances, each computed by itself.
 
         Arguments
         ---------
-        wavs : np.ndarray or sequence of np.ndarray
-            [B, S] or [S] at 16 kHz, or B arrays [S] of their own lengths.
-        wav_lens : np.ndarray or None
+        wavs : np.ndarray or sequence
+            [B, S] or [S] at 16 kHz, or B rows [S] of their own lengths.
+        wav_lens : np.ndarray, sequence of float or None
             [B] lengths relative to S; None: every row is full.
 
         Returns
@@ -229,8 +249,31 @@ class OnnxClassifier(Predictor):
             utterance.update(window)
         return self._choose(utterance.outputs["log_probs"])
 
+    def _try_graph(self):
+        """Hear two short windows; returns C, or raises what is wrong.
+
+        A graph is a program: it may lack an output, or never end.
+        """
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        timer = threading.Timer(SECONDS, setattr, (options, "terminate", True))
+        timer.start()
+        try:
+            utterance = self.running()
+            for _ in range(2):
+                utterance.update(np.zeros(MIN_SAMPLES, np.float32), options)
+        finally:
+            timer.cancel()
+        if len(utterance.outputs["embedding"]) != 1:
+            raise ValueError("it gives more than one embedding")
+        check_output(utterance.log_probs())
+        (n_classes,) = utterance.log_probs().shape
+        return n_classes
+
     def _choose(self, log_probs):
         """Log-probabilities [B, C] → the result of ``classify_batch``."""
+        check_output(log_probs)
         index = log_probs.argmax(axis=-1)
         score = log_probs.max(axis=-1)
         emotions = [
@@ -281,10 +324,14 @@ class Utterance:
         self.outputs: dict[str, np.ndarray] = {}  # after the last window
         self.seconds = 0.0
 
-    def update(self, window: np.ndarray) -> None:
+    def update(
+        self,
+        window: np.ndarray,
+        options: onnxruntime.RunOptions | None = None,
+    ) -> None:
         """Hear a window [S] of at most 30 s, as ``Windows`` cuts."""
         inputs = {"wav": window[None], **self._statistics}
-        values = self._session.run(None, inputs)
+        values = self._session.run(None, inputs, options)
         self.outputs = dict(zip(self._names, values, strict=True))
         self._statistics = {
             name: self.outputs[f"next_{name}"] for name in self._statistics
@@ -321,7 +368,7 @@ def load_graph(
     options = onnxruntime.SessionOptions()
     if threads is not None:
         options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors; what is wrong is raised
+    options.log_severity_level = 4  # none: what is wrong is raised
     # Threads that spin while they wait slow down whatever else is running.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
@@ -334,17 +381,23 @@ def load_graph(
 
 def _utterances(wavs, wav_lens):
     """A batch → its utterances, [S] each, checked."""
-    single = len(wavs) == 0 or np.ndim(wavs[0]) == 0
-    rows = [np.asarray(row) for row in ([wavs] if single else wavs)]
+    try:
+        single = len(wavs) == 0 or np.ndim(wavs[0]) == 0
+        rows = [np.asarray(row) for row in ([wavs] if single else wavs)]
+        if wav_lens is not None:
+            relative = np.asarray(wav_lens, np.float64).tolist()
+            sizes = [round(length * len(rows[0])) for length in relative]
+    except ERRORS as error:
+        raise AudioError(
+            f"wavs and wav_lens must be numbers, in rows: {error}"
+        ) from error
     for row in rows:
         if row.ndim != 1 or row.dtype.kind != "f":
             check_batch(row[None])  # raises
-    sizes = [len(row) for row in rows]
-    padded = np.zeros((len(rows), max(sizes)), np.float32)
+    lengths = [len(row) for row in rows]
+    padded = np.zeros((len(rows), max(lengths)), np.float32)
     for place, row in zip(padded, rows, strict=True):
         place[: len(row)] = row
-    if wav_lens is not None:
-        relative = np.asarray(wav_lens, np.float64)
-        sizes = np.rint(relative * sizes[0]).astype(int).tolist()
+    sizes = lengths if wav_lens is None else sizes
     check_batch(padded, sizes)
     return [row[:size] for row, size in zip(padded, sizes, strict=True)]

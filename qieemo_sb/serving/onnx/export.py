@@ -2,7 +2,7 @@
 
 model.onnx           the graph: a window of at most 30 s in, results out
 model.onnx.data      its weights
-export.json          format, type of the weights, and checksums of the files
+export.json          format, type of the weights, and checksums
 label_encoder.txt    emotions in the order of log_probs
 tokens.json          tokens in the order of the PPG, if it transcribes
 README.md            the model card
@@ -32,8 +32,7 @@ from qieemo_sb.serving.folder import (
     TOKENS,
     load_folder,
     replacing_folder,
-    sha256,
-    write_json,
+    write_facts,
 )
 from qieemo_sb.serving.onnx.classifier import (
     EXPORT,
@@ -47,8 +46,7 @@ from qieemo_sb.serving.onnx.window import ExportError, ModelWindow
 
 OPSET = 20  # the first with an exact GELU
 LONGEST = WINDOW_SAMPLES + MEL_HOP - 1  # samples of a window
-NAMES = (LABELS, TOKENS)  # of the outputs, as they are in the model folder
-FILES = {GRAPH, GRAPH_WEIGHTS, EXPORT, CARD, *NAMES}
+FILES = {GRAPH, GRAPH_WEIGHTS, EXPORT, CARD, LABELS, TOKENS}
 SCOPES = "pkg.torch.onnx.name_scopes"  # a node's modules, from the outermost
 # In 8 bits, the first convolution would lose a point of agreement with torch
 # for a fiftieth of the time; the classifier is too small to matter.
@@ -93,13 +91,11 @@ def export_onnx(
         raise ModelFolderError(NO_EMOTION)
     with replacing_folder(folder) as unfinished:
         write_graph(loaded.model.eval(), unfinished, int8)
-        for name in NAMES:
-            if (model / name).is_file():
-                shutil.copyfile(model / name, unfinished / name)
+        for name in (LABELS, TOKENS)[: 2 if loaded.tokens else 1]:
+            shutil.copyfile(model / name, unfinished / name)
         weights = "int8" if int8 else "float32"
-        sums = {p.name: sha256(p) for p in sorted(unfinished.iterdir())}
-        about = {"format": GRAPH_FORMAT, "weights": weights, "sha256": sums}
-        write_json(unfinished / EXPORT, about)
+        about = {"format": GRAPH_FORMAT, "weights": weights}
+        write_facts(unfinished / EXPORT, about)
         card = NOTE.read_text(encoding="utf-8").format(
             weights=weights, rounded=ROUNDED if int8 else ""
         )

@@ -1,16 +1,18 @@
 """An export in use: the torch model's answers, and no torch."""
 
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
+import onnx.parser
 import pytest
 import torch
 
 import qieemo_sb
 from qieemo_sb.errors import AudioError, ModelFolderError, QieemoError
-from qieemo_sb.serving.folder import write_labels
+from qieemo_sb.serving.folder import sha256, write_labels
 from qieemo_sb.serving.onnx.classifier import OnnxClassifier
 from qieemo_sb.serving.speechbrain import EncoderClassifier
 
@@ -181,11 +183,34 @@ def test_integers_are_no_waveform(ours):
         ([1.0, -0.5], "Utterance 1 of the batch has -8000"),
         ([16_000, 8_000], "at most 16000 are there"),
         ([1.0], "must be 2 whole numbers"),
+        (1.0, "wav_lens must be numbers"),
+        ([[1.0], [1.0]], "wav_lens must be numbers"),
+        (["long", "short"], "wav_lens must be numbers"),
+        ([float("nan"), 1.0], "wav_lens must be numbers"),
+        ([float("inf"), 1.0], "wav_lens must be numbers"),
     ],
 )
 def test_lengths_that_do_not_fit(ours, wav_lens, message):
     with pytest.raises(AudioError, match=message):
         ours.classify_batch(np.zeros((2, 16_000), np.float32), wav_lens)
+
+
+@pytest.mark.parametrize(
+    "wavs, message",
+    [
+        (None, "wavs and wav_lens must be numbers"),
+        (1.0, "wavs and wav_lens must be numbers"),
+        ({"a": 1}, "wavs and wav_lens must be numbers"),
+        ("a.wav", "Waveforms must be"),
+        ([10**400] * 400, "Waveforms are object"),
+        ([None] * 400, "Waveforms are object"),
+        ([[0.0] * 400, 3.0], "Waveforms must be"),
+    ],
+)
+def test_batches_of_something_else(ours, wavs, message):
+    for call in (ours.classify_batch, ours.encode_batch):
+        with pytest.raises(AudioError, match=message):
+            call(wavs)
 
 
 def test_rows_of_more_than_samples(ours):
@@ -228,7 +253,7 @@ def test_missing_folder(tmp_path):
     [
         ("model.onnx", "model.onnx is damaged.*export.json"),
         ("label_encoder.txt", "label_encoder.txt is damaged.*export.json"),
-        ("model.onnx.data", "model.onnx is damaged"),
+        ("model.onnx.data", "model.onnx.data is damaged.*export.json"),
     ],
 )
 def test_truncated_file(folder, name, message):
@@ -239,22 +264,96 @@ def test_truncated_file(folder, name, message):
 
 
 def change(folder, **values):
-    """Change values of export.json, checksums by the names of files."""
+    """Change values of export.json."""
     path = folder / "export.json"
     about = json.loads(path.read_text())
     path.write_text(json.dumps({**about, **values}))
 
 
+def sign(folder):
+    """Make the checksums of the files those that they have now."""
+    names = json.loads((folder / "export.json").read_text())["sha256"]
+    del names["export.json"]
+    change(folder, sha256={name: sha256(folder / name) for name in names})
+
+
 def test_graph_that_is_none(folder):
     (folder / "model.onnx").write_bytes(b"graph")
-    change(folder, sha256={})
+    sign(folder)
     with pytest.raises(ModelFolderError, match="model.onnx is damaged"):
+        OnnxClassifier.from_folder(folder)
+
+
+def test_a_changed_value_is_damage(folder):
+    change(folder, weights="int8")
+    with pytest.raises(ModelFolderError, match="export.json is damaged"):
+        OnnxClassifier.from_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "model.onnx.data", "label_encoder.txt"]
+)
+def test_a_pipe_is_not_waited_for(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ModelFolderError, match=name):
+        OnnxClassifier.from_folder(folder)
+
+
+def test_a_link_out_of_the_folder_is_refused(folder, tmp_path):
+    path = folder / "label_encoder.txt"
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelFolderError, match="label_encoder.txt is a link"):
+        OnnxClassifier.from_folder(folder)
+
+
+GRAPHS = {
+    "lacks the embedding": """
+        g (float[1, S] wav) => (float[1, 4] log_probs) {
+            log_probs = Constant <value = float[1, 4] {1, 1, 1, 1}> ()
+        }""",
+    "not finite": """
+        g (float[1, S] wav) => (float[1, 4] log_probs, float[1, 1] embedding) {
+            zero = ReduceMax <keepdims = 1> (wav)
+            embedding = Log (zero)
+            one = Constant <value = float[1, 4] {1, 1, 1, 1}> ()
+            log_probs = Mul (embedding, one)
+        }""",
+    "input of any shape": """
+        g (float[1, S] wav, float[N] a) => (float[1, 4] log_probs) {
+            log_probs = Constant <value = float[1, 4] {1, 1, 1, 1}> ()
+        }""",
+    "terminate": """
+        g (float[1, S] wav) => (float[1, S] log_probs, float[1, S] embedding) {
+            for_ever = Constant <value = int64 {9223372036854775807}> ()
+            go_on = Constant <value = bool {1}> ()
+            log_probs = Loop (for_ever, go_on, wav) <body = b (
+                int64 i, bool before, float[1, S] x) => (
+                bool after, float[1, S] y) {
+                after = Identity (before)
+                y = Sin (x)
+            }>
+            embedding = Identity (wav)
+        }""",
+}
+
+
+@pytest.mark.parametrize("fault", GRAPHS)
+def test_graph_that_does_not_work(folder, fault, monkeypatch):
+    text = f'<ir_version: 8, opset_import: ["" : 20]>{GRAPHS[fault]}'
+    onnx.save(onnx.parser.parse_model(text), folder / "model.onnx")
+    sign(folder)
+    monkeypatch.setattr("qieemo_sb.serving.onnx.classifier.SECONDS", 0.3)
+    message = {"terminate": "terminate", "not finite": "not finite"}
+    found = f"model.onnx is damaged.*{message.get(fault, '')}"
+    with pytest.raises(ModelFolderError, match=found):
         OnnxClassifier.from_folder(folder)
 
 
 def test_labels_of_another_model(folder):
     write_labels(folder / "label_encoder.txt", ["a", "b"])
-    change(folder, sha256={})
+    sign(folder)
     with pytest.raises(ModelFolderError, match="has 2 names, the model has 4"):
         OnnxClassifier.from_folder(folder)
 
