@@ -205,7 +205,7 @@ def _rows(path: Path) -> list[dict]:
         try:
             row = json.loads(line)
             rows.append({key: str(row[key]) for key in ("key", "wav", "emo")})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorpusError(
                 f"{path}, line {number}: a JSON object with key, wav and emo "
                 f"is expected, not {line[:60]!r}."

@@ -34,6 +34,7 @@ from qieemo_sb.corpora.manifest import (
     prepared,
     raise_all,
     read_manifest,
+    read_text,
     relative_path,
     write_splits,
 )
@@ -142,7 +143,7 @@ def read_librispeech(data_folder: str | Path) -> Splits:
             )
         sounds = {path.stem: path for path in root.glob(f"{kind}/*/*/*.flac")}
         for path in sorted(root.glob(f"{kind}/*/*/*.trans.txt")):
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in read_text(path).splitlines():
                 if not (match := LINE.fullmatch(line.strip())):
                     problems.append(f"{path}: no transcript: {line!r}")
                 elif sound := sounds.pop(match[1], None):

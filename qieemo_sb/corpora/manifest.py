@@ -213,10 +213,20 @@ def identity(path: str | os.PathLike) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
+def regular_file(path: str | Path) -> Path:
+    """Return the path of a file; CorpusError for a pipe, which never ends."""
+    if not os.path.isfile(path):
+        raise CorpusError(
+            f"{path} cannot be read: there is no such file, or it is a folder, "
+            "a pipe or a device."
+        )
+    return Path(path)
+
+
 def digest(path: str | Path) -> str:
     """SHA-256 of a list that the user gave, in hexadecimal digits."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return hashlib.sha256(regular_file(path).read_bytes()).hexdigest()
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error}.") from error
 
@@ -224,7 +234,7 @@ def digest(path: str | Path) -> str:
 def read_text(path: str | Path) -> str:
     """Text of a UTF-8 file, or a CorpusError that names it."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return regular_file(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"{path} cannot be read: {error}.") from error
 
@@ -246,23 +256,29 @@ def read_json(path: str | Path) -> dict:
     ------
     CorpusError
         Missing file, bad JSON (with its line), a key that occurs twice in
-        one object, anything but an object at the top.
+        one object, a text that is not Unicode, anything but an object at the
+        top.
     """
+    twice: list[str] = []  # json keeps the last: an utterance would be lost
 
-    def unique(pairs):
-        # json keeps the last of equal keys: an utterance would be lost.
-        if twice := repeated(key for key, _ in pairs):
-            keys = ", ".join(twice)
-            raise CorpusError(f"{path}: these keys occur twice: {keys}.")
+    def collect(pairs):
+        twice.extend(repeated(key for key, _ in pairs))
         return dict(pairs)
 
+    text = read_text(path)
     try:
-        value = json.loads(read_text(path), object_pairs_hook=unique)
+        value = json.loads(text, object_pairs_hook=collect)
+        json.dumps(value, ensure_ascii=False).encode()  # can be written
     except json.JSONDecodeError as error:
         raise CorpusError(
             f"{path}, line {error.lineno}, column {error.colno}: "
             f"not JSON: {error.msg}."
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{path} cannot be read: {error}.") from error
+    if twice:
+        keys = ", ".join(twice)
+        raise CorpusError(f"{path}: these keys occur twice: {keys}.")
     if not isinstance(value, dict):
         raise CorpusError(f"{path}: an object {{...}} is expected at the top.")
     return value
@@ -396,7 +412,9 @@ def _entry_problems(entry: object, required: tuple[str, ...]) -> list[str]:
             fits = 0 <= _seconds(value) < math.inf
         elif key == "votes":
             expected = "an object {emotion: listeners}"
-            fits = isinstance(value, dict)
+            fits = isinstance(value, dict) and all(
+                0 <= _seconds(number) < math.inf for number in value.values()
+            )
         elif key == "session":
             fits = isinstance(value, (str, int, float))
         else:
@@ -412,7 +430,7 @@ def _seconds(value: Any) -> float:
     """A length, which SpeechBrain's manifests also have as text; or NaN."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

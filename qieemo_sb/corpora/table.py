@@ -15,6 +15,7 @@ to the data folder, and ``emo``; lengths are measured.
 """
 
 import csv
+import itertools
 import logging
 import os
 import posixpath
@@ -22,6 +23,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from qieemo_sb.audio import survey
 from qieemo_sb.corpora.manifest import (
     SPLITS,
     Splits,
@@ -138,6 +140,9 @@ def _read_manifests(files: list[str], options: dict) -> Splits:
             splits[name].append(utterance)
             place = f"{file}: utterance {utterance.utt_id}"
             problems += [f"{place}: {problem}" for problem in found]
+    if problems:
+        everything = itertools.chain(*splits.values())
+        problems += _bad_audio(everything, options["data_folder"])
     raise_all("The manifests have {count} problems:", problems)
     return splits
 
@@ -176,6 +181,8 @@ def _read_csv(files: list[str], options: dict) -> Splits:
             utterances.append(replace(utterance, utt_id=utt_id))
         parts.append(part)
         problems += [f"line {line}: {problem}" for problem in found]
+    if problems:
+        problems += _bad_audio(utterances, options["data_folder"])
     raise_all(f"{file}: {{count}} problems:", problems)
     if not utterances:
         raise CorpusError(f"{file} has a header and no lines below it.")
@@ -227,3 +234,10 @@ def _checked(utterance: Utterance, options: dict) -> tuple:
     if wav.startswith("../"):
         problems.append(f"{utterance.wav} is not in the data folder {folder}")
     return replace(utterance, wav=wav), problems
+
+
+def _bad_audio(utterances: Iterable[Utterance], folder: str) -> list[str]:
+    """Faults of audio files: whoever repairs a list repairs them as well."""
+    inside = (u.wav for u in utterances if not u.wav.startswith("../"))
+    _, failures = survey(Path(folder, wav) for wav in inside)
+    return list(failures.values())

@@ -32,7 +32,8 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from qieemo_sb.errors import EvaluationError, QieemoError
+from qieemo_sb.corpora.manifest import read_text
+from qieemo_sb.errors import CorpusError, EvaluationError, QieemoError
 from qieemo_sb.evaluation import cross_validation as cv
 from qieemo_sb.evaluation import plots, tables
 from qieemo_sb.evaluation.tables import METRICS, plus_minus
@@ -88,8 +89,8 @@ def read_grid(
         It is no such yaml, or has no such row; the message names the row.
     """
     try:
-        grid = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, YAMLError) as error:
+        grid = YAML(typ="safe").load(read_text(path))
+    except (CorpusError, YAMLError) as error:
         raise EvaluationError(
             f"{path} cannot be read; options with tags stand in quotes: {error}"
         ) from error

@@ -197,6 +197,8 @@ def test_missing_keys_are_named_all_at_once(tmp_path):
         ('{"votes": ["neu"]}', "'votes' is ['neu'], an object {emotion:"),
         ('{"wav": " "}', "'wav' is ' ', a text is expected"),
         ('"a.wav"', "an object {...} is expected"),
+        (f'{{"length": 1{"0" * 400}}}', "'length' is 1000"),
+        ('{"votes": {"neu": "many"}}', "'votes' is {'neu': 'many'}, an"),
     ],
 )
 def test_wrong_types_are_named(tmp_path, entry, problem):
@@ -218,6 +220,24 @@ def test_line_of_bad_json_is_named(tmp_path):
         read_manifest(path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"a": ' * 100_000,
+        f'{{"a": {{"length": 1{"0" * 5_000}}}}}',
+        r'{"a": {"wav": "\ud800.wav"}}',
+        '{"a": {"wav": "\udce9.wav"}}',
+    ],
+    ids=["list", "object", "number", "half a character", "no UTF-8"],
+)
+def test_json_that_cannot_be_used(tmp_path, text):
+    path = tmp_path / "m.json"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(CorpusError, match="m.json cannot be read"):
+        read_manifest(path)
+
+
 @pytest.mark.parametrize("text", ["[]", "3", "null"])
 def test_anything_but_an_object_is_refused(tmp_path, text):
     with pytest.raises(CorpusError, match="an object"):
@@ -227,6 +247,15 @@ def test_anything_but_an_object_is_refused(tmp_path, text):
 def test_missing_manifest_is_named(tmp_path):
     with pytest.raises(CorpusError, match=r"no\.json cannot be read"):
         read_manifest(tmp_path / "no.json")
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    for name in ("pipe.json", "zero.json"):
+        for read in (read_manifest, utterance.digest):
+            with pytest.raises(CorpusError, match=f"{name} cannot be read"):
+                read(tmp_path / name)
 
 
 # -- Audio

@@ -122,6 +122,7 @@ def test_absolute_path_in_the_data_folder_becomes_relative(data, write, output):
 
 
 def test_all_wrong_lines_are_listed_at_once(data, write):
+    (data / "ben/sad.wav").write_bytes(b"")
     file = write(
         HEADER,
         LINES[0],
@@ -135,7 +136,7 @@ def test_all_wrong_lines_are_listed_at_once(data, write):
     labels = ["happy", "sad"]
     message = refusal(prepare_csv, file, data, data / "out", labels, True)
     lines = message.splitlines()
-    assert lines[0] == f"{file}: 8 problems:"
+    assert lines[0] == f"{file}: 9 problems:"
     assert lines[1] == "  line 3: label is empty"
     assert lines[2] == "  line 4: label 'bored' is none of happy, sad"
     assert lines[3] == "  line 4: the transcript is missing, which CTC needs"
@@ -146,6 +147,7 @@ def test_all_wrong_lines_are_listed_at_once(data, write):
     assert lines[7:] == [
         "  line 8: path is empty",
         "  line 8: speaker is empty",
+        f"  {data}/ben/sad.wav is empty (0 bytes); record or copy it again.",
     ]
 
 

@@ -23,7 +23,8 @@ from typing import Any
 
 import command_line
 from qieemo_sb.corpora.emobox import find_entry
-from qieemo_sb.errors import EvaluationError
+from qieemo_sb.corpora.manifest import read_text
+from qieemo_sb.errors import CorpusError, EvaluationError
 from qieemo_sb.evaluation import (
     ablation,
     cross_validation as cv,
@@ -101,8 +102,8 @@ def read_league(path: str | Path) -> dict[str, dict]:
         It is no such yaml.
     """
     try:
-        found = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, YAMLError) as error:
+        found = YAML(typ="safe").load(read_text(path))
+    except (CorpusError, YAMLError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     if not isinstance(found, dict) or set(found) != PARTS:
         raise EvaluationError(f"{path}: a league has {sorted(PARTS)}.")

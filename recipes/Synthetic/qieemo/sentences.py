@@ -11,6 +11,7 @@ import random
 import re
 from pathlib import Path
 
+from qieemo_sb.corpora.manifest import read_text
 from qieemo_sb.errors import CorpusError
 
 WORDS = (3, 14)  # of a sentence
@@ -77,11 +78,8 @@ def sentences_of(path: str | Path) -> list[str]:
     CorpusError
         The file cannot be read or has no sentence.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"The text {path} cannot be read: {error}") from error
-    parts = re.split(r"(?<=[.!?;:,])\s+|\s*--+\s*", re.sub(r"\s+", " ", text))
+    text = re.sub(r"\s+", " ", read_text(path))
+    parts = re.split(r"(?<=[.!?;:,])\s+|\s*--+\s*", text)
     found = dict.fromkeys(
         part
         for part in (part.strip(" \"'()") for part in parts)
