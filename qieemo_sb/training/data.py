@@ -23,6 +23,7 @@ from qieemo_sb.errors import CorpusError
 from qieemo_sb.frames import SAMPLE_RATE, num_frames
 from qieemo_sb.lobes.tokens import Tokenizer, transcript_problem
 from qieemo_sb.model import PPGModel, Qieemo
+from qieemo_sb.serving import folder as model_folder
 from qieemo_sb.training.cache import EncoderCache
 from qieemo_sb.training.resume import keep_data
 
@@ -134,6 +135,8 @@ def check_labels(
         raise CorpusError(
             f"emotions has {len(emotions)} names, n_classes is {n_classes}."
         )
+    # As when they are saved, after the training.
+    model_folder.check_labels(emotions, n_classes, "emotions")
     unknown = {
         entry["emo"]: f"{split}: '{entry['emo']}', e.g. {utt_id}"
         for split, utt_id, entry in _utterances(datasets)

@@ -1,5 +1,6 @@
 """A recipe's yaml and command line, read without building all of it."""
 
+import difflib
 import json
 from io import StringIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
+from qieemo_sb.corpora.manifest import regular_file
 from qieemo_sb.errors import CorpusError
 
 SEED = ("seed", "__set_seed")  # built with each part of a yaml
@@ -37,11 +39,18 @@ def resolve(path: str | Path, overrides: str = "", **more: Any) -> StringIO:
     CorpusError
         The yaml cannot be read, lacks a value, or has no such option.
     """
+    regular_file(path)
+    yaml = ruamel.yaml.YAML()
     try:
-        options = ruamel.yaml.YAML().load(overrides) or {}
+        options = yaml.load(overrides) or {}
         if not isinstance(options, dict):
             raise ValueError(f"options are --key=value, not {options!r}.")
         with open(path, encoding="utf-8") as file:
+            known = list(map(str, yaml.load(file))) if options else []
+            wrong = [_hint(x, known) for x in options if x not in known]
+            if wrong:
+                raise ValueError(", and ".join(wrong))
+            file.seek(0)
             return resolve_references(
                 file, {**options, **more}, overrides_must_match=True
             )
@@ -52,6 +61,12 @@ def resolve(path: str | Path, overrides: str = "", **more: Any) -> StringIO:
     except (KeyError, ValueError, YAMLError) as error:
         reason = error.args[0] if isinstance(error, KeyError) else error
         raise CorpusError(f"{path}: {reason}") from error
+
+
+def _hint(name, known):
+    """A sentence on an option that there is not."""
+    near = "".join(difflib.get_close_matches(str(name), known, n=1))
+    return f"there is no option {name}" + (near and f"; is {near} meant?")
 
 
 def load_part(

@@ -1,20 +1,39 @@
 """Start and end of a recipe's run."""
 
+import contextlib
+import errno
+import re
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ruamel.yaml
 import torch
 from hyperpyyaml import load_hyperpyyaml
-from speechbrain.utils.distributed import infer_device, run_on_main
+from safetensors import SafetensorError
+from speechbrain.utils.distributed import (
+    if_main_process,
+    infer_device,
+    run_on_main,
+)
 
 from qieemo_sb.corpora.manifest import SPLITS
-from qieemo_sb.errors import CorpusError
+from qieemo_sb.errors import CorpusError, QieemoError
+from qieemo_sb.serving.models import check_device
 from qieemo_sb.training.hparams import check_corpus, load_part, resolve
 from qieemo_sb.training.resume import keep_options
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing keeps two runs apart
+    fcntl = None  # type: ignore[assignment]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Of torch (two), NumPy and safetensors, which do not give the number.
+FULL_TEXTS = r"failed writing file|unexpected pos|\d written|os error (27|28)"
 
 # A thread of gloo needs far less; no process notices it.
 SECONDS = 0.1
@@ -46,12 +65,14 @@ def start(
     ------
     QieemoError
         The options cannot be used, the parts of the model do not fit together,
-        or the folder holds a run with other options.
+        or the folder holds a run with other options or one that is going on.
     """
     if run_opts["jit"] or run_opts["jit_module_keys"]:
         raise CorpusError(
             "--jit: TorchScript cannot compile Qieemo; use --compile."
         )
+    if run_opts["device"]:
+        check_device(run_opts["device"])
     resolve(hparams_file, overrides)  # names an option that there is not
     if check_data:
         check_corpus(hparams_file, overrides)
@@ -66,6 +87,8 @@ def start(
             "number_of_epochs is 0, which leaves the probe that training "
             "starts from, and there is none: set probe_c, or train."
         )
+    if if_main_process():  # until the process ends
+        hparams["lock"] = lock_folder(hparams["save_folder"])
     run_on_main(
         keep_options, args=[hparams["save_folder"], hparams_file, overrides]
     )
@@ -121,6 +144,62 @@ def _override(overrides, **more):
     yaml, text = ruamel.yaml.YAML(), StringIO()
     yaml.dump({**(yaml.load(overrides) or {}), **more}, text)
     return text.getvalue()
+
+
+def lock_folder(folder: str | Path) -> IO[str]:
+    """Keep other processes from training in a folder, where files have locks.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Of the checkpoints; made if need be.
+
+    Returns
+    -------
+    file
+        The lock lasts until this is closed or the process ends, however that
+        may be; processes that load data do not hold it.
+
+    Raises
+    ------
+    CorpusError
+        Another process trains here.
+    """
+    path = Path(folder) / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w", encoding="utf-8")
+    try:
+        if fcntl is not None:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.close()
+        raise CorpusError(
+            f"Another training is going on in {folder}: wait for it, or choose "
+            "another output_folder."
+        ) from error
+    except OSError:  # some disks of networks have no locks
+        pass
+    return file
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """End the process with one line where the user can mend what is wrong.
+
+    That is a QieemoError, or a full disk.
+    """
+    try:
+        yield
+    except QieemoError as error:
+        sys.exit(f"\n{error}")
+    except (OSError, RuntimeError, SafetensorError) as error:
+        full = getattr(error, "errno", None) in FULL
+        if not full and not re.search(FULL_TEXTS, str(error)):
+            raise
+        sys.exit(
+            f"\nThe disk is full ({error}): make room and run the same command "
+            "again, which goes on from the last checkpoint."
+        )
 
 
 def move_to_device(model: torch.nn.Module, run_opts: Mapping[str, Any]) -> str:

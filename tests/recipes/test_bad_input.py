@@ -45,14 +45,15 @@ def test_all_bad_files_are_listed_at_once(corpus, whisper, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--fodl=2"], "fodl"),
+        (["--fodl=2"], "there is no option fodl; is fold meant?"),
+        (["--device=abacus"], "The device abacus cannot be used here"),
         (["--seed=2", "--seed=3"], 'Given twice: found duplicate key "seed"'),
         (
             ["--emotions=[neu, hap, ang, x]"],
             "test: 'sad', e.g. Ses05F",
         ),
         (["--emotions=[a, b, c]"], "emotions has 3 names, n_classes is 4"),
-        (["--mixer={blocks: [99]}"], "no block [99]"),
+        (["--mixer={blocks: [99]}"], "(emotional_blocks): there is no block"),
         (["--ctc_weight=1.0"], "a crop loses words: set crop_seconds to null"),
         (["--adapt_to=voice"], "adapt_to is voice; it can be null, speaker"),
         (["--vote_share=0.5"], "no utterance that is trained on has votes"),

@@ -12,7 +12,7 @@ from qieemo_sb.corpora.manifest import (
     read_manifest,
     write_manifest,
 )
-from qieemo_sb.errors import CorpusError
+from qieemo_sb.errors import CorpusError, QieemoError
 from qieemo_sb.lobes.tokens import Characters
 from qieemo_sb.training import data
 
@@ -115,6 +115,8 @@ def test_labels_that_are_not_emotions():
     data.check_labels(datasets, ["sad", "glad"], 2)
     with pytest.raises(CorpusError, match="train: 'sad', e.g. c"):
         data.check_labels(datasets, ["glad", "calm"], 2)
+    with pytest.raises(QieemoError, match="emotions: .* control characters"):
+        data.check_labels(datasets, ["sad", "glad\x1b[2J"], 2)
 
 
 def test_speakers_that_are_unknown():

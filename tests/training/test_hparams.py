@@ -1,6 +1,7 @@
 """A yaml and a command line, before anything is built."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def test_plain_options_are_json_and_have_tags_as_values(yaml):
 @pytest.mark.parametrize(
     "overrides, message",
     [
-        ("widht: 1", "'widht' not found"),
+        ("widht: 1", "there is no option widht; is width meant[?]$"),
+        ("zzz: 1\nfolt: 2", "no option zzz, and .* folt; is fold meant"),
         ("width: 1\nwidth: 2", "duplicate key"),
         ("width: [1", "flow sequence"),
         ("width 1", "--key=value, not 'width 1'"),
@@ -62,6 +64,12 @@ def test_a_command_line_that_cannot_be_read(yaml, overrides, message):
 def test_a_yaml_that_is_not_there():
     with pytest.raises(CorpusError, match="nowhere.yaml cannot be read"):
         resolve("nowhere.yaml")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "recipe.yaml")
+    with pytest.raises(CorpusError, match="recipe.yaml .* a pipe"):
+        resolve(tmp_path / "recipe.yaml")
 
 
 def test_a_missing_corpus_says_where_to_get_it(yaml):

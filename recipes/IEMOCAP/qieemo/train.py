@@ -16,7 +16,6 @@ import sys
 
 import torch
 from qieemo_sb.corpora.manifest import write_json
-from qieemo_sb.errors import QieemoError
 from qieemo_sb.evaluation import calibration
 from qieemo_sb.evaluation.adaptation import SpeakerEmbeddings
 from qieemo_sb.evaluation.model_card import model_card
@@ -293,8 +292,6 @@ def main(hparams_file, run_opts, overrides):
 if __name__ == "__main__":
     arguments = sb.parse_arguments(sys.argv[1:])
     sb.utils.distributed.ddp_init_group(arguments[1])
-    try:
+    with run.plain_errors():
         main(*arguments)
-    except QieemoError as error:
-        sys.exit(f"\n{error}")
     run.leave_process_group()

@@ -28,7 +28,6 @@ from pathlib import Path
 
 import torch
 from qieemo_sb.corpora.manifest import replacing
-from qieemo_sb.errors import QieemoError
 from qieemo_sb.evaluation.model_card import ppg_card
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.model import PPGModel
@@ -209,12 +208,10 @@ def main(hparams, run_opts):
 if __name__ == "__main__":
     hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
     sb.utils.distributed.ddp_init_group(run_opts)
-    try:
+    with run.plain_errors():
         hparams = run.start(hparams_file, run_opts, overrides)
         sb.create_experiment_directory(
             hparams["output_folder"], hparams_file, overrides
         )
         main(hparams, run_opts)
-    except QieemoError as error:
-        sys.exit(f"\n{error}")
     run.leave_process_group()
