@@ -5,6 +5,8 @@ torch, a model no SpeechBrain, and help neither.
 """
 
 import argparse
+import contextlib
+import faulthandler
 import os
 import sys
 from collections.abc import Sequence
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if all was done, else 1.
     """
     options = _parser().parse_args(arguments)
+    if arguments is None:
+        _keep_stderr_for_python()
     # A file's name need not be text; it is printed as it was given.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape")
@@ -61,6 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             message = f"{package} is needed: pip install 'qieemo-sb[{extra}]'"
         print(*message.splitlines(), file=sys.stderr)
     return 1
+
+
+def _keep_stderr_for_python():
+    """Silence libraries in C, for this process.
+
+    libmpg123 prints what it mends in an MP3, and not in which file.
+    """
+    with contextlib.suppress(OSError):  # it may be closed
+        sys.stderr = open(os.dup(2), "w", 1, errors="backslashreplace")
+        faulthandler.enable()  # a crash is told all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _parser():

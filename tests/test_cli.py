@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 
 from qieemo_sb.cli import main
 from qieemo_sb.lobes.tokens import Characters
@@ -163,6 +164,28 @@ def test_name_that_is_no_text(exported, wav):
         check=True,
     )
     assert done.stdout.startswith(odd + b"\t")
+
+
+def test_notes_of_libraries_name_no_file_and_are_silent(
+    exported, sound, tmp_path
+):
+    path, gone = tmp_path / "a.mp3", tmp_path / "gone.mp3"
+    soundfile.write(path, sound(48_000), 16_000)
+    damaged = bytearray(path.read_bytes())
+    damaged[4_000:4_400] = bytes(400)
+    path.write_bytes(damaged)
+    code = f"import soundfile; soundfile.read('{path}')"
+    alone = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert b"Note: " in alone.stderr
+    command = [sys.executable, "-m", "qieemo_sb.cli", "predict", "--model"]
+    done = subprocess.run(
+        [*command, exported, path, gone], capture_output=True, text=True
+    )
+    assert done.stdout.startswith(f"{path}\t")
+    assert done.stderr.splitlines() == [
+        f"{gone} does not exist; check the path.",
+        "1 of 2 files failed, see above.",
+    ]
 
 
 def test_place_that_cannot_be_written(model_folder, wav, capsys):

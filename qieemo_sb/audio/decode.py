@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +16,16 @@ import soundfile
 
 from qieemo_sb.errors import AudioError
 
+logger = logging.getLogger(__name__)
+
 BLOCK = 2**17  # samples of all channels decoded at once: headers may lie
 MOST_CHANNELS = 64
 UNKNOWN = 2**63 - 1  # frames in the header of a file that went through a pipe
 UNREADABLE = (RuntimeError, TypeError)  # of soundfile; the second for *.raw
+# In libsndfile's notes on a WAV: bytes of its samples, and the place of what
+# follows if that is no chunk
+DATA = r"^data : (\d+)$(?:.|\n)*[Mm]arker.* at position (\d+)"
+LOST = 0.25  # s behind the samples of a header; less may be padding
 CONVERT = "convert it to WAV or FLAC (ffmpeg -i FILE new.wav)"
 
 
@@ -116,6 +124,24 @@ class SoundFile:
                 yield block
         except UNREADABLE as error:
             raise undecodable(self._path, error) from error
+        self._warn_of_rest()
+
+    def _warn_of_rest(self):
+        """Warn if a WAV's header has fewer samples than its file."""
+        notes = re.search(DATA, self._file.extra_info, re.MULTILINE)
+        if notes and self.seconds:
+            data, end = map(int, notes.groups())
+            rest = os.path.getsize(self._path) - end
+            lost = self.seconds * rest / data
+            if lost >= LOST:
+                logger.warning(
+                    "%s: its header promises %.1f s, and the file holds %.1f "
+                    "s; the rest is not read. Repair it (ffmpeg -ignore_length "
+                    "1 -i FILE new.wav).",
+                    self._path,
+                    self.seconds,
+                    self.seconds + lost,
+                )
 
 
 class _Sequential(soundfile.SoundFile):

@@ -112,3 +112,28 @@ def test_kilobytes_do_not_become_hours(tmp_path):
     soundfile.write(path, np.zeros(4_000), 1)
     with pytest.raises(AudioError, match="a.wav: A sampling rate of 1 Hz"):
         read_audio(path)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(16_000), np.ones(16_000) / 3])
+def test_a_header_that_promises_less_than_the_file_holds(
+    tmp_path, caplog, samples
+):
+    """As of a recorder that died: half a second of one is lost."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples, 16_000, "PCM_16")
+    whole = path.read_bytes()
+    start = whole.index(b"data") + 4
+    assert whole[start : start + 4] == struct.pack("<I", 32_000)
+    assert len(whole) == start + 4 + 32_000
+    for more in (b"", b"LIST" + struct.pack("<I", 40_000) + bytes(40_000)):
+        path.write_bytes(whole + more)
+        assert len(read_audio(path)) == 16_000
+    path.write_bytes(whole + bytes(512))  # some recorders fill up the block
+    read_audio(path)
+    assert caplog.messages == []
+    half = whole[:start] + struct.pack("<I", 16_000) + whole[start + 4 :]
+    path.write_bytes(half)
+    assert len(read_audio(path)) == 8_000
+    (message,) = caplog.messages
+    assert f"{path}: its header promises 0.5 s, and" in message
+    assert "the file holds 1.0 s" in message
