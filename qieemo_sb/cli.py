@@ -12,7 +12,12 @@ import sys
 from collections.abc import Sequence
 
 from qieemo_sb import __version__
-from qieemo_sb.errors import AudioError, ModelFolderError, QieemoError
+from qieemo_sb.errors import (
+    AudioError,
+    ModelFolderError,
+    QieemoError,
+    shown,
+)
 from qieemo_sb.serving.batch import FORMATS
 from qieemo_sb.serving.formats import TIMELINES
 from qieemo_sb.serving.models import DEFAULT
@@ -63,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = str(getattr(error, "name", "")).partition(".")[0]
         if extra := EXTRAS.get(package):
             message = f"{package} is needed: pip install 'qieemo-sb[{extra}]'"
-        print(*message.splitlines(), file=sys.stderr)
+        _complain(message)
     return 1
 
 
@@ -202,7 +207,7 @@ def _predict(options):
     if options.timeline:
         errors |= _timelines(classifier, files, options)
     for error in errors.values():
-        print(*str(error).splitlines(), file=sys.stderr)
+        _complain(str(error))
     if errors and len(files) > 1:
         text = f"{len(errors)} of {len(files)} files failed, see above."
         print(text, file=sys.stderr)
@@ -249,6 +254,11 @@ def _serve(options):
     from qieemo_sb.serving.server.command import serve
 
     return serve(options)
+
+
+def _complain(message):
+    """Print an error on one line."""
+    print(*map(shown, message.splitlines()), file=sys.stderr)
 
 
 def _models(options):

@@ -4,6 +4,14 @@ import os
 from pathlib import Path
 
 
+def shown(text: str) -> str:
+    """A name with its control characters escaped: it cannot forge lines."""
+    return "".join(
+        c if c.isprintable() or "\udc80" <= c <= "\udcff" else ascii(c)[1:-1]
+        for c in text
+    )
+
+
 class QieemoError(ValueError):
     """Base of all errors; a message names the place, the fault, the remedy."""
 

@@ -24,7 +24,7 @@ from qieemo_sb.audio.decode import (
     open_audio,
 )
 from qieemo_sb.audio.resample import Resampler, near_rate, resample
-from qieemo_sb.errors import AudioError
+from qieemo_sb.errors import AudioError, shown
 from qieemo_sb.frames import (
     SAMPLE_RATE,
     WINDOW_FRAMES,
@@ -161,7 +161,7 @@ def _blocks(path, rate, blocks):
     try:
         resampler = Resampler(rate)
     except AudioError as error:
-        raise AudioError(f"{path}: {error}", path) from error
+        raise AudioError(f"{shown(str(path))}: {error}", path) from error
     empty = True
     for block in blocks:
         empty = empty and not len(block)
@@ -270,10 +270,17 @@ def to_mono(samples: Any) -> np.ndarray:
     if hasattr(samples, "detach"):  # torch's
         samples = samples.detach().cpu()
         samples = samples.float() if samples.is_floating_point() else samples
-    array = np.asarray(samples)
+    try:
+        array = np.asarray(samples)
+    except ValueError as error:
+        raise AudioError(f"Samples are no array: {error}.") from error
     if array.dtype == np.int16:
         array = array.astype(np.float32) / 32_768
-    if array.dtype.kind != "f" or array.ndim not in (1, 2):
+    if (
+        array.dtype.kind != "f"
+        or array.ndim not in (1, 2)
+        or 0 in array.shape[1:]
+    ):
         raise AudioError(
             f"Samples are {list(array.shape)} of {array.dtype}: give [S] or "
             "[S, channels] of floating point from -1 to 1, or int16."

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from qieemo_sb.errors import AudioError
+from qieemo_sb.errors import AudioError, shown
 
 logger = logging.getLogger(__name__)
 
 BLOCK = 2**17  # samples of all channels decoded at once: headers may lie
 MOST_CHANNELS = 64
 UNKNOWN = 2**63 - 1  # frames in the header of a file that went through a pipe
-UNREADABLE = (RuntimeError, TypeError)  # of soundfile; the second for *.raw
 # In libsndfile's notes on a WAV: bytes of its samples, and the place of what
 # follows if that is no chunk
 DATA = r"^data : (\d+)$(?:.|\n)*[Mm]arker.* at position (\d+)"
@@ -31,7 +30,7 @@ CONVERT = "convert it to WAV or FLAC (ffmpeg -i FILE new.wav)"
 
 def audio_error(path: str | Path, problem: str, remedy: str) -> AudioError:
     """An AudioError that names a file."""
-    return AudioError(f"{path} {problem}; {remedy}.", path)
+    return AudioError(f"{shown(str(path))} {problem}; {remedy}.", path)
 
 
 def check_file(path: str | Path) -> None:
@@ -76,7 +75,7 @@ def open_audio(path: str | Path) -> Iterator[SoundFile | Container]:
     check_file(path)
     try:
         file: Any = SoundFile(path)
-    except UNREADABLE as error:
+    except RuntimeError as error:
         file = Container(path, error)
     with file:
         if not 1 <= file.channels <= MOST_CHANNELS:
@@ -98,7 +97,8 @@ class SoundFile:
 
     def __init__(self, path: str | Path):
         self._path = path
-        self._file = _Sequential(_name(path))
+        is_raw = os.fspath(path).lower().endswith(".raw")
+        self._file = _Sequential(_Nameless(path) if is_raw else _name(path))
         self.rate = self._file.samplerate
         self.channels = self._file.channels
 
@@ -122,7 +122,7 @@ class SoundFile:
                 block := self._file.read(size, "float32", always_2d=True)
             ):
                 yield block
-        except UNREADABLE as error:
+        except RuntimeError as error:
             raise undecodable(self._path, error) from error
         self._warn_of_rest()
 
@@ -156,6 +156,22 @@ class _Sequential(soundfile.SoundFile):
         return False
 
 
+class _Nameless:
+    """A file that is known by its contents alone.
+
+    Libraries believe a name: soundfile refuses any .raw, and FFmpeg searches
+    all of a .mp3 for its beginning, and keeps that in memory.
+    """
+
+    def __init__(self, path):
+        file = open(path, "rb")
+        self.read, self.readinto = file.read, file.readinto
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+
+    def __del__(self):
+        self.close()  # libsndfile does not
+
+
 class Container:
     """The sound of a file, read by FFmpeg's libraries in PyAV.
 
@@ -174,15 +190,19 @@ class Container:
         av.logging.set_level(av.logging.PANIC)  # errors are raised
         self._path, self._errors = path, (av.FFmpegError, ValueError)
         try:
-            self._file = av.open(os.fspath(path), metadata_errors="ignore")
+            self._bytes = _Nameless(path)
+            self._file = av.open(self._bytes, "r", metadata_errors="ignore")
         except self._errors:
+            self._bytes.close()
             raise undecodable(path, refused) from refused
         try:
-            (self._stream, *_) = self._file.streams.audio
+            self._stream, *_ = self._file.streams.audio
             codec = self._stream.codec_context
             self.rate, self.channels = codec.sample_rate, codec.channels
+            if not (self.rate and self.channels):
+                raise ValueError("a stream of unknown form")
         except (ValueError, AttributeError) as error:
-            self._file.close()
+            self.__exit__()
             raise undecodable(path, "no sound in it") from error
 
     def __enter__(self) -> Container:
@@ -190,6 +210,7 @@ class Container:
 
     def __exit__(self, *_) -> None:
         self._file.close()
+        self._bytes.close()
 
     @property
     def seconds(self) -> float | None:

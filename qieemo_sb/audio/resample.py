@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import numbers
 
 import numpy as np
 
@@ -98,7 +99,8 @@ class Resampler:
     """
 
     def __init__(self, rate: int):
-        if not RATES[0] <= rate <= RATES[1]:
+        is_number = isinstance(rate, numbers.Real)
+        if not is_number or not RATES[0] <= rate <= RATES[1]:
             raise AudioError(
                 f"A sampling rate of {rate} Hz is that of no recording: give "
                 f"one from {RATES[0]} to {RATES[1]} Hz."

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from qieemo_sb.errors import QieemoError
+from qieemo_sb.errors import QieemoError, shown
 from qieemo_sb.serving.results import Prediction
 
 Predictions = Sequence[Prediction]
@@ -29,14 +30,6 @@ def table_line(prediction: Prediction, scores: bool = False) -> str:
     if scores:
         cells += [f"{k} {x:.4f}" for k, x in prediction.scores.items()]
     return "\t".join(cells) + "\n"
-
-
-def shown(text: str) -> str:
-    """A name with its control characters escaped: it cannot forge lines."""
-    return "".join(
-        c if c.isprintable() or "\udc80" <= c <= "\udcff" else ascii(c)[1:-1]
-        for c in text
-    )
 
 
 def as_json(predictions: Predictions) -> str:
@@ -86,7 +79,7 @@ def rttm(predictions: Predictions) -> str:
         length = p.end - p.start
         lines.append(
             f"SPEAKER {shown(file)} 1 {p.start:.3f} {length:.3f} <NA> <NA> "
-            f"{'_'.join(who.split())} {p.score:.3f} <NA>\n"
+            f"{shown('_'.join(who.split()))} {p.score:.3f} <NA>\n"
         )
     return "".join(lines)
 
@@ -98,7 +91,7 @@ def text_grid(predictions: Predictions) -> str:
     end = max((p.end for p in predictions), default=0.0)
     tiers: dict[str, list] = {}
     for p in predictions:
-        entries = tiers.setdefault(p.speaker or "emotion", [])
+        entries = tiers.setdefault(shown(p.speaker or "emotion"), [])
         # Turns may overlap by a little; intervals of a tier may not.
         start = max([p.start, *(entry[1] for entry in entries[-1:])])
         if start < p.end:
@@ -127,8 +120,12 @@ def web_vtt(predictions: Predictions) -> str:
 
     captions = webvtt.WebVTT()
     for p in predictions:
-        voice = f"<v {p.speaker}>" if p.speaker else ""
-        text = f"{voice}{p.emotion} {p.score:.2f}"
+        who, emotion = (
+            html.escape(shown(name or ""), quote=False)
+            for name in (p.speaker, p.emotion)
+        )
+        voice = f"<v {who}>" if who else ""
+        text = f"{voice}{emotion} {p.score:.2f}"
         times = _clock(p.start), _clock(p.end)
         captions.captions.append(webvtt.Caption(*times, text))
     return captions.content + "\n"
@@ -175,7 +172,8 @@ def format_timeline(predictions: Iterable[Prediction], kind: str) -> str:
 def _row(prediction, scores):
     """Cells by name; without ``scores``, that of the best emotion alone."""
     row = prediction.to_row()
-    row["file"] = row["file"] and shown(row["file"])
+    for name in ("file", "speaker"):
+        row[name] = row[name] and shown(row[name])
     names = list(row)[: None if scores else list(row).index("score") + 1]
     return {name: row[name] for name in names}
 

@@ -16,6 +16,7 @@ from qieemo_sb.serving.results import Prediction
 from qieemo_sb.serving.speech import SpeechDetector
 
 NAME = "The stream"  # in error messages, where a file's name stands
+LONGEST = 86_400  # seconds between predictions: a day
 STEP = SAMPLE_RATE // 10  # samples heard at once: 0.1 s
 
 
@@ -77,10 +78,10 @@ class Stream:
         span: float = 4.0,
         speaker: Any = None,
     ):
-        if not 0.1 <= interval < float("inf") or not 0.5 <= span <= 30:
+        if not 0.1 <= interval <= LONGEST or not 0.5 <= span <= 30:
             raise QieemoError(
                 f"A stream's interval is {interval} s and its span {span} s: "
-                "give an interval of at least 0.1 and a span of 0.5 to 30."
+                f"give an interval of 0.1 to {LONGEST} and a span of 0.5 to 30."
             )
         self._predictor = predictor
         self._speaker = speaker

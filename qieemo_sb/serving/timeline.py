@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CELL = 5  # frames, 0.1 s: the resolution of borders
 SHORTEST = 1.5  # seconds of a segment; a shorter stretch of speech is one
 SWITCH = 2.0  # log-probability that a change of emotion costs
+LATEST = 1e9  # seconds
+LONGEST = 86_400  # seconds of a turn: each 30 s of it take memory
 ADAPT_FROM = 1.0  # seconds of a turn that tells something of a voice
 
 
@@ -143,7 +145,10 @@ def segments(
     speaker: Moments | None = None,
 ) -> Iterator[Prediction]:
     """Segments of a recording one by one, before ``join``."""
-    pieces = sorted(piece for turn in turns for piece in _pieces(turn))
+    pieces = sorted(
+        (piece for turn in turns for piece in _pieces(turn)),
+        key=lambda piece: piece[:2],  # some speakers may have no name
+    )
     voices = {None: speaker, **_voices(classifier, path, pieces)}
     for piece, wav in _speech(path, pieces):
         moments = voices.get(piece.speaker)
@@ -227,10 +232,10 @@ class _Piece(NamedTuple):
 def _pieces(turn):
     """A turn as pieces that are encoded at once."""
     start, end, speaker = turn
-    if not 0 <= start < end < float("inf"):
+    if not 0 <= start < end < LATEST or end - start > LONGEST:
         raise QieemoError(
             f"A turn of {speaker} is from {start} to {end} s: give its start "
-            "and its end in seconds."
+            "and its end in seconds, at most a day apart."
         )
     first = round(start * SAMPLE_RATE)
     size = round(end * SAMPLE_RATE) - first

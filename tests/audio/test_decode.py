@@ -10,6 +10,7 @@ import soundfile
 from sounds import encode
 
 from qieemo_sb.audio import audio_seconds, read_audio, read_windows
+from qieemo_sb.audio.decode import SoundFile, open_audio
 from qieemo_sb.errors import AudioError
 
 
@@ -83,6 +84,26 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(800), 16_000)
     (tmp_path / "link.wav").symlink_to(tmp_path / "a.wav")
     assert len(read_audio(tmp_path / "link.wav")) == 800
+
+
+def test_a_name_promises_nothing(tmp_path):
+    # FFmpeg would search all of it for a beginning, and keep that.
+    path = tmp_path / "zeros.mp3"
+    path.write_bytes(bytes(300_000))
+    with pytest.raises(AudioError, match="zeros.mp3 cannot be decoded"):
+        read_audio(path)
+    soundfile.write(tmp_path / "a.wav", np.zeros(800), 16_000)
+    (tmp_path / "a.wav").rename(tmp_path / "a.raw")
+    with open_audio(tmp_path / "a.raw") as file:
+        assert isinstance(file, SoundFile)
+
+
+def test_a_name_forges_no_line(tmp_path):
+    with pytest.raises(
+        AudioError, match=r"a\\n\\x1b\[31m.wav does not"
+    ) as info:
+        read_audio(tmp_path / "a\n\x1b[31m.wav")
+    assert info.value.path == str(tmp_path / "a\n\x1b[31m.wav")
 
 
 def header(channels, rate, data=2**30):

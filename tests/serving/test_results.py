@@ -82,6 +82,20 @@ def test_a_name_forges_no_line(segments):
     assert "\\n" in formats.csv_line(segments[0])
 
 
+@pytest.mark.parametrize("kind", ["csv", "rttm", "textgrid", "webvtt"])
+def test_neither_does_a_speaker(kind, segments):
+    expected = formats.format_timeline(segments, kind)
+    for segment in segments:
+        segment.speaker = "a\nb\x1b[31m--><v x>"
+    text = formats.format_timeline(segments, kind)
+    assert "\x1b" not in text and "\nb" not in text
+    assert text.count("-->") == (
+        len(segments) if kind == "webvtt" else text.count("--><v")
+    )
+    if kind in ("csv", "rttm"):
+        assert len(text.splitlines()) == len(expected.splitlines())
+
+
 @pytest.mark.parametrize("kind", ["table", "csv", "json", "jsonl"])
 def test_errors_stand_apart(kind, segments):
     out, error = io.StringIO(), AudioError("gone", "gone.wav")

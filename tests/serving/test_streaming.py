@@ -94,6 +94,8 @@ def test_what_is_no_stream(engine, talk):
         engine.stream().finish()
     with pytest.raises(QieemoError, match="interval is 0"):
         engine.stream(interval=0)
+    with pytest.raises(QieemoError, match="interval is 1e"):
+        engine.stream(interval=1e308)
     with pytest.raises(QieemoError, match="span 31"):
         engine.stream(span=31)
 

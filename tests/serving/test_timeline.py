@@ -176,7 +176,9 @@ def test_who_speaks_when(ours, write_wav, sound, tmp_path):
 
 def test_turns_longer_than_a_window_and_past_the_end(ours, write_wav, sound):
     path = write_wav(sound(70 * RATE))
-    found = ours.timeline(path, [Turn(0, 65), Turn(69, 75), Turn(80, 90)])
+    turns = [Turn(0, 65), Turn(0, 65, "Ann"), Turn(69, 75), Turn(80, 90)]
+    assert ours.timeline(path, turns)  # one without a name beside one with
+    found = ours.timeline(path, [turns[0], *turns[2:]])
     assert found[0].start == 0 and found[-1].end == pytest.approx(70)
     # No gap within a turn: only neighbours that differ are apart.
     ends = [p.end for p in found if p.end < 65]
@@ -194,6 +196,8 @@ def test_turns_longer_than_a_window_and_past_the_end(ours, write_wav, sound):
             "turns of 2 recordings",
         ),
         ("SPEAKER a 1 0 -1 <NA> <NA> ann", "A turn of ann is from 0.0 to -1.0"),
+        ("SPEAKER a 1 1e308 1 <NA> <NA> ann", "at most a day apart"),
+        ("SPEAKER a 1 0 1e9 <NA> <NA> ann", "at most a day apart"),
     ],
 )
 def test_turns_that_are_none(text, message, ours, write_wav, tmp_path, sound):
