@@ -22,10 +22,11 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(IDENTITY))
 FRESH := fresh
 endif
 
-.PHONY: help demo test lint docs format clean fresh
+.PHONY: help demo test fuzz lint docs format clean fresh
 help:
 	@echo 'make demo    train a small model, then classify a file with it'
 	@echo 'make test    lint and all tests'
+	@echo 'make fuzz    hostile inputs for MINUTES=30, or REPLAY=file'
 	@echo 'make lint    ruff, import-linter, mypy'
 	@echo 'make docs    the site of docs/, in build/site'
 	@echo 'make format  let ruff mend what it can'
@@ -46,6 +47,15 @@ test: $(STAMP)
 	$(RUN) -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder; \
 	tests=$$?; wait $$lint; lint=$$?; cat $(VENV)/lint.log; \
 	exit $$((tests || lint))
+
+# What fails is kept in build/fuzz.
+MINUTES ?= 30
+fuzz: export OMP_NUM_THREADS := 1
+fuzz: export PYTHONPATH := tests/fuzz:tests/helpers:tests/golden
+fuzz: $(STAMP)
+	$(RUN) tests/fuzz/campaign.py --minutes $(MINUTES) \
+		$(if $(REPLAY),--replay $(REPLAY))
+
 
 lint: $(STAMP)
 	$(RUN) -m ruff check .

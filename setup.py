@@ -80,6 +80,7 @@ DOCS = [
 DEV = [
     "pytest>=8.2",
     "pytest-xdist>=3.6",
+    "hypothesis>=6.140",  # draws the inputs of tests/fuzz
     "nbclient>=0.10",  # runs the notebook, in
     "ipykernel>=6.29",
     "ruff==0.17.6",  # pinned: another release formats and lints otherwise

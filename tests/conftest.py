@@ -34,6 +34,7 @@ TOGETHER = {
     "tests/golden/test_answers.py": "shipped",
     "tests/test_readme.py": "shipped",
     "tests/test_cli.py": "exported",
+    "tests/fuzz/test_fuzz.py": "exported",
     "tests/serving/onnx/test_classifier.py": "exported",
     "tests/serving/onnx/test_export.py": "exported",
 }

@@ -1,0 +1,699 @@
+"""Hostile inputs by kind: how each is drawn, and what is done with it.
+
+What is drawn is plain values, so that an input can be kept as text.
+"""
+
+import contextlib
+import csv
+import functools
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import soundfile
+import torch
+import webvtt
+from hypothesis import strategies as st
+from hypothesis.internal.conjecture import providers
+from sounds import encode
+
+from qieemo_sb import EncoderClassifier, OnnxClassifier, audio, cli, load_model
+from qieemo_sb.corpora.manifest import read_manifest
+from qieemo_sb.corpora.table import prepare_table
+from qieemo_sb.errors import QieemoError, shown
+from qieemo_sb.lobes.tokens import Characters
+from qieemo_sb.model import build_model
+from qieemo_sb.serving.folder import save_model
+from qieemo_sb.serving.formats import TIMELINES, format_timeline
+from qieemo_sb.serving.results import Prediction
+
+# Or it draws constants of whatever modules are loaded, not always the same, and
+# for that loads those that SpeechBrain leaves for later.
+providers._get_local_constants = providers.Constants
+
+WIDTHS = {"n_tokens": 29, "d_model": 16, "width": 12}
+TOY = {
+    "model": "Qieemo",
+    "encoder": {
+        "class": "WhisperEncoder",
+        "dims": {
+            "n_mels": 80,
+            "d_model": 16,
+            "n_blocks": 3,
+            "n_heads": 2,
+            "ffn_dim": 32,
+        },
+    },
+    "mixer": {"class": "BlockMixer", "blocks": [1, 2], "d_model": 16},
+    "ppg_head": {"class": "PPGHead", "d_model": 16, "n_tokens": 29},
+    "mmf": {"class": "MMF", **WIDTHS},
+    "cma": {"class": "CMA", **WIDTHS, "heads": 2, "ffn": 16},
+    "pooling": {"class": "AttentiveStatisticsPooling", "width": 12},
+    "classifier": {"class": "Classifier", "width": 24, "n_classes": 4},
+}
+LABELS = ["neu", "hap", "ang", "sad"]
+
+
+class Home:
+    """A small model on each engine, and a place for files.
+
+    Arguments
+    ---------
+    folder : Path
+        Where ``make_models`` wrote.
+    """
+
+    def __init__(self, folder):
+        self.model, self.export = folder / "model", folder / "export"
+        self.place = Path(tempfile.mkdtemp(dir=folder))
+        self.torch = load_model(self.model)
+        self.speechbrain = EncoderClassifier.from_hparams(self.model)
+        self.onnx = OnnxClassifier.from_folder(self.export, threads=1)
+        self.data = self.place / "data"
+        self.data.mkdir()
+        for name in "abcdef":
+            path = self.data / f"{name}.wav"
+            soundfile.write(path, samples("noise", [8_000]), 16_000)
+
+    def fresh(self, name="x"):
+        """A path where nothing is."""
+        path = self.place / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        return path
+
+
+def make_models(folder, export=None):
+    """Write a small model and its export for ``Home``."""
+    from qieemo_sb.serving.onnx.export import export_onnx
+
+    torch.manual_seed(0)
+    model = build_model(TOY).eval()
+    torch.nn.init.normal_(model.classifier.linear.weight, std=0.3)
+    save_model(folder / "model", model, "# A card\n", LABELS, Characters())
+    if export is None:
+        export_onnx(folder / "model", folder / "export")
+    else:
+        shutil.copytree(export, folder / "export")
+    return folder
+
+
+# -- Ingredients -----------------------------------------------------------
+
+ODD = sorted(
+    {sign * (2**k + d) for k in (0, 8, 15, 16, 31, 32, 63)
+     for d in (-1, 0, 1) for sign in (1, -1)} | {3, 44, 400, 1_000, 48_000}
+)  # fmt: skip
+FLOATS = "0 -1 0.1 0.5 1 3 30 31 1e9 1e308 nan inf -inf 1e-9".split()
+CONTENTS = "noise silence loud louder nan inf nan_at_end".split()
+TEXTS = [
+    *("", " ", "a", "sad", "a.wav", "{data_root}/a.wav", "../a.wav", "/x"),
+    *("\n", "\t", "\0", "\x1b[31m", "\x85", "\u2028", "\ud800", "\udcff"),
+    *("é", "٣", "'", '"', ">", "-->", "<v x>", ";", ",", "=>", "a\nb\tc"),
+    *("x" * 300, "NaN", "1e999", "train", "-", "*", "[", "**/*"),
+]
+texts = st.lists(st.sampled_from(TEXTS), max_size=3).map("".join)
+numbers = st.sampled_from(ODD) | st.integers(-9, 10**6)
+# What happens to a file's bytes: kind, where, and a number.
+changes = st.lists(
+    st.tuples(
+        st.sampled_from(["flip", "put", "put", "cut", "drop", "copy"]),
+        st.integers(0, 128) | st.integers(0, 10**6),
+        numbers,
+    ),
+    max_size=4,
+)
+plain = st.sampled_from([None, True, 0.5, "@deep", "@digits", "@nan"])
+json_values = st.recursive(
+    plain | numbers | texts,
+    lambda x: st.lists(x, max_size=3) | st.dictionaries(texts, x, max_size=3),
+    max_leaves=4,
+)
+# What happens to the values in a JSON file: which, and what it becomes.
+json_changes = st.lists(
+    st.tuples(st.integers(0, 99), st.just("@gone") | json_values), max_size=3
+)
+PLACES = [
+    *["file"] * 20,
+    *("link", "gone", "empty", "folder", "fifo", "zero", "loop", "sparse"),
+]
+
+
+def samples(content, shape, dtype="float32"):
+    """Samples of a kind."""
+    x = np.asarray(np.random.default_rng(0).standard_normal(shape) / 10)
+    x *= {"silence": 0, "loud": 1e14, "louder": 1e17}.get(content, 1)
+    if content in ("nan", "inf"):
+        x[...] = float(content)
+    elif content == "nan_at_end" and x.size:
+        x.flat[-1] = np.nan
+    with np.errstate(all="ignore"):
+        return (x if "float" in dtype else x * 2**15).astype(dtype)
+
+
+def changed(data, changes):
+    """Bytes after changes."""
+    data = bytearray(data)
+    for kind, place, number in changes:
+        place %= len(data) + 1
+        if kind == "flip":
+            data[place : place + 1] = bytes(
+                x ^ (number % 255 + 1) for x in data[place : place + 1]
+            )
+        elif kind == "put":
+            width = 2 if abs(number) < 2**16 else 4 if place % 3 else 8
+            new = (number % 256**width).to_bytes(width, "little")
+            data[place : place + width] = new if place % 2 else new[::-1]
+        elif kind == "cut":
+            del data[place:]
+        elif kind == "drop":
+            del data[place : place + abs(number) % 1_000]
+        else:
+            data[place:place] = data[: abs(number) % 4_096]
+    return bytes(data)
+
+
+def changed_json(values, changes):
+    """Text of JSON after changes of its values."""
+    values = json.loads(json.dumps(values))
+    for which, new in changes:
+        places, queue = [], [values]
+        while queue:
+            here = queue.pop()
+            keys = here if isinstance(here, dict) else range(len(here))
+            places += [(here, key) for key in keys]
+            queue += [here[k] for k in keys if isinstance(here[k], dict | list)]
+        if places:
+            here, key = places[which % len(places)]
+            if new == "@gone":
+                del here[key]
+            else:
+                here[key] = new
+    text = json.dumps(values)
+    for name, new in (
+        ("deep", "[" * 100_000 + "]" * 100_000),
+        ("digits", "9" * 5_000),
+        ("nan", "NaN"),
+    ):
+        text = text.replace(f'"@{name}"', new)
+    return text
+
+
+def put(path, data, place="file"):
+    """Write bytes to a path, or put something else in their place."""
+    path.unlink(missing_ok=True)
+    target = path.with_name("elsewhere")
+    if place in ("file", "sparse", "empty"):
+        path.write_bytes(b"" if place == "empty" else data)
+        if place == "sparse":
+            os.truncate(path, 2**25)
+    elif place == "link":
+        target.write_bytes(data)
+        path.symlink_to(target)
+    elif place == "folder":
+        path.mkdir()
+    elif place == "fifo":
+        os.mkfifo(path)
+    elif place != "gone":
+        path.symlink_to({"zero": "/dev/zero", "loop": path}[place])
+
+
+# -- Audio -----------------------------------------------------------------
+
+CODECS = {
+    "m4a": "aac",
+    "mp4": "aac",
+    "webm": "libopus",
+    "mka": "flac",
+    "wma": "wmav2",
+    "3gp": "aac",
+}
+SOUNDFILE = [
+    (kind, subtype)
+    for kind in soundfile.available_formats()
+    for subtype in soundfile.available_subtypes(kind)
+    if kind != "RAW" and soundfile.check_format(kind, subtype)
+]
+audio_files = st.fixed_dictionaries(
+    {
+        "format": st.sampled_from(SOUNDFILE)
+        | st.sampled_from(list(CODECS.items()))
+        | st.sampled_from([("WAV", "PCM_16"), ("FLAC", "PCM_16")]),
+        "rate": st.sampled_from([8_000, 16_000, 44_100, 48_000]),
+        "channels": st.sampled_from([1, 2]),
+        "size": st.sampled_from([0, 1, 399, 400, 8_000, 16_000]),
+        "content": st.sampled_from(CONTENTS),
+        "changes": changes,
+        "place": st.sampled_from(PLACES),
+        "name": st.sampled_from(["x.wav", "x.raw", "x", "x\n\x1b.mp3"]),
+        "call": st.sampled_from(
+            "torch onnx read timeline embed transcribe survey adapt".split()
+        ),
+    }
+)
+
+
+@functools.lru_cache(maxsize=500)
+def audio_bytes(form, rate, channels, size, content):
+    """An audio file; an empty one if the format has no such."""
+    x = samples(content, [size, channels])
+    with contextlib.suppress(Exception), tempfile.TemporaryDirectory() as place:
+        path = Path(place) / f"a.{form[0]}"
+        if form in CODECS.items():
+            encode(path, x[:, 0], rate, form[1], channels)
+        else:
+            soundfile.write(path, x, rate, format=form[0], subtype=form[1])
+        return path.read_bytes()
+    return b""
+
+
+def try_audio(x, home):
+    path = home.fresh(x["name"])
+    facts = [x[k] for k in ("format", "rate", "channels", "size", "content")]
+    put(path, changed(audio_bytes(*facts), x["changes"]), x["place"])
+    audio.audio_seconds(path)
+    calls = {
+        "torch": home.torch,
+        "onnx": home.onnx,
+        "read": audio.read_audio,
+        "timeline": home.torch.timeline,
+        "embed": home.torch.embed_file,
+        "transcribe": home.torch.transcribe_file,
+        "survey": lambda path: audio.survey([path]) and None,
+        "adapt": lambda path: home.torch.adapt([path, path]).mean,
+    }
+    return calls[x["call"]](path)
+
+
+# -- Batches ---------------------------------------------------------------
+
+sizes = st.sampled_from([0, 1, 2, 3, 399, 400, 401, 1_600, 8_000])
+shapes = st.lists(sizes, max_size=3).filter(
+    lambda shape: np.prod([max(1, n) for n in shape], dtype=float) < 40_000
+)
+DTYPES = "float64 float16 int16 int64 bool complex64 object".split()
+batches = st.fixed_dictionaries(
+    {
+        "call": st.sampled_from(
+            "classify encode transcribe ppg onnx onnx_one analyse embed call "
+            "dict conversation".split()
+        ),
+        "form": st.sampled_from("tensor array list rows rows text".split()),
+        "dtype": st.sampled_from(["float32", "float32", *DTYPES]),
+        "shape": shapes,
+        "content": st.sampled_from(CONTENTS),
+        "lengths": st.none()
+        | st.tuples(
+            st.sampled_from(["tensor", "array", "list"]),
+            st.lists(
+                st.sampled_from([1, 1, 0.5, 0, -1, 2, 400, 8_000, "nan", None]),
+                max_size=4,
+            ),
+        ),
+        "rate": st.sampled_from([8_000, 44_100, "8000", None, 1.5, "nan"])
+        | numbers,
+    }
+)
+
+
+def given(form, values):
+    """Values in the form in which somebody gives them."""
+    if form == "tensor":
+        return torch.as_tensor(values)
+    if form == "text":
+        return "not samples"
+    return {"array": lambda x: x, "rows": list}.get(form, np.ndarray.tolist)(
+        np.asarray(values)
+    )
+
+
+def try_batch(x, home):
+    try:
+        wavs = given(x["form"], samples(x["content"], x["shape"], x["dtype"]))
+        lengths = x["lengths"]
+        if lengths is not None:
+            values = [float(v) if v == "nan" else v for v in lengths[1]]
+            lengths = given(lengths[0], values)
+    except (TypeError, RuntimeError):  # torch has no such tensor
+        return None
+    rate = float("nan") if x["rate"] == "nan" else x["rate"]
+    source = {"array": wavs, "sampling_rate": rate}
+    two = {
+        "classify": home.speechbrain.classify_batch,
+        "encode": home.speechbrain.encode_batch,
+        "transcribe": home.speechbrain.transcribe_batch,
+        "ppg": home.speechbrain.ppg_batch,
+        "onnx": home.onnx.classify_batch,
+        "analyse": home.torch.analyse_batch,
+        "embed": home.torch.embed_batch,
+    }
+    one = {
+        "onnx_one": home.onnx.analyse,
+        "call": home.torch,
+        "dict": lambda _: home.torch(source),
+        "conversation": lambda x: list(
+            home.torch.predict_conversation(x, ["Ann", "Bob"])
+        ),
+    }
+    if x["call"] in two:
+        return two[x["call"]](wavs, lengths)
+    return one[x["call"]](wavs)
+
+
+# -- Model folders and exports ---------------------------------------------
+
+MODEL = ["config.json", "model.safetensors", "label_encoder.txt", "tokens.json"]
+EXPORT = ["export.json", "model.onnx", "model.onnx.data", "label_encoder.txt"]
+
+
+def folders(files):
+    return st.fixed_dictionaries(
+        {
+            "file": st.sampled_from(files),
+            "changes": changes,
+            "json": json_changes,
+            "labels": st.none() | st.lists(texts, min_size=4, max_size=4),
+            "place": st.sampled_from(PLACES),
+            "signed": st.booleans(),  # checksums are those of what is there
+        }
+    )
+
+
+models, exports = folders(MODEL), folders(EXPORT)
+
+
+def forge(source, folder, x):
+    """Copy a folder with changes → True if a file is not as it was signed."""
+    shutil.copytree(source, folder)
+    path = folder / x["file"]
+    data = path.read_bytes()
+    if path.suffix == ".json" and x["json"]:
+        text = changed_json(json.loads(data), x["json"])
+        data = text.encode("utf-8", "surrogatepass")
+    if path.name == "label_encoder.txt" and x["labels"]:
+        lines = [f"{t!r} => {i}\n" for i, t in enumerate(x["labels"])]
+        data = "".join(lines).encode("utf-8", "surrogatepass")
+    put(path, changed(data, x["changes"]), x["place"])
+    torn = not path.is_file() or path.stat().st_size > 2**24
+    torn = torn or path.read_bytes() != (source / x["file"]).read_bytes()
+    (facts,) = set(source.glob("*.json")) - {source / "tokens.json"}
+    if x["signed"] and not torn and path.name != facts.name:
+        values = json.loads(facts.read_text())
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        values["sha256"][path.name] = digest
+        (folder / facts.name).write_text(json.dumps(values))
+        return False
+    return torn and path.name != facts.name
+
+
+def try_folder(load, source, x, home):
+    folder = home.fresh("folder")
+    torn = forge(source, folder, x)
+    found = load(folder)(samples("noise", [8_000]))
+    assert not torn, f"{x['file']} is not that of the checksums"
+    return found
+
+
+# -- Corpora and turns -----------------------------------------------------
+
+MANIFESTS = [
+    {
+        name: {
+            "wav": f"{{data_root}}/{name}.wav",
+            "emo": "sad",
+            "length": 0.5,
+            "spk_id": name,
+            "wrd": "a",
+        }
+        for name in names
+    }
+    for names in ("ab", "cd", "ef")
+]
+cells = texts | st.sampled_from([f"{name}.wav" for name in "abcdef"])
+manifests = st.fixed_dictionaries(
+    {
+        "part": st.integers(0, 2),
+        "json": json_changes,
+        "changes": st.just([]) | changes,
+    }
+)
+tables = st.fixed_dictionaries(
+    {
+        "header": st.just("path,label,speaker") | texts,
+        "rows": st.lists(st.lists(cells, max_size=5), max_size=5),
+        "changes": changes,
+        "transcripts": st.booleans(),
+    }
+)
+turns = st.fixed_dictionaries(
+    {
+        "lines": st.lists(
+            st.tuples(
+                st.sampled_from(["SPEAKER", "SPEAKER", "SPKR-INFO"]),
+                st.sampled_from([*FLOATS, "0.1", "1_0", "٣", "x"]),
+                st.sampled_from([*FLOATS, "0.2", "0.01"]),
+                texts,
+            ),
+            max_size=4,
+        ),
+        "changes": changes,
+        "place": st.sampled_from(PLACES),
+    }
+)
+
+
+def try_manifest(x, home):
+    files = []
+    for i, values in enumerate(MANIFESTS):
+        mine = i == x["part"]
+        text = changed_json(values, x["json"] if mine else [])
+        data = text.encode("utf-8", "surrogatepass")
+        files.append(home.fresh(f"{i}.json"))
+        files[-1].write_bytes(changed(data, x["changes"] if mine else []))
+    prepare(home, None, *files)
+
+
+def try_table(x, home):
+    path = home.fresh("a.csv")
+    out = io.StringIO()
+    csv.writer(out).writerows(
+        [[f"{a}.wav", "sad", a] for a in "abcdef"] + x["rows"]
+    )
+    text = f"{x['header']}\n{out.getvalue()}"
+    path.write_bytes(
+        changed(text.encode("utf-8", "surrogatepass"), x["changes"])
+    )
+    prepare(home, path, need_transcripts=x["transcripts"])
+
+
+def prepare(home, *files, **options):
+    """Prepare a corpus; what was written can be read."""
+    out = home.fresh("out")
+    prepare_table(out, home.data, *files, **options)
+    for part in ("train", "valid", "test"):
+        read_manifest(out / f"{part}.json")
+
+
+def try_turns(x, home):
+    path = home.fresh("a.rttm")
+    lines = [
+        f"{kind} file 1 {start} {length} <NA> <NA> {who} <NA> <NA>\n"
+        for kind, start, length, who in x["lines"]
+    ]
+    data = "".join(lines).encode("utf-8", "surrogatepass")
+    put(path, changed(data, x["changes"]), x["place"])
+    return home.torch.timeline(home.data / "a.wav", path)
+
+
+# -- Streams, results, commands --------------------------------------------
+
+streams = st.fixed_dictionaries(
+    {
+        "engine": st.sampled_from(["torch", "onnx"]),
+        "rate": st.sampled_from([8_000, 16_000, 44_100, *ODD[-9:]]),
+        "interval": st.sampled_from([*FLOATS, *["1"] * 30]),
+        "span": st.sampled_from([*FLOATS, *["1"] * 30]),
+        "chunks": st.lists(
+            st.tuples(
+                st.sampled_from(["array", "array", "tensor", "list"]),
+                st.sampled_from(["float32"] * 9 + DTYPES),
+                st.just([8_000]) | st.tuples(sizes) | shapes,
+                st.sampled_from(["noise"] * 9 + CONTENTS),
+            ),
+            max_size=5,
+        ),
+    }
+)
+predictions = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(list(TIMELINES)),
+        "rows": st.lists(
+            st.tuples(texts, texts | st.none(), st.integers(0, 10**7)),
+            max_size=3,
+        ),
+    }
+)
+OPTIONS = "--scores --same-speaker --format=csv --format=json --format=jsonl \
+--format=x --unknown-below=2 --unknown-below=nan --unknown-below=0.9 --output \
+--timeline=rttm --timeline=json --timeline=textgrid --timeline=webvtt --turns \
+--device=x --device=cuda --model=opne --model --x".split()
+commands = st.tuples(
+    st.sampled_from(["predict"] * 5 + ["info", "export", "models", "plot"]),
+    st.lists(
+        st.sampled_from(["data", "data/a.wav", "data/*.wav", "model", "export"])
+        | st.sampled_from(OPTIONS)
+        | texts,
+        max_size=4,
+    ),
+    texts,
+)
+
+
+def try_stream(x, home):
+    options = {key: float(x[key]) for key in ("interval", "span")}
+    stream = getattr(home, x["engine"]).stream(x["rate"], **options)
+    chunks = [
+        given(form, samples(content, shape, dtype))
+        for form, dtype, shape, content in x["chunks"]
+        if not (form == "tensor" and dtype == "object")
+    ]
+    return list(stream.predict(chunks))
+
+
+def try_format(x, home):
+    rows = [
+        Prediction(file, i, i + ms / 1e3, "sad", {"sad": 1.0}, speaker)
+        for i, (file, speaker, ms) in enumerate(x["rows"])
+    ]
+    text = format_timeline(rows, x["kind"])
+    assert "\x1b" not in text and "\0" not in text, "escapes of a terminal"
+    n = len(rows)
+    if x["kind"] == "rttm":
+        lines = text.splitlines()
+        assert len(lines) == n and all(len(s.split()) == 10 for s in lines)
+    elif x["kind"] == "csv":
+        lines = list(csv.reader(io.StringIO(text, newline="")))
+        assert len(lines) == (n and n + 1), "more or fewer rows"
+        assert all(len(line) == len(lines[0]) for line in lines)
+    elif x["kind"] in ("json", "jsonl"):
+        whole = x["kind"] == "json"
+        lines = json.loads(text) if whole else text.splitlines()
+        assert len(lines) == n
+    elif x["kind"] == "webvtt":
+        assert text.count("-->") == n, "more or fewer captions"
+        assert len(webvtt.from_string(text)) == n
+    else:
+        assert text.count("\n        class =") == max(
+            1, len({shown(r.speaker or "emotion") for r in rows})
+        )
+
+
+@contextlib.contextmanager
+def _in(folder):
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def try_command(x, home):
+    name, arguments, listed = x
+    where = {"data": home.data, "model": home.model, "export": home.export}
+    given = []
+    for argument in arguments:
+        first, _, rest = argument.partition("/")
+        given.append(
+            str(where.get(first, home.place) / rest)
+            if first in where
+            else argument
+        )
+        if argument in ("--output", "--turns"):
+            given.append(str(home.fresh("out.txt")))
+        given += [str(home.model)] * (argument == "--model")
+    if name == "predict" and not any("--model" in a for a in arguments):
+        given += ["--model", str(home.model)]
+    if name == "export":
+        given = given[:1]  # one takes many seconds
+    out, err = (
+        io.TextIOWrapper(io.BytesIO(), "utf-8", errors)
+        for errors in ("strict", "backslashreplace")
+    )
+    with (
+        _in(home.data),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "stdin", io.StringIO(listed)),
+    ):
+        try:
+            code = cli.main([name, *given])
+        except SystemExit as end:  # argparse's
+            code = end.code
+    for stream in (out, err):
+        stream.flush()
+    printed, said = (
+        x.buffer.getvalue().decode(errors="surrogateescape") for x in (out, err)
+    )
+    assert code in (0, 1, 2) and bool(code) == bool(said), (code, said)
+    if code != 2:  # argparse repeats what somebody typed
+        assert "\x1b" not in printed + said, "escapes of a terminal"
+    if code:
+        raise QieemoError(said)
+
+
+KINDS = {
+    "audio": (audio_files, try_audio),
+    "batch": (batches, try_batch),
+    "model": (
+        models,
+        lambda x, home: try_folder(load_model, home.model, x, home),
+    ),
+    "export": (
+        exports,
+        lambda x, home: try_folder(
+            OnnxClassifier.from_folder, home.export, x, home
+        ),
+    ),
+    "manifest": (manifests, try_manifest),
+    "table": (tables, try_table),
+    "turns": (turns, try_turns),
+    "stream": (streams, try_stream),
+    "format": (predictions, try_format),
+    "command": (commands, try_command),
+}
+
+
+def attempt(kind, value, home):
+    """Try an input → "answered" or "clear error"; raises anything else."""
+    try:
+        found = KINDS[kind][1](value, home)
+    except QieemoError:
+        return "clear error"
+    for x in leaves(found):
+        assert np.isfinite(x).all(), "an answer that is not finite"
+    return "answered"
+
+
+def leaves(value):
+    """All numbers in an answer, as arrays."""
+    if torch.is_tensor(value):
+        value = value.detach().float().numpy()
+    if isinstance(value, np.ndarray | float):
+        yield np.asarray(value)
+    elif isinstance(value, dict):
+        yield from leaves(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from leaves(item)
+    elif hasattr(value, "__dict__"):
+        yield from leaves(vars(value))
