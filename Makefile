@@ -22,11 +22,12 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(IDENTITY))
 FRESH := fresh
 endif
 
-.PHONY: help demo test fuzz lint docs format clean fresh
+.PHONY: help demo test fuzz kills lint docs format clean fresh
 help:
 	@echo 'make demo    train a small model, then classify a file with it'
 	@echo 'make test    lint and all tests'
 	@echo 'make fuzz    hostile inputs for MINUTES=30, or REPLAY=file'
+	@echo 'make kills   KILLS=20 of training, caching, saving and predicting'
 	@echo 'make lint    ruff, import-linter, mypy'
 	@echo 'make docs    the site of docs/, in build/site'
 	@echo 'make format  let ruff mend what it can'
@@ -50,12 +51,15 @@ test: $(STAMP)
 
 # What fails is kept in build/fuzz.
 MINUTES ?= 30
-fuzz: export OMP_NUM_THREADS := 1
-fuzz: export PYTHONPATH := tests/fuzz:tests/helpers:tests/golden
+fuzz kills: export OMP_NUM_THREADS := 1
+fuzz kills: export PYTHONPATH := tests/fuzz:tests/helpers:tests/golden
 fuzz: $(STAMP)
 	$(RUN) tests/fuzz/campaign.py --minutes $(MINUTES) \
 		$(if $(REPLAY),--replay $(REPLAY))
 
+KILLS ?= 20
+kills: $(STAMP)
+	$(RUN) tests/fuzz/kills.py $(KILLS)
 
 lint: $(STAMP)
 	$(RUN) -m ruff check .

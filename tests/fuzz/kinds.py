@@ -92,14 +92,19 @@ class Home:
         return path
 
 
-def make_models(folder, export=None):
-    """Write a small model and its export for ``Home``."""
-    from qieemo_sb.serving.onnx.export import export_onnx
-
+def save_toy(folder):
+    """Write a small model."""
     torch.manual_seed(0)
     model = build_model(TOY).eval()
     torch.nn.init.normal_(model.classifier.linear.weight, std=0.3)
-    save_model(folder / "model", model, "# A card\n", LABELS, Characters())
+    return save_model(folder, model, "# A card\n", LABELS, Characters())
+
+
+def make_models(folder, export=None):
+    """Write a small model, and its export or a copy of one, for ``Home``."""
+    from qieemo_sb.serving.onnx.export import export_onnx
+
+    save_toy(folder / "model")
     if export is None:
         export_onnx(folder / "model", folder / "export")
     else:
