@@ -276,11 +276,13 @@ def check_files(
     in a ``savedir``; not to a file of some other place, which would be read
     for whoever made the folder, and published with an export.
     """
-    home = (folder / source).resolve().parent
+    # realpath follows a link that leads to itself as well.
+    home = os.path.dirname(os.path.realpath(folder / source))
     for path in (folder / name for name in (*checksums, LABELS, CARD)):
-        if path.is_symlink() and path.resolve().parent != home:
+        target = os.path.realpath(path)
+        if path.is_symlink() and os.path.dirname(target) != home:
             raise ModelFolderError(
-                f"{path} is a link to {path.resolve()}, which is not where "
+                f"{path} is a link to {target}, which is not where "
                 f"{source} is: if that is meant, copy the folder with cp -rL."
             )
     for name, expected in checksums.items():

@@ -147,13 +147,17 @@ def check_output(log_probs: Any) -> None:
 def as_list(sources: Sources) -> Iterable[Source]:
     """Recordings as an iterable, a single one as well."""
     one = isinstance(sources, str | bytes | Path | Mapping)
+    one = one or not hasattr(sources, "__iter__")  # a number is refused later
     alone: Any = [sources] if one or hasattr(sources, "shape") else sources
     return alone
 
 
 def check_list(values: Listed) -> Listed:
     """Return files or names; QieemoError for a single one in their place."""
-    if isinstance(values, str | bytes | Path):
+    one = isinstance(values, str | bytes | Path)
+    # Arrays without any axis have __iter__, which raises.
+    one = one or getattr(values, "shape", None) == ()
+    if one or not hasattr(values, "__iter__"):
         raise QieemoError(
             f"A list is needed: [{values!r}] for {values!r} alone."
         )

@@ -246,6 +246,11 @@ def test_a_single_name_is_no_list_of_clips(ours, turns):
         ours.adapt(str(wavs[0]))
     with pytest.raises(QieemoError, match="'ann'"):
         ours.predict_conversation(wavs[:3], "ann")
+    for number in (0.5, torch.tensor(0.5)):
+        with pytest.raises(QieemoError, match="list is needed"):
+            ours.adapt(number)
+        with pytest.raises(QieemoError, match="Samples are"):
+            ours(number)
 
 
 # Words

@@ -469,6 +469,13 @@ def test_a_link_out_of_the_folder_is_refused(name, model_folder, tmp_path):
     assert f"{name} is a link to" in refusal(model_folder)
 
 
+def test_a_link_to_itself_is_no_file(model_folder):
+    path = model_folder / "model.safetensors"
+    path.unlink()
+    path.symlink_to(path)
+    assert "model.safetensors is missing" in refusal(model_folder)
+
+
 def test_links_of_a_cache_are_followed(model_folder, tmp_path):
     """To one folder with all files, as those of Hugging Face's cache are."""
     blobs = tmp_path / "models--me--mine" / "blobs"
