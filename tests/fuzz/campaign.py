@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 
 SECONDS = 10  # of an input, on a processor of its own
-PATIENCE = 3 * SECONDS  # on one that others use as well
+PATIENCE = 6 * SECONDS  # on one that others use as well
 MEGABYTES = 500  # above the model
 ROUND = 50  # inputs of a kind at once
 
