@@ -36,8 +36,10 @@ LATER = "frozen, later epochs, qieemo"
 WHOLE = "frozen, later epochs, whole clips, qieemo"
 LOBE = "frozen, every epoch, speechbrain"
 TUNED = "fine-tuned, qieemo"
+TUNED_BF16 = "fine-tuned, qieemo, bf16"
 TUNED_LOBE = "fine-tuned, speechbrain"
-PAIRS = [(FIRST, LOBE), (LATER, LOBE), (WHOLE, LOBE), (TUNED, TUNED_LOBE)]
+PAIRS = [(FIRST, LOBE), (LATER, LOBE), (WHOLE, LOBE)]
+PAIRS += [(TUNED, TUNED_LOBE), (TUNED_BF16, TUNED_LOBE)]
 
 
 def main(arguments=None):
@@ -55,6 +57,7 @@ def main(arguments=None):
             WHOLE: (whole, LATER_EPOCHS),
             LOBE: (Lobe(options, clips, True), 1),
             TUNED: (OursTuned(options.whisper, clips), 1),
+            TUNED_BF16: (OursTuned(options.whisper, clips, True), 1),
             TUNED_LOBE: (Lobe(options, clips, False), 1),
         }
         times = timing.alternate(
@@ -136,14 +139,17 @@ class OursFrozen(Trainer):
 
 
 class OursTuned(Trainer):
-    """Qieemo with an encoder that trains."""
+    """Qieemo with an encoder that trains; bf16 as with --precision=bf16."""
 
-    def __init__(self, whisper, clips):
+    def __init__(self, whisper, clips, bf16=False):
         self.model = make_model(whisper, trainable_above=0).train()
+        self.bf16 = bf16
         super().__init__(self.model.parameters(), clips)
 
     def scores(self, clips):
-        return self.model(*timing.pad(clips), frame_wise=False).log_probs
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            batch = timing.pad(clips)
+            return self.model(*batch, frame_wise=False).log_probs.float()
 
 
 class Lobe(Trainer):
