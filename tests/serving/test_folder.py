@@ -328,6 +328,13 @@ def test_weights_that_do_not_fit(change, name, model_folder):
     assert name in refusal(model_folder)
 
 
+def test_loading_draws_no_numbers(model_folder):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    load_folder(model_folder)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_weights_of_another_model(model_folder, tmp_path, make_model):
     other = save(tmp_path / "other", make_model(mmf=None))
     shutil.copy(other / "model.safetensors", model_folder)
