@@ -6,6 +6,7 @@ Needs numpy, soundfile and onnxruntime, and starts in a fraction of a second.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -196,6 +197,8 @@ class OnnxClassifier(Predictor):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
         """Emotions of several utterances, each computed by itself.
 
+        As many at once as there are threads.
+
         Arguments
         ---------
         wavs : np.ndarray or sequence
@@ -283,23 +286,33 @@ class OnnxClassifier(Predictor):
         return log_probs, score, index, emotions
 
     def _analyse_batch(self, wavs, wav_lens):
-        """Outputs for each utterance of a batch."""
-        results = []
-        for wav in _utterances(wavs, wav_lens):
-            spans = sample_windows(len(wav))
-            utterance, ppg = self.running(), []
-            for start, end in spans:
-                utterance.update(wav[start:end])
-                if "ppg" in utterance.outputs:
-                    ppg.append(utterance.outputs["ppg"])
-            results.append(
-                OnnxOutput(
-                    log_probs=utterance.outputs["log_probs"],
-                    embedding=utterance.outputs["embedding"],
-                    ppg=np.concatenate(ppg, axis=1) if ppg else None,
-                )
-            )
-        return results
+        """Outputs for each utterance of a batch, one a thread at a time.
+
+        A graph alone leaves threads idle wherever an operation is small.
+        """
+        utterances = _utterances(wavs, wav_lens)
+        if len(utterances) == 1:
+            return [self._analyse(utterances[0])]
+        from concurrent.futures import ThreadPoolExecutor  # slow to import
+
+        options = self.session.get_session_options()
+        with ThreadPoolExecutor(
+            options.intra_op_num_threads or os.cpu_count()
+        ) as pool:
+            return list(pool.map(self._analyse, utterances))
+
+    def _analyse(self, wav):
+        """OnnxOutput for an utterance [S]."""
+        utterance, ppg = self.running(), []
+        for start, end in sample_windows(len(wav)):
+            utterance.update(wav[start:end])
+            if "ppg" in utterance.outputs:
+                ppg.append(utterance.outputs["ppg"])
+        return OnnxOutput(
+            log_probs=utterance.outputs["log_probs"],
+            embedding=utterance.outputs["embedding"],
+            ppg=np.concatenate(ppg, axis=1) if ppg else None,
+        )
 
 
 class Utterance:
