@@ -29,7 +29,7 @@ from qieemo_sb.model import (
 )
 from qieemo_sb.serving.folder import load_folder
 from qieemo_sb.serving.models import check_device, find_model
-from qieemo_sb.serving.onednn import accelerate
+from qieemo_sb.serving.onednn import accelerate, has_bfloat16
 from qieemo_sb.serving.predictor import (
     Predictor,
     Source,
@@ -90,6 +90,7 @@ def load_model(
     folder: str | Path,
     device: str | torch.device = "cpu",
     threshold: float = 0.0,
+    bf16: bool = False,
 ) -> EmotionClassifier:
     """Load a trained model.
 
@@ -102,6 +103,9 @@ def load_model(
         Where to compute.
     threshold : float
         Least probability of an emotion: a prediction below is "unknown".
+    bf16 : bool
+        Compute the encoder's linear layers in bfloat16, on processors that
+        have it: up to 1.5 times as fast; log-probabilities move by 0.02.
 
     Returns
     -------
@@ -119,6 +123,8 @@ def load_model(
     folder = find_model(folder)
     loaded = load_folder(folder)
     loaded.model.to(device).requires_grad_(False).eval()
+    if bf16 and has_bfloat16():
+        accelerate(loaded.model.encoder, torch.bfloat16)
     classifier = EmotionClassifier(loaded.model, loaded.labels, loaded.tokens)
     classifier.threshold = check_threshold(threshold)
     classifier.folder = folder

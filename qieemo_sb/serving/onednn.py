@@ -30,6 +30,8 @@ class OneDNNLinear(torch.nn.Linear):
     ---------
     layer : torch.nn.Linear or LinearGELU
         Its parameters are shared.
+    dtype : torch.dtype
+        Of products: float32, or bfloat16 where the processor has it.
 
     Example
     -------
@@ -39,13 +41,16 @@ class OneDNNLinear(torch.nn.Linear):
     True
     """
 
-    def __init__(self, layer: torch.nn.Linear):
+    def __init__(
+        self, layer: torch.nn.Linear, dtype: torch.dtype = torch.float32
+    ):
         bias = layer.bias is not None
         super().__init__(
             layer.in_features, layer.out_features, bias, device="meta"
         )
         self.weight, self.bias = layer.weight, layer.bias
         self.gelu = isinstance(layer, LinearGELU)
+        self.dtype = dtype
         self._packed = None  # (weights' version, weights, oneDNN's layout)
         self.train(layer.training)
 
@@ -59,10 +64,11 @@ class OneDNNLinear(torch.nn.Linear):
         # oneDNN adds up a single row in another order than it does many.
         rows = rows if size > 1 else rows.expand(2, -1)
         kind, variant = ("gelu", "none") if self.gelu else ("none", "")
+        bias = None if self.bias is None else self.bias.to(self.dtype)
         y = torch.ops.mkldnn._linear_pointwise(
-            rows, self._pack(), self.bias, kind, [], variant
+            rows.to(self.dtype), self._pack(), bias, kind, [], variant
         )
-        return y[:size].view(*x.shape[:-1], -1)
+        return y[:size].float().view(*x.shape[:-1], -1)
 
     def _can_pack(self, x):
         """True if oneDNN can take this input and these weights."""
@@ -84,7 +90,9 @@ class OneDNNLinear(torch.nn.Linear):
         """The weights in oneDNN's layout, laid out again when they change."""
         version = (self.weight.data_ptr(), self.weight._version)
         if self._packed is None or self._packed[0] != version:
-            packed = torch.ops.mkldnn._reorder_linear_weight(self.weight)
+            packed = torch.ops.mkldnn._reorder_linear_weight(
+                self.weight.to(self.dtype)
+            )
             # Held, so that no other weights come to lie at their address.
             self._packed = (version, self.weight.detach(), packed)
         return self._packed[2]
@@ -97,13 +105,15 @@ class OneDNNLinear(torch.nn.Linear):
         return {**self.__dict__, "_packed": None}
 
 
-def accelerate(module: Module) -> Module:
+def accelerate(module: Module, dtype: torch.dtype = torch.float32) -> Module:
     """Put a ``OneDNNLinear`` in the place of each linear layer of a module.
 
     Arguments
     ---------
     module : torch.nn.Module
         Changed in place; its parameters and their names stay.
+    dtype : torch.dtype
+        As of ``OneDNNLinear``; layers replaced before keep theirs.
 
     Returns
     -------
@@ -119,7 +129,7 @@ def accelerate(module: Module) -> Module:
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if type(child) is torch.nn.Linear or type(child) is LinearGELU:
-                setattr(parent, name, OneDNNLinear(child))
+                setattr(parent, name, OneDNNLinear(child, dtype))
     return module
 
 
@@ -130,3 +140,8 @@ def has_onednn() -> bool:
         and torch.backends.cpu.get_cpu_capability().startswith("AVX")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
+
+
+def has_bfloat16() -> bool:
+    """True if this processor multiplies bfloat16 itself (AVX512-BF16)."""
+    return has_onednn() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import linear
 
 from qieemo_sb.encoders.whisper import LinearGELU
-from qieemo_sb.serving.onednn import OneDNNLinear, accelerate
+from qieemo_sb.serving.classifier import load_model
+from qieemo_sb.serving.onednn import OneDNNLinear, accelerate, has_bfloat16
 
 
 @pytest.fixture
@@ -36,6 +37,16 @@ def test_equals_torch_with_gelu_and_without_bias():
         for bias in (True, False):
             theirs = kind(48, 64, bias).requires_grad_(False)
             assert close(OneDNNLinear(theirs)(x), theirs(x))
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="a processor without")
+def test_products_in_bfloat16(sound):
+    exact, fast = load_model("open"), load_model("open", bf16=True)
+    exact, fast = (
+        c.log_probs(c.embed_batch(sound(32_000))) for c in (exact, fast)
+    )
+    assert fast.dtype == torch.float32
+    assert 0 < (fast - exact).abs().max() < 0.1
 
 
 def test_no_rows(layer):
