@@ -58,6 +58,8 @@ TABLES = ["pandas>=2.0", "tabulate>=0.9"]  # cross_validate.py, ablate.py
 PROBE = ["scikit-learn>=1.4", *TABLES]  # probe_blocks.py
 BENCH = [
     "ctranslate2>=4.6",  # a peer in bench/inference.py
+    "openvino>=2026.4",  # another, and
+    "nncf>=3.4",  # ... its weights in 8 bits
     "opensmile>=2.5",  # functionals.py, and so ablate.py's grid
     *PROBE,
 ]

@@ -1,12 +1,14 @@
 """Ours and its peers on the same Whisper: samples in memory → an answer.
 
 qieemo               Qieemo in torch
+qieemo-bf16          ... its encoder's products in bfloat16
 qieemo-onnx*         Qieemo as exported, run by onnxruntime
 qieemo-encoder       our encoder, an average over frames, a linear layer
 speechbrain          SpeechBrain's Whisper lobe, an average, a layer
 transformers         transformers' audio-classification pipeline
 ctranslate2-*-30s    CTranslate2's encoder, padded as faster-whisper does
 ctranslate2-*        the same without padding
+openvino-*           plain Whisper's encoder converted by OpenVINO, the same
 
 Each is a class with a name, a set-up and a call on a list of waveforms, and
 gives the class of each. To add one, write a class and put it on the list.
@@ -20,7 +22,8 @@ from pathlib import Path
 
 import numpy
 import torch
-from timing import pad
+from timing import make_clips, pad
+from torch.nn.functional import gelu, scaled_dot_product_attention
 from torch.nn.functional import pad as pad_end
 from transformers import (
     WhisperFeatureExtractor,
@@ -74,20 +77,26 @@ def save_untrained(whisper, folder):
 class OurModel:
     """The whole of Qieemo: blocks, PPG, MMF, CMA, pooling, classifier."""
 
-    name = "qieemo"
+    name, bf16 = "qieemo", False
 
     def __init__(self, whisper, threads):
         with tempfile.TemporaryDirectory() as folder:
             model = save_untrained(whisper, Path(folder) / "model")
-            self.classifier = load_model(model)
+            self.classifier = load_model(model, bf16=self.bf16)
 
     def __call__(self, clips):
         embedding = self.classifier.embed_batch(*pad(clips))
         return self.classifier.log_probs(embedding).argmax(-1)
 
 
+class OurModelBF16(OurModel):
+    """The same with the encoder's linear layers in bfloat16."""
+
+    name, bf16 = "qieemo-bf16", True
+
+
 class Exported:
-    """The whole of Qieemo, exported; a batch is answered clip by clip."""
+    """The whole of Qieemo, exported."""
 
     int8 = False
 
@@ -102,10 +111,7 @@ class Exported:
             self.classifier = OnnxClassifier.from_folder(exported, threads)
 
     def __call__(self, clips):
-        return [
-            self.classifier.classify_batch(clip[None].numpy())[2]
-            for clip in clips
-        ]
+        return self.classifier.classify_batch([c.numpy() for c in clips])[2]
 
 
 class Int8(Exported):
@@ -235,8 +241,90 @@ def ctranslate2(compute_type, padded):
     return type("CTranslate2", (CTranslate2,), members)
 
 
+class PlainEncoder(torch.nn.Module):
+    """Whisper's encoder for any length, an average, a layer."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+        self.head = torch.nn.Linear(encoder.d_model, len(EMOTIONS))
+
+    def forward(self, mel):
+        """[1, n_mels, M] → [1, C]."""
+        encoder = self.encoder
+        x = gelu(encoder.conv2(gelu(encoder.conv1(mel)))).transpose(1, 2)
+        x = x + encoder.positions.weight[: x.shape[1]]
+        for block in encoder.blocks:
+            streams = (
+                y.unflatten(-1, (block.self_attn.num_heads, -1)).transpose(1, 2)
+                for y in block.before_attention(x)
+            )
+            attended = scaled_dot_product_attention(*streams, scale=1.0)
+            x = block.after_attention(x, attended.transpose(1, 2).flatten(2))
+        return self.head(encoder.norm(x).mean(1))
+
+
+class OpenVINO:
+    """OpenVINO on a plain encoder, with our log-mel; clip by clip.
+
+    Calibrated on noise: int8 is measured for its speed alone.
+    """
+
+    int8, products = False, "f32"
+
+    def __init__(self, whisper, threads):
+        import openvino
+
+        encoder = WhisperEncoder(source=whisper)
+        self.log_mel = encoder.log_mel
+        mel = torch.zeros(1, encoder.dims["n_mels"], 100)
+        frames = torch.export.Dim("M", min=3, max=2 * WINDOW_FRAMES)
+        with torch.no_grad():
+            graph = torch.export.export(
+                PlainEncoder(encoder),
+                (mel,),
+                dynamic_shapes=({2: frames},),
+                # Otherwise it would have to be proven for one frame, too.
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
+        graph = openvino.convert_model(graph)
+        graph.reshape([1, mel.shape[1], -1])
+        if self.int8:
+            import nncf
+
+            clips = make_clips(16)
+            graph = nncf.quantize(
+                graph,
+                nncf.Dataset([self.log_mel(*pad([c])).numpy() for c in clips]),
+                model_type=nncf.ModelType.TRANSFORMER,
+            )
+        options = {
+            "INFERENCE_PRECISION_HINT": self.products,
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self.model = openvino.compile_model(graph, "CPU", options)
+
+    @torch.no_grad()
+    def __call__(self, clips):
+        mels = [self.log_mel(*pad([clip])).contiguous() for clip in clips]
+        return [self.model(mel.numpy())[0].argmax() for mel in mels]
+
+
+def open_vino(int8, products):
+    """One of OpenVINO's contestants."""
+    weights = "int8" if int8 else "float32"
+    members = {
+        "name": f"openvino-{weights}" + ("-bf16" if products == "bf16" else ""),
+        "int8": int8,
+        "products": products,
+    }
+    return type("OpenVINO", (OpenVINO,), members)
+
+
 CONTESTANTS = [
     OurModel,
+    OurModelBF16,
     Float32,
     Int8,
     OurEncoder,
@@ -246,6 +334,7 @@ CONTESTANTS = [
     ctranslate2("int8", padded=True),
     ctranslate2("float32", padded=False),
     ctranslate2("int8", padded=False),
+    *(open_vino(int8, x) for int8 in (False, True) for x in ("f32", "bf16")),
 ]
 
 

@@ -84,13 +84,32 @@ def test_memory_of_a_contestant(bench, whisper, capsys):
 def test_peers_that_are_not_installed_are_told(
     bench, whisper, capsys, monkeypatch
 ):
-    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    for peer in ("ctranslate2", "openvino"):
+        monkeypatch.setitem(sys.modules, peer, None)
     contestants = bench("contestants")
     names = [contestant.name for contestant in contestants.CONTESTANTS]
-    names = [name for name in names if name.startswith("ctranslate2")]
+    names = [n for n in names if n.startswith(("ctranslate2", "openvino"))]
     assert contestants.enter(str(whisper), 1, names) == {}
     printed = capsys.readouterr().out
     assert all(f"{name} is left out" in printed for name in names)
+
+
+def test_the_plain_encoder_is_whispers(bench, whisper, sound):
+    contestants = bench("contestants")
+    encoder = contestants.WhisperEncoder(source=str(whisper))
+    plain = contestants.PlainEncoder(encoder)
+    wav = sound(16_160)[None]
+    encoded = encoder(wav, torch.tensor([16_160])).hidden_states
+    expected = plain.head(encoded[encoder.n_blocks].mean(dim=1))
+    found = plain(encoder.log_mel(wav, torch.tensor([16_160])))
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["openvino-float32", "openvino-int8-bf16"])
+def test_openvino(bench, whisper, sound, name):
+    pytest.importorskip("nncf")
+    peer = bench("contestants").enter(str(whisper), 1, [name])[name]
+    assert len(peer([sound(16_160), sound(640)])) == 2
 
 
 def test_training(run):
