@@ -34,15 +34,13 @@ steps["import qieemo_sb"] = time.time()
 import torch
 torch.set_num_threads(int(sys.argv[3]))
 steps["import torch"] = time.time()
-from qieemo_sb import EncoderClassifier
-steps["import EncoderClassifier"] = time.time()
-classifier = EncoderClassifier.from_hparams(
-    sys.argv[1], run_opts={"device": "cpu"}
-)
+from qieemo_sb import load_model
+steps["import load_model"] = time.time()
+classifier = load_model(sys.argv[1])
 steps["load the model"] = time.time()
-classifier.classify_file(sys.argv[2])
+classifier(sys.argv[2])
 steps["first answer"] = time.time()
-classifier.classify_file(sys.argv[2])
+classifier(sys.argv[2])
 steps["second answer"] = time.time()
 print(json.dumps(steps))
 """
