@@ -192,9 +192,11 @@ class Container:
         try:
             self._bytes = _Nameless(path)
             self._file = av.open(self._bytes, "r", metadata_errors="ignore")
-        except self._errors:
+        except self._errors as error:
             self._bytes.close()
-            raise undecodable(path, refused) from refused
+            # Of an MP3, libsndfile says that it does not exist.
+            reason = getattr(error, "strerror", None) or refused
+            raise undecodable(path, reason) from refused
         try:
             self._stream, *_ = self._file.streams.audio
             codec = self._stream.codec_context

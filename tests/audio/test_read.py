@@ -100,7 +100,7 @@ def test_errors_name_the_file(write, tmp_path):
         tmp_path: "is a folder",
         tmp_path / "no.wav": "does not exist",
         tmp_path / "empty.wav": r"is empty \(0 bytes\)",
-        tmp_path / "text.wav": r"cannot be decoded \(Format not recognised\)",
+        tmp_path / "text.wav": r"cannot be decoded \(Invalid data found",
         tmp_path / "a.raw": "cannot be decoded",
         flac: "cannot be decoded",
         write(np.zeros(0), name="0.wav"): "has no samples",
