@@ -6,6 +6,7 @@ torch, a model no SpeechBrain, and help neither.
 
 import argparse
 import contextlib
+import difflib
 import faulthandler
 import os
 import sys
@@ -83,10 +84,34 @@ def _keep_stderr_for_python():
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, which says where help is."""
+
+    commands: dict[str, argparse.ArgumentParser]
+
+    def parse_args(self, args=None, namespace=None):
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            command = self.commands[options.command]
+            known = command._option_string_actions
+            near = difflib.get_close_matches(unknown[0], known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            command.error(f"{unknown[0]} is no option{hint}")
+        return options
+
+    def error(self, message):
+        self.exit(
+            2, f"{self.prog}: {shown(message)} (see {self.prog} --help)\n"
+        )
+
+
 def _parser():
-    parser = argparse.ArgumentParser("qieemo", allow_abbrev=False)
+    parser = _Parser("qieemo", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        required=True, metavar="COMMAND", dest="command"
+    )
+    parser.commands = commands.choices
 
     def add(run, name, help):
         command = commands.add_parser(
@@ -138,7 +163,10 @@ def _add_predict(add):
     option = add(
         _predict, "predict", "predict the emotion of audio files of any kind"
     )
-    text = "files, folders, patterns; - for a list on standard input"
+    text = (
+        "files, folders, patterns; - for a list on standard input; put -- "
+        "before names that begin with -"
+    )
     option("paths", nargs="+", metavar="PATH", help=text)
     text = f"{MODEL}, or of an export; default: {DEFAULT}"
     option("--model", default=DEFAULT, help=text)

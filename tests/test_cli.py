@@ -50,6 +50,24 @@ def test_help_names_the_commands(capsys):
     assert all(f"    {name} " in out for name in ("predict", "export", "plot"))
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("", "required: COMMAND (see qieemo --help)"),
+        ("predict", "required: PATH (see qieemo predict --help)"),
+        ("predict a.wav --modle x", "--modle is no option; did you mean --mod"),
+        ("predict a.wav --format xml", "invalid choice: 'xml'"),
+        ("info a b", "b is no option (see qieemo info --help)"),
+    ],
+)
+def test_wrong_usage_is_one_line(capsys, command, message):
+    with pytest.raises(SystemExit) as stop:
+        main(command.split())
+    error = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert message in error and error.count("\n") == 1
+
+
 def test_a_folder_that_is_no_model_is_named(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
     for folder, message in (
