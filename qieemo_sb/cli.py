@@ -171,7 +171,8 @@ def _add_predict(add):
     text = f"{MODEL}, or of an export; default: {DEFAULT}"
     option("--model", default=DEFAULT, help=text)
     option("--device", default="cpu", help="e.g. cuda; an export: always cpu")
-    option("--format", choices=FORMATS, default="table")
+    text = "default: as --output ends, else table"
+    option("--format", choices=FORMATS, help=text)
     option("--output", metavar="FILE", help="default: standard output")
     text = "of all emotions, not of the best alone; JSON always has them"
     option("--scores", action="store_true", help=text)
@@ -227,10 +228,9 @@ def _predict(options):
             results = classifier.predict(files)
         # None: a bar on a terminal, nothing in a log file.
         bar = tqdm(results, total=len(files), disable=None, leave=False)
+        kind = options.format or batch.format_of(options.output)
         with batch.output(options.output) as out:
-            failed = batch.write_predictions(
-                bar, out, options.format, options.scores
-            )
+            failed = batch.write_predictions(bar, out, kind, options.scores)
         errors = {error.path: error for error in failed}
     if options.timeline:
         errors |= _timelines(classifier, files, options)

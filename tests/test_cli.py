@@ -68,6 +68,18 @@ def test_wrong_usage_is_one_line(capsys, command, message):
     assert message in error and error.count("\n") == 1
 
 
+def test_the_output_names_its_format(exported, wav, tmp_path, capsys):
+    command = ["predict", str(wav), "--model", str(exported), "--output"]
+    assert main([*command, str(tmp_path / "new/a.csv")]) == 0
+    text = (tmp_path / "new/a.csv").read_text(encoding="utf-8")
+    assert text.startswith("file,start,end")
+    for path in (tmp_path, tmp_path / "new/a.csv/b"):
+        assert main([*command, str(path)]) == 1
+        error = capsys.readouterr().err
+        assert f"{path} cannot be written (" in error
+        assert error.endswith("name another file.\n")
+
+
 def test_a_folder_that_is_no_model_is_named(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
     for folder, message in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import sys
@@ -75,6 +76,18 @@ def _audio_in(folder):
     return sorted(paths)
 
 
+def format_of(path: str | None) -> str:
+    """The format that a file's ending names; any other: ``table``.
+
+    Example
+    -------
+    >>> format_of("emotions.CSV"), format_of("emotions.txt"), format_of(None)
+    ('csv', 'table', 'table')
+    """
+    suffix = Path(path or "").suffix[1:].lower()
+    return suffix if suffix in FORMATS else "table"
+
+
 def write_predictions(
     results: Iterable[Prediction | AudioError],
     out: TextIO,
@@ -126,14 +139,27 @@ def output(path: str | Path | None) -> Iterator[TextIO]:
     """A text file that is there when it is whole; None: standard output.
 
     What a run that was stopped had written is in ``path`` + ``.partial``.
+
+    Raises
+    ------
+    QieemoError
+        Nothing can be written there.
     """
     if path is None:
         yield sys.stdout
         return
     partial = Path(f"{path}.partial")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    # A file's name need not be text; it is written as it was given.
-    with open(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
+    try:
+        if Path(path).is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        # A file's name need not be text; it is written as it was given.
+        file = open(partial, "w", encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise QieemoError(
+            f"{path} cannot be written ({error.strerror}): name another file."
+        ) from error
+    with file:
         yield file
     partial.replace(path)
 
