@@ -36,7 +36,7 @@ from qieemo_sb.serving.classifier import (
     as_tensor,
 )
 from qieemo_sb.serving.folder import CONFIG, load_folder, read_config
-from qieemo_sb.serving.models import HUB_ID, check_device
+from qieemo_sb.serving.models import HUB_ID, check_device, shipped_models
 from qieemo_sb.serving.onednn import accelerate
 from qieemo_sb.serving.predictor import check_output
 
@@ -190,7 +190,8 @@ class EncoderClassifier(SpeechBrainEncoderClassifier):
         Arguments
         ---------
         source : str or Path
-            A model folder (the network is not used) or a hub id.
+            A model folder or the name of a model that ships (the network is
+            not used), or a hub id.
         savedir : str, Path or None
             Where to link or download files, a folder for each model; None:
             use them where they are.
@@ -418,7 +419,7 @@ def fetch_folder(
     Arguments
     ---------
     source : str or Path
-        A folder or a hub id.
+        A folder, the name of a model that ships, or a hub id.
     savedir : str, Path or None
         Where to link or download files.
     **options
@@ -433,6 +434,8 @@ def fetch_folder(
     ModelFolderError
         There is no such folder, and the hub has no such model.
     """
+    if not Path(source).exists():
+        source = shipped_models().get(str(source), source)
     hub_id = HUB_ID.fullmatch(str(source))
     here = isinstance(source, Path) or not hub_id or Path(source).exists()
     if here:

@@ -187,6 +187,12 @@ def test_labels_may_be_out_of_order_in_their_file(tmp_path, make_model, sound):
         assert text == [LABELS[index]]
 
 
+def test_a_model_that_ships_is_loaded_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    classifier = EncoderClassifier.from_hparams("open", savedir="linked")
+    assert classifier.labels == load_model("open").labels
+
+
 # As load_model's
 
 
