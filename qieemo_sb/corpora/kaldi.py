@@ -13,18 +13,15 @@ under the utterance's. speechocean762 (https://www.openslr.org/101, free for
 any use) has 125 speakers in train, 25 others in test, children among them.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from qieemo_sb.corpora.manifest import (
     Splits,
     Utterance,
     existing_folder,
-    prepared,
     raise_all,
     read_text,
     repeated,
-    write_splits,
 )
 from qieemo_sb.corpora.sounds import find_sounds
 from qieemo_sb.corpora.splits import seeded_speaker_split
@@ -33,31 +30,25 @@ from qieemo_sb.errors import CorpusError
 NO_KALDI = "It holds Kaldi's folders: train/text, train/utt2spk and so on."
 
 
-def prepare_kaldi(
-    data_folder: str | Path,
-    output_folder: str | Path,
-    train_folders: Sequence[str] = ("train",),
-    test_folders: Sequence[str] = ("test",),
-    valid_fraction: float = 0.1,
-    seed: int = 1986,
-) -> None:
-    """Write train.json, valid.json and test.json of Kaldi's folders.
-
-    Does nothing if they are there, prepared with the same options.
+def read_kaldi(
+    data_folder: str | Path, valid_fraction: float = 0.1, seed: int = 1986
+) -> Splits:
+    """Read train, valid and test, without lengths.
 
     Arguments
     ---------
     data_folder : str or Path
         Holds the folders and the audio, at any depth.
-    output_folder : str or Path
-        Where the manifests go.
-    train_folders, test_folders : sequence of str
-        Relative to the data folder; each has text and utt2spk.
     valid_fraction : float
-        Of the speakers of ``train_folders``, to validate: women and men alike
+        Of the speakers of the folder train, to validate: women and men alike
         where spk2gender tells them apart.
     seed : int
         Of the choice of these speakers.
+
+    Returns
+    -------
+    dict
+        Utterances of train, valid and test.
 
     Raises
     ------
@@ -65,31 +56,7 @@ def prepare_kaldi(
         Files are missing or do not fit together; names each utterance.
     """
     root = existing_folder(data_folder, NO_KALDI)
-    options = {
-        "corpus": "kaldi",
-        "data_folder": str(root),
-        "train_folders": list(train_folders),
-        "test_folders": list(test_folders),
-        "valid_fraction": valid_fraction,
-        "seed": seed,
-    }
-    if prepared(output_folder, options):
-        return
-    splits = read_kaldi(root, train_folders, test_folders, valid_fraction, seed)
-    write_splits(splits, output_folder, options, root)
-
-
-def read_kaldi(
-    data_folder: str | Path,
-    train_folders: Sequence[str] = ("train",),
-    test_folders: Sequence[str] = ("test",),
-    valid_fraction: float = 0.1,
-    seed: int = 1986,
-) -> Splits:
-    """Read the splits of `prepare_kaldi`, without lengths."""
-    root = existing_folder(data_folder, NO_KALDI)
-    train = [u for name in train_folders for u in _read_part(root, name)]
-    test = [u for name in test_folders for u in _read_part(root, name)]
+    train, test = _read_part(root, "train"), _read_part(root, "test")
     splits = seeded_speaker_split(train, seed, valid_fraction, tested=False)
     return {**splits, "test": test}
 

@@ -126,9 +126,7 @@ def prepare_corpora(
         for part, utterances in parts.items():
             splits[part] += utterances
     for name in sorted(read_speech):
-        spoken = read_kaldi(
-            root / name, valid_fraction=valid_fraction, seed=seed
-        )
+        spoken = read_kaldi(root / name, valid_fraction, seed)
         for part, utterances in spoken.items():
             splits[part] += [_neutral(clip, name) for clip in utterances]
     write_splits(splits, output_folder, options, root)

@@ -53,7 +53,6 @@ def prepare_table(
     valid_manifest: str | Path | None = None,
     test_manifest: str | Path | None = None,
     labels: Iterable[str] | None = None,
-    need_transcripts: bool = False,
     seed: int = 1986,
 ) -> None:
     """Write train.json, valid.json and test.json of a user's corpus.
@@ -73,8 +72,6 @@ def prepare_table(
         JSON files, in place of ``csv_file``.
     labels : iterable of str, optional
         The labels there may be; by default all that are found.
-    need_transcripts : bool
-        Raise an error for an utterance without transcript; CTC needs them.
     seed : int
         Of the division of speakers.
 
@@ -107,7 +104,6 @@ def prepare_table(
         "data_folder": str(root),
         "files": {os.path.abspath(file): digest(file) for file in files},
         "labels": None if labels is None else sorted(map(str, labels)),
-        "need_transcripts": need_transcripts,
         "seed": seed,
     }
     if prepared(output_folder, options):
@@ -228,8 +224,6 @@ def _checked(utterance: Utterance, options: dict) -> tuple:
     if labels is not None and utterance.emo not in labels:
         known = ", ".join(labels)
         problems.append(f"label {utterance.emo!r} is none of {known}")
-    if options["need_transcripts"] and not utterance.wrd.strip():
-        problems.append("the transcript is missing, which CTC needs")
     wav = relative_path(utterance.wav, folder)
     if wav.startswith("../"):
         problems.append(f"{utterance.wav} is not in the data folder {folder}")

@@ -137,10 +137,10 @@ def measure_calibration(
     }
 
 
-def expected_calibration_error(
-    probabilities: Tensor, targets: Tensor, bins: int = BINS
-) -> float:
+def expected_calibration_error(probabilities: Tensor, targets: Tensor) -> float:
     """Distance of the highest probability from the accuracy, mean over bins.
+
+    Bins of probability have equal width and count by their utterances.
 
     Arguments
     ---------
@@ -148,8 +148,6 @@ def expected_calibration_error(
         [N, C].
     targets : torch.Tensor
         [N] class indices.
-    bins : int
-        Of equal width; a bin counts by its utterances.
 
     Returns
     -------
@@ -164,7 +162,7 @@ def expected_calibration_error(
     0.2
     """
     error = multiclass_calibration_error(
-        probabilities, targets, probabilities.shape[1], n_bins=bins
+        probabilities, targets, probabilities.shape[1], n_bins=BINS
     )
     return round(error.item(), 7)
 

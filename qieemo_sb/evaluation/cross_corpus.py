@@ -36,7 +36,7 @@ PROTOCOLS = {  # value of adapt_to → name in tables
 }
 OTHERS = "all others"
 MODELS = ("probe", "probe, self-trained", "Qieemo")
-PENALTY = 1.0  # of the probe, relative to weights that sum to one
+PENALTY = 1.0  # of the probe's squared weights; those of clips sum to one
 
 
 class Experiment(NamedTuple):
@@ -187,9 +187,7 @@ class Moments(NamedTuple):
         return cls(weights @ x, second, weighted.T @ x, weighted.sum(dim=0))
 
 
-def fit_ridge(
-    corpora: Sequence[Moments], penalty: float = PENALTY
-) -> tuple[Tensor, Tensor]:
+def fit_ridge(corpora: Sequence[Moments]) -> tuple[Tensor, Tensor]:
     """Fit a ridge regression of labels on features, corpora counted alike.
 
     Features are standardised over these corpora, by the same weights.
@@ -198,8 +196,6 @@ def fit_ridge(
     ---------
     corpora : sequence of Moments
         Of those that are trained on.
-    penalty : float
-        Of squared weights, relative to clips' weights that sum to one.
 
     Returns
     -------
@@ -214,7 +210,7 @@ def fit_ridge(
     scale = covariance.diagonal().clamp(min=0).sqrt()
     scale[scale == 0] = 1
     covariance = covariance / torch.outer(scale, scale)
-    covariance.diagonal().add_(penalty)
+    covariance.diagonal().add_(PENALTY)
     targets = (cross - torch.outer(shares, mean)) / scale
     weight = torch.linalg.solve(covariance, targets.T).T / scale
     return weight, shares - weight @ mean

@@ -17,13 +17,7 @@ SHARPNESS = 6.0  # a factor: regressions on probabilities shrink differences
 
 
 @torch.no_grad()
-def self_train(
-    vectors: Tensor,
-    probabilities: Tensor,
-    rounds: int = ROUNDS,
-    penalty: float = PENALTY,
-    sharpness: float = SHARPNESS,
-) -> Tensor:
+def self_train(vectors: Tensor, probabilities: Tensor) -> Tensor:
     r"""Revise the probabilities of clips by their vectors.
 
     .. math::
@@ -31,16 +25,14 @@ def self_train(
         W = (X^T X / N + \lambda I)^{-1} X^T (P - \bar p) / N, \quad
         P' = \mathrm{softmax}(s (X W + \bar p))
 
+    several times, with λ ``PENALTY`` and s ``SHARPNESS``.
+
     Arguments
     ---------
     vectors : torch.Tensor
         [N, E] standardised over these clips.
     probabilities : torch.Tensor
         [N, C] of a classifier.
-    rounds : int
-        Repetitions; 0 returns the probabilities as they are.
-    penalty, sharpness : float
-        λ and s.
 
     Returns
     -------
@@ -58,13 +50,13 @@ def self_train(
     x = vectors - vectors.mean(dim=0)
     if size < x.shape[1]:  # (XᵀX + λI)⁻¹Xᵀ = Xᵀ(XXᵀ + λI)⁻¹, which is smaller
         hat = x @ x.T / size
-        hat = torch.linalg.solve(hat + penalty * torch.eye(size).to(x), hat)
+        hat = torch.linalg.solve(hat + PENALTY * torch.eye(size).to(x), hat)
     else:
         eye = torch.eye(x.shape[1]).to(x)
-        solved = torch.linalg.solve(x.T @ x / size + penalty * eye, x.T / size)
+        solved = torch.linalg.solve(x.T @ x / size + PENALTY * eye, x.T / size)
         hat = x @ solved
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         mean = probabilities.mean(dim=0)
         outputs = hat @ (probabilities - mean) + mean
-        probabilities = (sharpness * outputs).softmax(dim=1)
+        probabilities = (SHARPNESS * outputs).softmax(dim=1)
     return probabilities

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qieemo_sb.corpora.kaldi import prepare_kaldi, read_kaldi
+from qieemo_sb.corpora.kaldi import read_kaldi
 from qieemo_sb.corpora.librispeech import prepare_pairs
 from qieemo_sb.corpora.manifest import Utterance, read_manifest
 from qieemo_sb.errors import CorpusError
@@ -89,17 +89,6 @@ def test_wav_scp_and_genders_may_be_missing(tree):
     splits = read_kaldi(tree)
     assert [len(part) for part in splits.values()] == [14, 2, 4]
     assert splits["test"][0].gender == ""
-
-
-def test_several_folders_train(tree, sound, tmp_path):
-    add_part(tree, "more", ["30", "31"], sound)
-    output = tmp_path / "out"
-    prepare_kaldi(tree, output, ["train", "more"], ["test"], 0.4)
-    sizes = [
-        len(read_manifest(output / f"{x}.json", ("length", "wrd", "spk_id")))
-        for x in ("train", "valid", "test")
-    ]
-    assert sizes == [12, 8, 4]
 
 
 def test_pairs_of_kaldi(tree, tmp_path):

@@ -53,14 +53,8 @@ def load(output):
     }
 
 
-def prepare_csv(file, data, output, labels=None, need_transcripts=False):
-    prepare_table(
-        output,
-        data,
-        file,
-        labels=labels,
-        need_transcripts=need_transcripts,
-    )
+def prepare_csv(file, data, output, labels=None):
+    prepare_table(output, data, file, labels=labels)
 
 
 def prepare_manifests(train, valid, test, data, output, *options):
@@ -134,17 +128,16 @@ def test_all_wrong_lines_are_listed_at_once(data, write):
         ",sad,,x",
     )
     labels = ["happy", "sad"]
-    message = refusal(prepare_csv, file, data, data / "out", labels, True)
+    message = refusal(prepare_csv, file, data, data / "out", labels)
     lines = message.splitlines()
-    assert lines[0] == f"{file}: 9 problems:"
+    assert lines[0] == f"{file}: 8 problems:"
     assert lines[1] == "  line 3: label is empty"
     assert lines[2] == "  line 4: label 'bored' is none of happy, sad"
-    assert lines[3] == "  line 4: the transcript is missing, which CTC needs"
-    assert lines[4] == "  line 5: anna/happy is in line 2 too"
+    assert lines[3] == "  line 5: anna/happy is in line 2 too"
     outside = f"/elsewhere/a.wav is not in the data folder {data}"
-    assert lines[5] == f"  line 6: {outside}"
-    assert lines[6].startswith("  line 7: more cells than columns")
-    assert lines[7:] == [
+    assert lines[4] == f"  line 6: {outside}"
+    assert lines[5].startswith("  line 7: more cells than columns")
+    assert lines[6:] == [
         "  line 8: path is empty",
         "  line 8: speaker is empty",
         f"  {data}/ben/sad.wav is empty (0 bytes); record or copy it again.",
@@ -253,11 +246,8 @@ def test_all_problems_of_all_manifests_are_listed(data, manifests, output):
         valid={"x": {"wav": "ben/happy.wav", "emo": "bored", "wrd": "No"}},
         test={"y": {"emo": "sad"}, "z": {"wav": "a.wav"}},
     )
-    message = refusal(
-        prepare_manifests, *paths, data, output, ["happy", "sad"], True
-    )
-    assert message.startswith("The manifests have 3 problems:")
-    assert f"{paths[0]}: utterance a2: the transcript is missing" in message
+    message = refusal(prepare_manifests, *paths, data, output, ["happy", "sad"])
+    assert message.startswith("The manifests have 2 problems:")
     assert f"{paths[1]}: utterance x: label 'bored' is none of" in message
     assert "utterance y: 'wav' is missing" in message
     assert "utterance z: 'emo' is missing" in message

@@ -85,9 +85,6 @@ def test_calibration_error_worked_out_by_hand():
     targets = torch.tensor([0] * 6 + [1] * 2 + [1, 1])
     error = expected_calibration_error(probabilities, targets)
     assert error == pytest.approx(0.8 * 0.2 + 0.2 * 0.4, abs=1e-6)
-    # In one bin: 0.88 on average, and right in 8 of 10.
-    error = expected_calibration_error(probabilities, targets, bins=1)
-    assert error == pytest.approx(0.08, abs=1e-6)
 
 
 def test_what_a_calibration_brings_is_measured():

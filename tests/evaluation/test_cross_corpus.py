@@ -41,7 +41,7 @@ def test_emotions_count_alike_in_a_corpus():
 def test_a_ridge_by_hand_at_any_scale(scale):
     x = scale * torch.tensor([[-1.0], [1.0]])
     corpus = Moments.of(x, torch.tensor([0, 1]), 2)
-    weight, bias = crossing.fit_ridge([corpus, corpus], penalty=1.0)
+    weight, bias = crossing.fit_ridge([corpus, corpus])
     # Covariance with the targets 0.5, variance 1, penalty 1: 0.5 / (1 + 1).
     assert (scale * weight).flatten().tolist() == pytest.approx([-0.25, 0.25])
     assert bias.tolist() == pytest.approx([0.5, 0.5])

@@ -456,7 +456,6 @@ tables = st.fixed_dictionaries(
         "header": st.just("path,label,speaker") | texts,
         "rows": st.lists(st.lists(cells, max_size=5), max_size=5),
         "changes": changes,
-        "transcripts": st.booleans(),
     }
 )
 turns = st.fixed_dictionaries(
@@ -497,13 +496,13 @@ def try_table(x, home):
     path.write_bytes(
         changed(text.encode("utf-8", "surrogatepass"), x["changes"])
     )
-    prepare(home, path, need_transcripts=x["transcripts"])
+    prepare(home, path)
 
 
-def prepare(home, *files, **options):
+def prepare(home, *files):
     """Prepare a corpus; what was written can be read."""
     out = home.fresh("out")
-    prepare_table(out, home.data, *files, **options)
+    prepare_table(out, home.data, *files)
     for part in ("train", "valid", "test"):
         read_manifest(out / f"{part}.json")
 

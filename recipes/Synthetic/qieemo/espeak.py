@@ -35,7 +35,6 @@ PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "pitch_range": 4}
 SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback
 DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: report, never exit()
 UTF8 = 1  # espeakCHARS_UTF8
-FEMALE = 2  # espeak_VOICE.gender
 
 SEPARATOR = "_"
 IPA = 2 | ord(SEPARATOR) << 8  # phonememode: IPA, with a separator
@@ -169,21 +168,13 @@ def phonemes(text: str, voice: str = "en-us") -> list[list[str]]:
     return [word for word in found if word]
 
 
-def languages(prefix: str = "en") -> tuple[str, ...]:
-    """Languages whose tag starts with ``prefix``, in alphabetical order.
-
-    They are voices, such as ``"en-gb"``.
-    """
-    return tuple(sorted(t for t in _voices() if t.startswith(prefix)))
+def languages() -> tuple[str, ...]:
+    """Kinds of English, such as ``"en-gb"``, in alphabetical order."""
+    return tuple(sorted(t for t in _voices() if t.startswith("en")))
 
 
-def variants(gender: str | None = None) -> tuple[str, ...]:
+def variants() -> tuple[str, ...]:
     """Variants of the voice: other vocal tracts for the same language.
-
-    Arguments
-    ---------
-    gender : str, optional
-        ``"F"`` or ``"M"``: only the variants of that gender.
 
     Returns
     -------
@@ -191,13 +182,8 @@ def variants(gender: str | None = None) -> tuple[str, ...]:
         Names such as ``"f2"``, in alphabetical order; a voice is
         ``language + "+" + variant``.
     """
-    if gender not in (None, "F", "M"):
-        raise ValueError(f"gender is 'F', 'M' or None, not {gender!r}")
-    found = {
-        identifier[3:]: "F" if voice_gender == FEMALE else "M"
-        for identifier, voice_gender in _voices("variant").values()
-    }
-    return tuple(sorted(n for n, g in found.items() if gender in (None, g)))
+    files = _voices("variant").values()
+    return tuple(sorted(file.removeprefix("!v/") for file in files))
 
 
 def _encode(text):
@@ -225,12 +211,12 @@ def _resolve(voice):
         raise ValueError(
             f"espeak-ng has no variant {variant!r}; it has {known}"
         )
-    return f"{_voices()[language][0]}{plus}{variant}".encode()
+    return f"{_voices()[language]}{plus}{variant}".encode()
 
 
 @cache
 def _voices(kind=None):
-    """Language tag, or a variant's file, → voice file and gender."""
+    """Language tag, or a variant's file, → the voice's file."""
     found = {}
     with _engine() as library:
         wanted = ctypes.byref(Voice(languages=kind.encode())) if kind else None
@@ -242,7 +228,7 @@ def _voices(kind=None):
             identifier = voice.identifier.decode("utf-8")
             # The tag without its priority byte; all variants have the same.
             key = identifier if kind else voice.languages[1:].decode("utf-8")
-            found.setdefault(key, (identifier, voice.gender))
+            found.setdefault(key, identifier)
             count += 1
     return found
 

@@ -21,14 +21,12 @@ pronounce = cache(espeak.phonemes)
 
 
 class Phonemes(Tokenizer):
-    """IPA phonemes without stress, and the space between words.
+    """IPA phonemes of American English, and the space between words.
 
     The tokens are those that the training transcripts are pronounced with.
 
     Arguments
     ---------
-    language : str
-        Of espeak-ng, e.g. "en-us".
     keep_events : bool
         As of ``Tokenizer``.
 
@@ -39,9 +37,8 @@ class Phonemes(Tokenizer):
     'ðə kɪd'
     """
 
-    def __init__(self, language: str = "en-us", keep_events: bool = False):
-        super().__init__(f"{language} phonemes", [], keep_events)
-        self.language = language
+    def __init__(self, keep_events: bool = False):
+        super().__init__("en-us phonemes", [], keep_events)
 
     def fit(self, transcripts: Iterable[str]) -> "Phonemes":
         """Collect the phonemes; see ``Tokenizer.fit``."""
@@ -69,7 +66,7 @@ class Phonemes(Tokenizer):
         ):
             words = list(words)
             if not is_event:
-                words = pronounce(" ".join(words), self.language)
+                words = pronounce(" ".join(words))
             for word in words:
                 found += [SPACE, *word]
         return found[1:]
@@ -94,5 +91,5 @@ def make_tokenizer(
     Tokenizer
     """
     if kind == "phonemes":
-        return Phonemes(keep_events=keep_events)
+        return Phonemes(keep_events)
     return tokens.make_tokenizer(kind, n_tokens, keep_events)
