@@ -10,7 +10,7 @@ Features are standardised. Nothing is chosen, so all that is not tested is
 trained on, validation utterances included.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from tqdm import tqdm
 from qieemo_sb.audio import read_audio
 from qieemo_sb.corpora import manifest
 from qieemo_sb.corpora.manifest import Utterance, identity, replacing
-from qieemo_sb.encoders.base import SpeechEncoder
 from qieemo_sb.errors import EvaluationError
+from qieemo_sb.evaluation import cross_validation as cv
 from qieemo_sb.evaluation import plots, tables
 from qieemo_sb.evaluation.scores import score
 from qieemo_sb.evaluation.tables import METRICS, plus_minus
@@ -67,36 +67,61 @@ def read_fold(
     return train + valid, test
 
 
+def read_folds(configuration: cv.Configuration) -> dict[int, Fold]:
+    """Prepare the folds of a configuration, each in a folder of its own."""
+    yaml, overrides = configuration.hparams_file, configuration.overrides
+    places = {
+        fold: f"{configuration.folder}/fold_{fold}"
+        for fold in cv.choose_folds(configuration)
+    }
+    return {
+        fold: read_fold(yaml, overrides, fold=fold, output_folder=place)
+        for fold, place in places.items()
+    }
+
+
 def pooled_statistics(
-    encoder: SpeechEncoder, wavs: Mapping[str, Path], folder: str | Path
-) -> dict[str, np.ndarray]:
-    """Run an encoder over a corpus, frozen.
+    hparams_file: str | Path,
+    overrides: str,
+    clips: Iterable[Utterance],
+    folder: Path,
+    device: str | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Run the encoder of a yaml over clips, frozen.
 
     Arguments
     ---------
-    encoder : SpeechEncoder
-        On its device.
-    wavs : mapping of str to Path
-        utt_id → audio file.
-    folder : str or Path
-        Keeps the statistics.
+    hparams_file, overrides
+        See ``training.hparams.resolve``.
+    clips : iterable of Utterance
+        Of the yaml's data folder.
+    folder : Path
+        Keeps the statistics in its folder cache if the yaml has no cache.
+    device : str or None
+        Runs the encoder; None: the CPU.
 
     Returns
     -------
     dict
         utt_id → [L + 1, 2 D]: mean and standard deviation over frames of
         blocks 0 (the input of block 1) to L.
+    dict
+        ``encoder``, ``emotions`` and ``emotional_blocks`` of the yaml.
 
     Raises
     ------
     AudioError
         A file cannot be used; names it.
     """
+    keys = ("encoder", "emotions", "emotional_blocks", "data_folder")
+    part = load_part(hparams_file, overrides, *keys, "cache_folder")
+    encoder = part["encoder"].to(device or "cpu").requires_grad_(False)
     blocks = range(encoder.n_blocks + 1)
-    encoder = encoder.requires_grad_(False)
-    cache = EncoderCache(folder, encoder, blocks, pooled=True)
+    place = part["cache_folder"] or folder / "cache"
+    cache = EncoderCache(place, encoder, blocks, pooled=True)
+    wavs = {x.utt_id: Path(part["data_folder"], x.wav) for x in clips}
     cache.fill(wavs.values())
-    return {utt_id: cache.load(wav).numpy() for utt_id, wav in wavs.items()}
+    return {i: cache.load(wav).numpy() for i, wav in wavs.items()}, part
 
 
 def functionals(

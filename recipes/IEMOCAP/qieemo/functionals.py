@@ -23,7 +23,7 @@ from qieemo_sb.training.hparams import check_corpus, load_part
 
 import speechbrain as sb
 
-KEYS = ("corpus", "fold", "n_classes", "emotions", "data_folder")
+KEYS = ("corpus", "fold", "emotions", "data_folder")
 
 
 def main(arguments):

@@ -17,15 +17,9 @@ Authors
 from pathlib import Path
 
 import command_line
-from qieemo_sb.evaluation import (
-    cross_validation as cv,
-    probes,
-)
-from qieemo_sb.training.hparams import load_part
+from qieemo_sb.evaluation import probes
 
 import speechbrain as sb
-
-KEYS = ("encoder", "emotions", "data_folder", "cache_folder")
 
 
 def main(arguments):
@@ -41,19 +35,10 @@ def main(arguments):
     command += arguments
     configuration = command_line.configure(options, *given, "probe", command)
     folder = configuration.folder
-    folds = {
-        fold: probes.read_fold(
-            yaml, overrides, fold=fold, output_folder=f"{folder}/fold_{fold}"
-        )
-        for fold in cv.choose_folds(configuration)
-    }
-    hparams = load_part(yaml, overrides, *KEYS, "n_classes", "emotional_blocks")
+    folds = probes.read_folds(configuration)
     parts = [utt for fold in folds.values() for part in fold for utt in part]
-    root = Path(hparams["data_folder"])
-    statistics = probes.pooled_statistics(
-        hparams["encoder"].to(run_opts["device"] or "cpu"),
-        {utt.utt_id: root / utt.wav for utt in parts},
-        hparams["cache_folder"] or folder / "cache",
+    statistics, hparams = probes.pooled_statistics(
+        yaml, overrides, parts, folder, run_opts["device"]
     )
     rest = folds, hparams["emotions"], options.C, hparams["emotional_blocks"]
     tables = {probes.UNADAPTED: probes.probe_blocks(statistics, *rest)}

@@ -27,7 +27,6 @@ from qieemo_sb.training.hparams import check_corpus, load_part
 import speechbrain as sb
 
 TRAIN = Path(__file__).absolute().with_name("train.py")
-KEYS = ("encoder", "data_folder", "cache_folder", "emotional_blocks")
 
 
 def main(arguments):
@@ -99,12 +98,8 @@ def prepare(yaml, overrides, emotions, run_opts, folder):
         output_folder=str(folder / "clips"),
     )
     clips = [clip for part in parts for clip in part]
-    hparams = load_part(yaml, overrides, *KEYS)
-    root = Path(hparams["data_folder"])
-    statistics = probes.pooled_statistics(
-        hparams["encoder"].to(run_opts["device"] or "cpu"),
-        {clip.utt_id: root / clip.wav for clip in clips},
-        hparams["cache_folder"] or folder / "cache",
+    statistics, hparams = probes.pooled_statistics(
+        yaml, overrides, clips, folder, run_opts["device"]
     )
     blocks = hparams["emotional_blocks"]
     return clips, {i: x[blocks].ravel() for i, x in statistics.items()}

@@ -31,7 +31,6 @@ from qieemo_sb.evaluation import (
     probes,
     tables,
 )
-from qieemo_sb.training.hparams import load_part
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -62,7 +61,7 @@ def main(arguments):
     own = options.data_root.absolute(), table["options"]
     rows = make_rows(options.corpora, *own)
     planned = ablation.plan_rows(rows, every)
-    device = sb.parse_arguments([str(yaml), *rest])[1]["device"] or "cpu"
+    device = sb.parse_arguments([str(yaml), *rest])[1]["device"]
     probed = {}
     for row in rows:
         print(f"Probe of {row.name}", flush=True)
@@ -156,7 +155,7 @@ def make_rows(
 
 
 def probe(
-    configuration: cv.Configuration, c: float, device: str = "cpu"
+    configuration: cv.Configuration, c: float, device: str | None = None
 ) -> dict:
     """Probe the official folds of a corpus, with Qieemo's blocks.
 
@@ -166,8 +165,8 @@ def probe(
         Of train.py on that corpus; the folder gets manifests.
     c : float
         Inverse strength of the penalty of scikit-learn's logistic regression.
-    device : str
-        Runs the encoder.
+    device : str or None
+        Runs the encoder; None: the CPU.
 
     Returns
     -------
@@ -175,28 +174,17 @@ def probe(
         See ``probes.probe_folds``; ``trained`` parameters and ``total`` ones.
     """
     yaml, overrides = configuration.hparams_file, configuration.overrides
-    folder = configuration.folder
-    folds = {
-        fold: probes.read_fold(
-            yaml, overrides, fold=fold, output_folder=f"{folder}/fold_{fold}"
-        )
-        for fold in cv.choose_folds(configuration)
-    }
-    keys = ("encoder", "emotions", "data_folder", "cache_folder")
-    part = load_part(yaml, overrides, *keys, "emotional_blocks", "n_classes")
+    folds = probes.read_folds(configuration)
     clips = [clip for fold in folds.values() for half in fold for clip in half]
-    root, encoder = Path(part["data_folder"]), part["encoder"].to(device)
-    statistics = probes.pooled_statistics(
-        encoder,
-        {clip.utt_id: root / clip.wav for clip in clips},
-        part["cache_folder"] or folder / "cache",
+    statistics, part = probes.pooled_statistics(
+        yaml, overrides, clips, configuration.folder, device
     )
     blocks = part["emotional_blocks"]
     features = {i: x[blocks].ravel() for i, x in statistics.items()}
     found = probes.probe_folds(features, folds, part["emotions"], c)
     width = len(next(iter(features.values())))
     trained = (width + 1) * len(part["emotions"])
-    total = trained + sum(x.numel() for x in encoder.parameters())
+    total = trained + sum(x.numel() for x in part["encoder"].parameters())
     return {**found, "parameters": {"trained": trained, "total": total}}
 
 
