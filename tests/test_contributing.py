@@ -152,7 +152,6 @@ def test_a_corpus_is_an_entry(tmp_path, monkeypatch):
     entry = named.NamedCorpus(
         name="Toy",
         source="Toy is needed: the folder of TALKER_EMOTION.wav.",
-        licence="CC0 1.0",
         language="en",
         pattern=r"(?P<speaker>[a-z]+)_(?P<emotion>[CU])",
         emotions={"C": "calm", "U": "upset"},

@@ -16,11 +16,10 @@ too, in URDU's all but one: figures there do not hold for new speakers.
 """
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
-from qieemo_sb.corpora.entries import CORPORA, EMOTIONS, NamedCorpus
+from qieemo_sb.corpora.entries import EMOTIONS, NamedCorpus
 from qieemo_sb.corpora.manifest import (
     SPLITS,
     Splits,
@@ -35,7 +34,12 @@ from qieemo_sb.corpora.manifest import (
     repeated,
     write_splits,
 )
-from qieemo_sb.corpora.named import named_clip, read_table, table_digest
+from qieemo_sb.corpora.named import (
+    find_entry,
+    named_clip,
+    read_table,
+    table_digest,
+)
 from qieemo_sb.corpora.sounds import find_sounds, stem
 from qieemo_sb.corpora.splits import hold_out, seeded_speaker_split
 from qieemo_sb.errors import CorpusError
@@ -211,12 +215,6 @@ def _rows(path: Path) -> list[dict]:
                 f"is expected, not {line[:60]!r}."
             ) from error
     return rows
-
-
-def find_entry(corpus: str) -> NamedCorpus | None:
-    """Find our entry of a corpus, which EmoBox writes in small letters."""
-    names = {re.sub(r"\W", "", name).lower(): name for name in CORPORA}
-    return CORPORA[names[corpus]] if corpus in names else None
 
 
 def _label_names(corpus: str, emobox_folder: str | Path):

@@ -7,6 +7,7 @@ in recipes/RAVDESS (``--corpus NAME``), its prepare script, `emobox` and
 Emotions have one name in all corpora, one of ``EMOTIONS``.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -26,8 +27,6 @@ class NamedCorpus:
         As in the yaml's ``corpus``.
     source : str
         What the data folder holds and where to get it.
-    licence : str
-        Of the audio.
     language : str, or mapping of str to str
         Language code, or such a code by code of the group ``speaker``.
     pattern : str
@@ -69,12 +68,11 @@ class NamedCorpus:
     votes : mapping of str to str
         Column of the table with numbers of listeners → label they chose.
     folder : str
-        Usual name of the data folder.
+        Usual name of the data folder; "": that in ``names``.
     """
 
     name: str
     source: str
-    licence: str
     language: str | Mapping[str, str]
     pattern: str
     emotions: Mapping[str, str]
@@ -91,6 +89,12 @@ class NamedCorpus:
     words: str = ""
     votes: Mapping[str, str] = field(default_factory=dict)
     folder: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the data folder, as EmoBox spells it, and the corpus's."""
+        small = re.sub(r"\W", "", self.name).lower()
+        return self.folder or small, small, self.name
 
 
 def codes(text: str) -> dict[str, str]:
@@ -123,7 +127,6 @@ RAVDESS = NamedCorpus(
     source="RAVDESS is needed: data_folder is the folder that holds Actor_01 "
     "... Actor_24.\nAudio_Speech_Actors_01-24.zip is at "
     "https://zenodo.org/records/1188976",
-    licence="CC BY-NC-SA 4.0",
     language="en",
     pattern=r"03-01-(?P<emotion>\d\d)-\d\d-(?P<sentence>\d\d)-\d\d"
     r"-(?P<speaker>\d\d)",
@@ -155,7 +158,6 @@ RAVDESS = NamedCorpus(
         )
         if (emotion, intensity) != (1, 2)
     ),
-    folder="ravdess",
 )
 
 # Cao et al. (2014), IEEE Trans. Affective Computing 5(4). A name is
@@ -165,7 +167,6 @@ CREMAD = NamedCorpus(
     source="CREMA-D is needed: data_folder is the folder that holds "
     "1001_DFA_ANG_XX.wav and its like.\nIts AudioWAV is at "
     "https://github.com/CheyneyComputerScience/CREMA-D",
-    licence="ODbL 1.0",
     language="en",
     pattern="(?P<speaker>1\\d{3})_(?P<sentence>[A-Z]{3})_(?P<emotion>[A-Z]{3})"
     "_(?:LO|MD|HI|XX?)",
@@ -181,7 +182,6 @@ CREMAD = NamedCorpus(
         "neutral neutral, happy happy, sad sad, anger angry, fear fearful, "
         "disgust disgust"
     ),
-    folder="cremad",
     sentences={
         "IEO": "It's eleven o'clock",
         "TIE": "That is exactly what happened",
@@ -213,7 +213,6 @@ EMODB = NamedCorpus(
     name="EmoDB",
     source="EmoDB is needed: the folder of 03a01Fa.wav and its like.\n"
     "It is at http://emodb.bilderbar.info/download/",
-    licence="CC0 1.0",
     language="de",
     pattern="(?P<speaker>\\d\\d)(?P<sentence>[ab]\\d\\d)(?P<emotion>[A-Z])[a-f]?",
     emotions=codes(
@@ -241,7 +240,6 @@ EMODB = NamedCorpus(
         "bored 81",
         10,
     ),
-    folder="emodb",
 )
 
 # Pichora-Fuller and Dupuis (2020), doi 10.5683/SP2/E8H2MF. A name is
@@ -250,7 +248,6 @@ TESS = NamedCorpus(
     name="TESS",
     source="TESS is needed: the folder of OAF_back_angry.wav and its like.\n"
     "It is at https://doi.org/10.5683/SP2/E8H2MF",
-    licence="CC BY-NC-ND 4.0",
     language="en",
     pattern="(?P<speaker>[OY]A)F?_(?P<sentence>[a-z]+)_(?P<emotion>[a-z]+)",
     emotions=codes(
@@ -263,7 +260,6 @@ TESS = NamedCorpus(
     genders=sexes("OA YA", ""),
     folds=2,
     counts=counts("neutral happy sad angry fearful disgust surprised 400", 2),
-    folder="tess",
 )
 
 # Christop (2024), LREC-COLING. A name is SPEAKER_EMOTION_SENTENCE.
@@ -271,7 +267,6 @@ NEMO = NamedCorpus(
     name="nEMO",
     source="nEMO is needed: the folder of EB0_anger_1.wav and its like.\n"
     "It is at https://github.com/amu-cai/nEMO",
-    licence="CC BY-NC-SA 4.0",
     language="pl",
     pattern="(?P<speaker>[A-Z]{2}\\d)_(?P<emotion>[a-z]+)_(?P<sentence>\\d+)",
     emotions=codes(
@@ -285,7 +280,6 @@ NEMO = NamedCorpus(
     ),
     table="data.tsv",
     words="raw_text",
-    folder="nemo",
 )
 
 # Retta et al. (2023), ACM TALLIP 22(1). A name is
@@ -298,7 +292,6 @@ ASED = NamedCorpus(
     name="ASED",
     source="ASED is needed: the folder of a5-01-01-01-01.wav and its like.\n"
     "It is at https://github.com/Ethio2021/ASED_V1",
-    licence="none stated: for research only",
     language="am",
     pattern="(?P<emotion>[nfhsaS])\\d-(?P<sentence>\\d\\d)-\\d\\d-\\d\\d"
     "-(?P<speaker>\\d\\d)",
@@ -311,17 +304,16 @@ ASED = NamedCorpus(
     ),
     sentence_folds=7,
     counts=counts("neutral 522, happy angry 486, sad 470, fearful 510", 65),
-    folder="ased",
 )
 
 # Canpolat et al. (2020), SLTU-CCURL. A name is SPEAKER_EMOTION_WORD; words lack
 # the letters that English has not, so they are no transcripts. Speaker 1157
-# has two emotions only, so a fold has two speakers.
+# has two emotions only, so a fold has two speakers. Its licence is named twice,
+# CC BY-NC-ND 4.0 and GPL-3.
 TUREVDB = NamedCorpus(
     name="TurEV-DB",
     source="TurEV-DB is needed: the folder of 1157_hl_acik.wav and its like.\n"
     "It is at https://github.com/Xeonen/TurEV-DB",
-    licence="CC BY-NC-ND 4.0 or GPL-3 (it names both): for research only",
     language="tr",
     pattern="(?P<speaker>\\d{4})_(?P<emotion>[a-z]{2})_(?P<sentence>\\w+)",
     emotions=codes("sk calm, mt happy, hl sad, kz angry"),
@@ -338,7 +330,6 @@ SAVEE = NamedCorpus(
     source="SAVEE is needed: data_folder is the folder that holds DC/a01.wav "
     "or DC_a01.wav and its like.\nIt is at "
     "http://kahlan.eps.surrey.ac.uk/savee/",
-    licence="for research, on request",
     language="en",
     pattern="(?P<speaker>DC|JE|JK|KL)[_/](?P<emotion>[a-z]{1,2})"
     "(?P<sentence>\\d\\d)",
@@ -352,7 +343,6 @@ SAVEE = NamedCorpus(
     counts=counts(
         "neutral 120, happy sad angry fearful disgust surprised 60", 4
     ),
-    folder="savee",
 )
 
 # Costantini et al. (2014), LREC. A name is EMOTION-SPEAKER-SENTENCE; the
@@ -361,7 +351,6 @@ EMOVO = NamedCorpus(
     name="EMOVO",
     source="EMOVO is needed: data_folder is the folder that holds "
     "f1/dis-f1-b1.wav and its like.",
-    licence="none stated: for research only",
     language="it",
     pattern="(?P<emotion>[a-z]{3})-(?P<speaker>[fm]\\d)-(?P<sentence>[a-z]\\d)",
     emotions=codes(
@@ -371,7 +360,6 @@ EMOVO = NamedCorpus(
     genders=sexes("f1 f2 f3", "m1 m2 m3"),
     folds=dict(enumerate([(x,) for x in "f2 m3 m2 f3 f1 m1".split()], 1)),
     counts=counts("neutral happy sad angry fearful disgust surprised 84", 6),
-    folder="emovo",
 )
 
 # Latif et al. (2018), FIT. A name is SPEAKER_FILE_EMOTION with a number;
@@ -380,13 +368,11 @@ URDU = NamedCorpus(
     name="URDU",
     source="URDU is needed: the folder of SM20_F8_N012.wav and its like.\n"
     "It is at https://github.com/siddiquelatif/URDU-Dataset",
-    licence="none stated: for research only",
     language="ur",
     pattern="(?P<speaker>S(?P<gender>[FM])\\d+)_F\\d+_(?P<emotion>[A-Z])\\d+",
     emotions=codes("N neutral, H happy, S sad, A angry"),
     genders=sexes("F", "M"),
     counts=counts("neutral happy sad angry 100", 29),
-    folder="urdu",
 )
 
 # Zhou et al. (2022), Speech Communication 137. A clip is
@@ -397,7 +383,6 @@ ESD = NamedCorpus(
     source="ESD is needed: data_folder is the folder that holds 0001 ... "
     "0020.\nIts makers send it on request: "
     "https://github.com/HLTSingapore/Emotional-Speech-Data",
-    licence="for research, on request",
     language={f"{n:04}": "zh" if n <= 10 else "en" for n in range(1, 21)},
     pattern="(?P<emotion>[A-Z][a-z]+)/(?:(?:train|evaluation|test)/)?"
     "(?P<speaker>\\d{4})_\\d{6}",
@@ -405,7 +390,6 @@ ESD = NamedCorpus(
         "Neutral neutral, Happy happy, Sad sad, Angry angry, Surprise surprised"
     ),
     counts=counts("neutral happy sad angry surprised 7000", 20),
-    folder="esd",
 )
 
 ALL = (

@@ -169,8 +169,8 @@ def _folders(corpora: Sequence[str], root: Path) -> dict[str, Path]:
         "{count} corpora are named twice:", repeated(x.name for x in entries)
     )
     folders, problems = {}, []
-    for given, entry in zip(corpora, entries, strict=True):
-        names = dict.fromkeys(filter(None, (entry.folder, entry.name, given)))
+    for entry in entries:
+        names = dict.fromkeys(entry.names)
         there = [root / name for name in names if (root / name).is_dir()]
         if there:
             folders[entry.name] = there[0]

@@ -120,18 +120,23 @@ def prepare_all_clips(
 
 
 def find_corpus(corpus: str) -> NamedCorpus:
-    """Entry of a corpus, by its name or the usual name of its folder.
+    """Entry of a corpus, by one of its ``names``.
 
     Example
     -------
     >>> find_corpus("cremad").name
     'CREMA-D'
     """
-    folders = {entry.folder: entry for entry in CORPORA.values()}
-    if corpus and corpus in folders:
-        return folders[corpus]
-    check_choice("corpus", corpus, CORPORA)
-    return CORPORA[corpus]
+    if not (entry := find_entry(corpus)):
+        known = ", ".join(CORPORA)
+        raise CorpusError(f"corpus is {corpus!r}; it must be one of {known}.")
+    return entry
+
+
+def find_entry(corpus: str) -> NamedCorpus | None:
+    """Find the entry of a corpus by one of its ``names``, if there is one."""
+    entries = {name: x for x in CORPORA.values() for name in x.names}
+    return entries.get(corpus)
 
 
 def fold_numbers(corpus: str, apart: str = "speakers") -> list[int]:

@@ -82,7 +82,7 @@ def test_a_corpus_has_its_folder_and_options(tmp_path):
     "corpora, message",
     [
         (["emodb", "emodb"], "one is twice"),
-        (["turevdb"], "no folder turevdb or turev or TurEV-DB: leave"),
+        (["turevdb"], "no folder turev or turevdb or TurEV-DB: leave"),
     ],
 )
 def test_corpora_that_cannot_be(tmp_path, corpora, message):

@@ -15,7 +15,6 @@ def toy(name, codes, folder=""):
     return NamedCorpus(
         name=name,
         source=f"{name} is needed.",
-        licence="CC0 1.0",
         language="en",
         pattern=r"(?P<speaker>(?P<gender>[fm])\d+)_(?P<emotion>[a-z])",
         emotions={code: CODES[code] for code in codes},

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import command_line
-from qieemo_sb.corpora.emobox import find_entry
 from qieemo_sb.corpora.manifest import read_text
+from qieemo_sb.corpora.named import find_entry
 from qieemo_sb.errors import CorpusError, EvaluationError
 from qieemo_sb.evaluation import (
     ablation,
@@ -139,9 +139,10 @@ def make_rows(
     rows = []
     for corpus in corpora:
         entry = find_entry(corpus)
-        names = [corpus, *((entry.folder, entry.name) if entry else ())]
-        there = [Path(data_root, x) for x in names if x]
-        there = [path for path in there if path.is_dir()]
+        names = dict.fromkeys(entry.names if entry else [corpus])
+        there = [
+            Path(data_root, x) for x in names if Path(data_root, x).is_dir()
+        ]
         if not there:
             raise EvaluationError(
                 f"{data_root} has no folder {' or '.join(names)}: leave "
