@@ -17,9 +17,9 @@ from qieemo_sb.corpora.manifest import read_json
 from qieemo_sb.errors import CorpusError
 from qieemo_sb.evaluation.scores import Scores
 from qieemo_sb.lobes.classifier import Classifier
+from qieemo_sb.training.probe import minimise
 
 BINS = 15  # of probability, as usual for this error
-STEPS = 200  # of L-BFGS, which ends before that
 THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -57,24 +57,17 @@ def fit_temperature(
     """
     z, targets = log_probs.detach().double().cpu(), targets.cpu()
     weights = z.new_ones(len(z)) if weights is None else weights.cpu().double()
-    log_t = z.new_zeros(()).requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [log_t], max_iter=STEPS, line_search_fn="strong_wolfe"
-    )
+    log_t = z.new_zeros(())
     known = z.isfinite()
     z = z.masked_fill(~known, 0.0)  # the gradient of -inf is not a number
 
-    def objective():
-        optimizer.zero_grad()
+    def cost():
         outputs = (z / log_t.exp()).masked_fill(~known, -torch.inf)
         likelihoods = outputs.log_softmax(dim=1)[range(len(z)), targets]
         mean = (weights * likelihoods).sum() / weights.sum()
-        cost = log_t.square() / (2 * len(z)) - mean
-        cost.backward()
-        return cost
+        return log_t.square() / (2 * len(z)) - mean
 
-    with torch.enable_grad():
-        optimizer.step(objective)
+    minimise(cost, log_t)
     return log_t.exp().item()
 
 

@@ -5,7 +5,7 @@ exact solution. From that solution, with the fusion's weights at zero, training
 can only add to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -75,6 +75,33 @@ def start_from_probe(
         classifier.linear.bias.copy_(bias)
 
 
+def minimise(cost: Callable[[], Tensor], *variables: Tensor) -> None:
+    """Set variables to the least cost that L-BFGS finds from where they are.
+
+    Arguments
+    ---------
+    cost : callable
+        Takes nothing and returns a scalar that depends on the variables.
+    *variables : torch.Tensor
+        Changed in place.
+    """
+    solution = [x.requires_grad_() for x in variables]
+    optimizer = torch.optim.LBFGS(
+        solution, max_iter=STEPS, line_search_fn="strong_wolfe"
+    )
+
+    def step():
+        optimizer.zero_grad()
+        value = cost()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(step)
+    for x in variables:
+        x.requires_grad_(False)
+
+
 def _centred(x, speakers, labels):
     """Vectors [N, F] less the means of the speakers of several emotions."""
     x = x.clone()
@@ -107,22 +134,14 @@ def fit_logistic(
     x = x.detach()
     weight = x.new_zeros(targets.shares.shape[1], x.shape[1])
     bias = weight.new_zeros(len(weight))
-    solution = [weight.requires_grad_(), bias.requires_grad_()]
-    optimizer = torch.optim.LBFGS(
-        solution, max_iter=STEPS, line_search_fn="strong_wolfe"
-    )
 
-    def objective():
-        optimizer.zero_grad()
+    def cost():
         log_probs = targets.among_known(x @ weight.T + bias, ids)
-        cost = c * len(x) * targets.loss(log_probs, ids)
-        cost = cost + weight.square().sum() / 2
-        cost.backward()
-        return cost
+        loss = c * len(x) * targets.loss(log_probs, ids)
+        return loss + weight.square().sum() / 2
 
-    with torch.enable_grad():
-        optimizer.step(objective)
-    return weight.detach(), bias.detach()
+    minimise(cost, weight, bias)
+    return weight, bias
 
 
 def fit_squares(
@@ -185,21 +204,14 @@ def _ridge(x, target, weights, c):
 
 def _best_scale(outputs, ids, targets):
     """The factor of outputs [N, C] with the least loss, as logits."""
-    factor = outputs.new_zeros(()).requires_grad_()  # its logarithm
-    optimizer = torch.optim.LBFGS(
-        [factor], max_iter=STEPS, line_search_fn="strong_wolfe"
-    )
+    factor = outputs.new_zeros(())  # its logarithm
 
-    def objective():
-        optimizer.zero_grad()
+    def cost():
         log_probs = targets.among_known(factor.exp() * outputs, ids)
-        cost = targets.loss(log_probs, ids)
-        cost.backward()
-        return cost
+        return targets.loss(log_probs, ids)
 
-    with torch.enable_grad():
-        optimizer.step(objective)
-    return factor.detach().exp()
+    minimise(cost, factor)
+    return factor.exp()
 
 
 PROBES = {"logistic": fit_logistic, "squares": fit_squares}
