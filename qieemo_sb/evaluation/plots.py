@@ -49,9 +49,34 @@ def confusion(
     >>> path.read_bytes()[1:4]
     b'PNG'
     """
-    size = CELL * len(scores["labels"])
-    with _picture(path, size, size) as figure:
-        _draw_confusion(figure, scores, title)
+    labels, counts = scores["labels"], np.asarray(scores["confusion_matrix"])
+    size, totals = len(labels), counts.sum(axis=1)
+    shares = counts / np.maximum(totals, 1)[:, None]
+    with _picture(path, CELL * size, CELL * size) as figure:
+        image = np.where(totals[:, None] > 0, shares, np.nan)
+        grid = _draw_grid(figure, image)
+        for (row, column), share in np.ndenumerate(shares):
+            if totals[row]:
+                count = counts[row, column]
+                ink = "white" if share > 0.55 else INK if count else GREY
+                at = {"ha": "center", "color": ink}
+                weight = "bold" if row == column else "normal"
+                text = f"{share:.0%}"
+                grid.text(column, row, text, va="bottom", weight=weight, **at)
+                below = column, row + 0.06, f"{count}"
+                grid.text(*below, va="top", size=7.5, **at)
+        slanted = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+        slanted = slanted if max(map(len, labels)) > 8 else {}
+        grid.set_xticks(range(size), labels, **slanted)
+        names = [f"{x} ({n})" for x, n in zip(labels, totals, strict=True)]
+        grid.set_yticks(range(size), names)
+        grid.set_xlabel("predicted", labelpad=8)
+        grid.set_ylabel("true", labelpad=8)
+        wa, ua = scores["weighted_accuracy"], scores["unweighted_accuracy"]
+        text = f"WA {wa:.1%}   UA {ua:.1%}   {totals.sum()} utterances"
+        at = {"xycoords": "axes fraction", "textcoords": "offset points"}
+        grid.annotate(text, (0, 1), (0, 10), size=9.5, **at)
+        grid.set_title(title or "", pad=27)
 
 
 def columns(
@@ -191,19 +216,15 @@ def heat_map(
         Stands on top.
     """
     with _picture(path, CELL * len(names), CELL / 2 * len(rows)) as figure:
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_facecolor(EMPTY)
         values = np.array(list(rows.values()), float)
-        lines = {"edgecolors": "white", "linewidth": 2}
-        edges = [np.arange(size + 1) - 0.5 for size in values.shape[::-1]]
-        axes.pcolormesh(*edges, values, vmin=0, vmax=1, **lines)
+        axes = _draw_grid(figure, values)
         for (row, column), value in np.ndenumerate(values):
             text = "–" if np.isnan(value) else f"{value:.2f}"
             style = {"color": "white" if value > 0.55 else INK, "size": 9}
             axes.text(column, row, text, ha="center", va="center", **style)
         axes.set_yticks(range(len(rows)), rows)
         axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
-        axes.set(ylim=(len(rows) - 0.5, -0.5), title=title or "")
+        axes.set_title(title or "")
 
 
 def ppg(
@@ -296,38 +317,15 @@ def _draw_emotions(axes, emotions, labels):
     axes.legend(reverse=True, fontsize=9, **place)
 
 
-def _draw_confusion(figure, scores, title):
-    """The matrix, scores above."""
-    labels, counts = scores["labels"], np.asarray(scores["confusion_matrix"])
-    size, totals = len(labels), counts.sum(axis=1)
-    shares = counts / np.maximum(totals, 1)[:, None]
-    grid = figure.add_axes((0, 0, 1, 1))  # labels stand outside: see _picture
+def _draw_grid(figure, shares):
+    """Fractions [rows, columns] as colours; labels are to stand outside."""
+    grid = figure.add_axes((0, 0, 1, 1))
     grid.set_facecolor(EMPTY)
-    image = np.where(totals[:, None] > 0, shares, np.nan)
-    edges = np.arange(size + 1) - 0.5
     lines = {"edgecolors": "white", "linewidth": 2}
-    grid.pcolormesh(edges, edges, image, vmin=0, vmax=1, **lines)
-    grid.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
-    for (row, column), share in np.ndenumerate(shares):
-        if totals[row]:
-            count = counts[row, column]
-            ink = "white" if share > 0.55 else INK if count else GREY
-            at = {"ha": "center", "color": ink}
-            weight = {"weight": "bold" if row == column else "normal"}
-            grid.text(column, row, f"{share:.0%}", va="bottom", **weight, **at)
-            grid.text(column, row + 0.06, f"{count}", va="top", size=7.5, **at)
-    slanted = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
-    slanted = slanted if max(map(len, labels)) > 8 else {}
-    grid.set_xticks(range(size), labels, **slanted)
-    names = [f"{x} ({n})" for x, n in zip(labels, totals, strict=True)]
-    grid.set_yticks(range(size), names)
-    grid.set_xlabel("predicted", labelpad=8)
-    grid.set_ylabel("true", labelpad=8)
-    wa, ua = scores["weighted_accuracy"], scores["unweighted_accuracy"]
-    text = f"WA {wa:.1%}   UA {ua:.1%}   {totals.sum()} utterances"
-    at = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    grid.annotate(text, (0, 1), (0, 10), size=9.5, **at)
-    grid.set_title(title or "", pad=27)
+    edges = [np.arange(size + 1) - 0.5 for size in shares.shape[::-1]]
+    grid.pcolormesh(*edges, shares, vmin=0, vmax=1, **lines)
+    grid.set(xlim=edges[0][[0, -1]], ylim=edges[1][[-1, 0]])
+    return grid
 
 
 def _draw_means(axes, places, values, along, **style):

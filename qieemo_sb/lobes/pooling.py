@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
-from qieemo_sb.errors import QieemoError
 from qieemo_sb.frames import WINDOW_FRAMES, frame_mask
 from qieemo_sb.lobes import Part
 from qieemo_sb.lobes.blocks import check_distinct
@@ -137,14 +136,7 @@ class StatisticsPooling(Part):
         ------
         torch.Tensor
             [B, at most 1500, E]: the T frames in order, 30 s at a time.
-
-        Raises
-        ------
-        QieemoError
-            ``span`` is even.
         """
-        if span % 2 == 0:
-            raise QieemoError(f"A span of {span} frames has no middle one.")
         half = span // 2
         with torch.autocast(frames.device.type, enabled=False):
             weights = self._relative_weights(frames, lengths)

@@ -194,11 +194,6 @@ def test_around_comes_30_s_at_a_time(pool):
     assert torch.allclose(pieces[0][:1, -1], expected, atol=1e-4)
 
 
-def test_a_span_has_a_middle(pool):
-    with pytest.raises(QieemoError, match="4 frames has no middle"):
-        next(pool.around(torch.randn(1, 9, 6), torch.tensor([9]), 4))
-
-
 # Window by window
 
 

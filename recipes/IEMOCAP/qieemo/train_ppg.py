@@ -22,12 +22,11 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
-import json
 import sys
 from pathlib import Path
 
 import torch
-from qieemo_sb.corpora.manifest import replacing
+from qieemo_sb.corpora.manifest import replacing, write_json
 from qieemo_sb.evaluation.model_card import ppg_card
 from qieemo_sb.lobes.ppg import greedy
 from qieemo_sb.model import PPGModel
@@ -106,8 +105,7 @@ def write_results(hparams, cer, wer):
         "corpus": hparams.corpus,
         "seed": hparams.seed,
     }
-    with replacing(folder / "metrics.json") as partial:
-        partial.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
+    write_json(metrics, folder / "metrics.json")
     with replacing(folder / "readings.txt") as partial:
         with open(partial, "w", encoding="utf-8") as fout:
             wer.write_stats(fout)
