@@ -1,6 +1,6 @@
 """Facts about corpora whose labels stand in file names, an entry each.
 
-`named` reads them. To add a corpus, add its entry to ``CORPORA``: the recipe
+`named` reads them. To add a corpus, add its entry above ``CORPORA``: the recipe
 in recipes/RAVDESS (``--corpus NAME``), its prepare script, `emobox` and
 `multi` then know it.
 
@@ -392,17 +392,9 @@ ESD = NamedCorpus(
     counts=counts("neutral happy sad angry surprised 7000", 20),
 )
 
-ALL = (
-    RAVDESS,
-    CREMAD,
-    EMODB,
-    TESS,
-    NEMO,
-    ASED,
-    TUREVDB,
-    SAVEE,
-    EMOVO,
-    URDU,
-    ESD,
-)
-CORPORA = {corpus.name: corpus for corpus in ALL}
+# Every entry above.
+CORPORA = {
+    entry.name: entry
+    for entry in list(vars().values())
+    if isinstance(entry, NamedCorpus)
+}

@@ -36,7 +36,8 @@ from qieemo_sb.corpora.manifest import read_text
 from qieemo_sb.errors import CorpusError, EvaluationError, QieemoError
 from qieemo_sb.evaluation import cross_validation as cv
 from qieemo_sb.evaluation import plots, tables
-from qieemo_sb.evaluation.tables import METRICS, plus_minus
+from qieemo_sb.evaluation.scores import METRICS
+from qieemo_sb.evaluation.tables import plus_minus
 from qieemo_sb.training.hparams import load_part
 
 

@@ -30,7 +30,8 @@ from qieemo_sb.corpora.manifest import digest, read_json, write_json
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import plots, tables
 from qieemo_sb.evaluation.adaptation import ADAPTATIONS, CLIPS_AXIS
-from qieemo_sb.evaluation.tables import METRICS, markdown_table, plus_minus
+from qieemo_sb.evaluation.scores import METRICS
+from qieemo_sb.evaluation.tables import markdown_table, plus_minus
 from qieemo_sb.training.hparams import check_corpus, load_part, plain_options
 from qieemo_sb.training.resume import differences
 

@@ -24,8 +24,8 @@ from qieemo_sb.corpora.manifest import Utterance, identity, replacing
 from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import cross_validation as cv
 from qieemo_sb.evaluation import plots, tables
-from qieemo_sb.evaluation.scores import score
-from qieemo_sb.evaluation.tables import METRICS, plus_minus
+from qieemo_sb.evaluation.scores import METRICS, score
+from qieemo_sb.evaluation.tables import plus_minus
 from qieemo_sb.frames import SAMPLE_RATE
 from qieemo_sb.training.cache import EncoderCache
 from qieemo_sb.training.data import prepare

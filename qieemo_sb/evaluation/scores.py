@@ -20,12 +20,12 @@ from torchmetrics.functional.classification import (
 from qieemo_sb.corpora.manifest import write_text
 from qieemo_sb.errors import EvaluationError
 
-FRACTIONS = (
-    "weighted_accuracy",
-    "unweighted_accuracy",
-    "weighted_f1",
-    "macro_f1",
-)
+METRICS = {
+    "weighted_accuracy": "WA",
+    "unweighted_accuracy": "UA",
+    "weighted_f1": "WF1",
+    "macro_f1": "macro-F1",
+}
 
 
 def score(
@@ -84,7 +84,7 @@ def score(
         # As short as float32 allows: 0.7, not 0.699999988079071.
         **{
             name: round(x.item(), 7)
-            for name, x in zip(FRACTIONS, fractions, strict=True)
+            for name, x in zip(METRICS, fractions, strict=True)
         },
         "num_utterances": len(targets),
         "labels": list(labels),
@@ -183,7 +183,7 @@ class Scores:
         }
         summary = _score_rows(self.rows(), labels)
         if len(each) > 1:
-            for metric in FRACTIONS:
+            for metric in METRICS:
                 values = [scores[metric] for scores in each.values()]
                 summary[metric] = round(sum(values) / len(values), 7)
             summary["by_corpus"] = dict(sorted(each.items()))

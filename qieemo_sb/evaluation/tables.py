@@ -12,14 +12,7 @@ import torch
 
 from qieemo_sb.corpora.manifest import write_text
 from qieemo_sb.errors import EvaluationError
-from qieemo_sb.evaluation.scores import score
-
-METRICS = {
-    "weighted_accuracy": "WA",
-    "unweighted_accuracy": "UA",
-    "weighted_f1": "WF1",
-    "macro_f1": "macro-F1",
-}
+from qieemo_sb.evaluation.scores import METRICS, score
 
 
 def import_extra(name: str, extra: str) -> ModuleType:

@@ -30,7 +30,7 @@ def main(arguments):
     options, rest = parser.parse_known_args(arguments)
     yaml, rows = ablation.read_grid(options.hparams, options.row)
     given, command = (TRAIN, yaml, rest), ["ablate.py", *arguments]
-    all_rows = command_line.configure(options, *given, "ablation", command)
+    all_rows = command_line.configure(options, *given, command, "ablation")
     planned, folder = ablation.plan_rows(rows, all_rows), all_rows.folder
     executor = command_line.make_executor(options)
     result = ablation.ablate(planned, folder, executor, all_rows.about)

@@ -54,12 +54,15 @@ def make_executor(options):
     return functools.partial(cv.on_ray, **resources)
 
 
-def configure(options, script, hparams_file, rest, name, command):
+def configure(
+    options, script, hparams_file, rest, command, name="", title=None
+):
     """Configuration of the runs of ``script``, with a folder and a heading.
 
     Unless the options have a folder, it is called ``name`` and lies beside
     those that train.py makes for folds and seeds. The heading shows absolute
-    paths of the command by their last part.
+    paths of the command by their last part, and names corpus and yaml if it
+    has no ``title``.
     """
     given = cv.Configuration(
         script, hparams_file, rest, Path(), options.folds, options.seeds
@@ -70,7 +73,7 @@ def configure(options, script, hparams_file, rest, name, command):
         folder = folder.parents[1]
     words = [re.sub("(^|=)/.*?([^/]+)/?$", r"\1\2", word) for word in command]
     about = {
-        "title": f"{plain['corpus']}, {options.hparams.name}",
+        "title": title or f"{plain['corpus']}, {options.hparams.name}",
         "command": shlex.join(["python", *words]),
     }
     folder = options.output_folder or folder / name

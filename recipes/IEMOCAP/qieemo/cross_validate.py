@@ -34,7 +34,7 @@ def main(arguments):
     options, rest = parser.parse_known_args(arguments)
     given = options.script, options.hparams, rest
     command = ["cross_validate.py", *arguments]
-    planned = command_line.configure(options, *given, "cv", command)
+    planned = command_line.configure(options, *given, command, "cv")
     runs, folder, about = cv.plan(planned), planned.folder, planned.about
     executor = command_line.make_executor(options)
     result = cv.cross_validate(runs, folder, executor, about)

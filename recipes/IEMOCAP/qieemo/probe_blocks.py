@@ -33,7 +33,7 @@ def main(arguments):
     )
     given, command = (Path(__file__), yaml, rest), ["probe_blocks.py"]
     command += arguments
-    configuration = command_line.configure(options, *given, "probe", command)
+    configuration = command_line.configure(options, *given, command, "probe")
     folder = configuration.folder
     folds = probes.read_folds(configuration)
     parts = [utt for fold in folds.values() for part in fold for utt in part]

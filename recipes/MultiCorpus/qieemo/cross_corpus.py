@@ -15,7 +15,6 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
-import dataclasses
 from pathlib import Path
 
 import command_line
@@ -33,6 +32,7 @@ def main(arguments):
     """Probe, run what is not finished → exit status, 1 if a run failed."""
     parser = command_line.make_parser(__doc__, "yaml of train.py")
     command_line.add_run_options(parser)
+    parser.set_defaults(output_folder=Path("results/cross_corpus"))
     add = parser.add_argument
     add("--corpora", required=True, help="'[ravdess, cremad]'")
     add("--emotions", type=int, default=4, help="the yaml's first so many (4)")
@@ -51,7 +51,12 @@ def main(arguments):
         )
     names = [find_corpus(corpus).name for corpus in task["corpora"]]
     wanted = cross_corpus.experiments(names, options.matrix)
-    configuration = configure(options, yaml, rest, arguments)
+    options.output_folder /= f"{options.emotions}_emotions"
+    command = ["cross_corpus.py", *arguments]
+    title = f"Across corpora, {options.emotions} emotions"
+    configuration = command_line.configure(
+        options, TRAIN, yaml, rest, command, title=title
+    )
     planned = cross_corpus.plan(
         configuration, wanted, emotions, task["label_map"]
     )
@@ -73,19 +78,6 @@ def main(arguments):
 def train_nothing(runs):
     """Executor that leaves all runs as they are."""
     return ()
-
-
-def configure(options, yaml, rest, arguments):
-    """Configuration of all runs; each number of emotions has its folder."""
-    command = ["cross_corpus.py", *arguments]
-    found = command_line.configure(options, TRAIN, yaml, rest, "", command)
-    folder = options.output_folder or Path("results/cross_corpus")
-    title = f"Across corpora, {options.emotions} emotions"
-    return dataclasses.replace(
-        found,
-        folder=folder / f"{options.emotions}_emotions",
-        about={**found.about, "title": title},
-    )
 
 
 def prepare(yaml, overrides, emotions, run_opts, folder):

@@ -46,6 +46,7 @@ def main(arguments):
     """Probe, run what is not finished → exit status, 1 if a run failed."""
     parser = command_line.make_parser(__doc__, "yaml of train.py")
     command_line.add_run_options(parser)
+    parser.set_defaults(output_folder=Path("results/league"))
     add = parser.add_argument
     add("--corpora", type=names, required=True, help="'[ravdess, emodb]'")
     add("--data_root", type=Path, required=True, help="a folder for each")
@@ -54,10 +55,10 @@ def main(arguments):
     yaml, command = options.hparams, ["league.py", *arguments]
     path = options.league or TRAIN.with_name("league.yaml")
     table = read_league(path)
-    found = command_line.configure(options, TRAIN, yaml, rest, "", command)
-    folder = options.output_folder or Path("results/league")
-    about = {**found.about, "title": "EmoBox's official folds"}
-    every = dataclasses.replace(found, folder=folder, about=about)
+    title = "EmoBox's official folds"
+    every = command_line.configure(
+        options, TRAIN, yaml, rest, command, title=title
+    )
     own = options.data_root.absolute(), table["options"]
     rows = make_rows(options.corpora, *own)
     planned = ablation.plan_rows(rows, every)
@@ -70,8 +71,8 @@ def main(arguments):
         c = table["logistic_c"].get(row.name, DEFAULT_C)
         probed[row.name] = probe(place, c, device)
     executor = command_line.make_executor(options)
-    published = table["published"]
-    result = play(planned, probed, published, folder, executor, about)
+    published, folder = table["published"], every.folder
+    result = play(planned, probed, published, folder, executor, every.about)
     print(f"\n{describe(result)}\nIn {folder}: league.json, league.md")
     # Published rows and probes have no runs.
     runs = [row for row in result["rows"] if "planned" in row]
