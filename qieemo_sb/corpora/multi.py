@@ -99,7 +99,11 @@ def prepare_corpora(
     trained = _folders(corpora, root)
     trained = {x: path for x, path in trained.items() if x not in tested}
     folders = {**trained, **tested}
-    _check_emotions([*trained], emotions, label_map)
+    known = corpus_emotions([*trained], emotions, label_map).values()
+    raise_all(
+        "{count} emotions are in none of the corpora that are trained on:",
+        sorted(set(emotions).difference(*known)),
+    )
     options = {
         "corpora": sorted(trained),
         "test_corpora": sorted(tested),
@@ -119,10 +123,16 @@ def prepare_corpora(
     splits: Splits = {name: [] for name in SPLITS}
     for name, path in sorted(folders.items()):
         clips = _read(find_corpus(name), path, root, emotions, label_map or {})
-        parts = {"test": clips}
-        if name in trained:
-            split = seed, valid_fraction, not tested
-            parts = _split(name, clips, len(trained) == 1, *split)
+        speakers = len({clip.spk_id for clip in clips})
+        if name in tested:
+            parts = {"test": clips}
+        elif speakers <= 2 and len(trained) > 1:
+            logger.info("%s: %d speakers, all of them train", name, speakers)
+            parts = {"train": clips}
+        else:
+            parts = seeded_speaker_split(
+                clips, seed, valid_fraction, not tested
+            )
         for part, utterances in parts.items():
             splits[part] += utterances
     for name in sorted(read_speech):
@@ -152,14 +162,6 @@ def corpus_emotions(
         labels = {label_map.get(x, x) for x in entry.emotions.values()}
         names[entry.name] = [label for label in emotions if label in labels]
     return names
-
-
-def _check_emotions(trained, emotions, label_map) -> None:
-    known = corpus_emotions(trained, emotions, label_map).values()
-    raise_all(
-        "{count} emotions are in none of the corpora that are trained on:",
-        sorted(set(emotions).difference(*known)),
-    )
 
 
 def _folders(corpora: Sequence[str], root: Path) -> dict[str, Path]:
@@ -231,18 +233,3 @@ def _task_votes(votes, emotions, label_map) -> dict[str, float] | None:
     for label, number in (votes or {}).items():
         counts[label_map.get(label, label)] += number
     return {x: counts[x] for x in emotions if counts[x]} or None
-
-
-def _split(
-    name: str,
-    clips: list[Utterance],
-    alone: bool,
-    seed: int,
-    valid_fraction: float,
-    tested: bool,
-) -> Splits:
-    speakers = len({clip.spk_id for clip in clips})
-    if speakers <= 2 and not alone:
-        logger.info("%s: %d speakers, all of them train", name, speakers)
-        return {"train": clips}
-    return seeded_speaker_split(clips, seed, valid_fraction, tested)

@@ -371,7 +371,13 @@ def cross_corpora(
         else:
             experiment = by_folder[run.folder]
             result["finished"] += 1
-            result["cells"] += _qieemo_cells(experiment, run, outcome)
+            result["cells"] += _cells(
+                experiment,
+                "Qieemo",
+                run.seed,
+                outcome.get("by_corpus", {experiment.tested[0]: outcome}),
+                run.state()["seconds"],
+            )
         write()
     rows = {_name(row): [*row["scores"].values()] for row in result["rows"]}
     if rows:
@@ -379,13 +385,6 @@ def cross_corpora(
         path = folder / "cross_corpus.png"
         plots.heat_map(rows, columns, path, result.get("title"))
     return result
-
-
-def _qieemo_cells(experiment, run, metrics):
-    """Cells of a run from its metrics.json."""
-    found = metrics.get("by_corpus", {experiment.tested[0]: metrics})
-    seconds = run.state()["seconds"]
-    return _cells(experiment, "Qieemo", run.seed, found, seconds)
 
 
 def make_rows(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
