@@ -89,12 +89,7 @@ def read_grid(
     EvaluationError
         It is no such yaml, or has no such row; the message names the row.
     """
-    try:
-        grid = YAML(typ="safe").load(read_text(path))
-    except (CorpusError, YAMLError) as error:
-        raise EvaluationError(
-            f"{path} cannot be read; options with tags stand in quotes: {error}"
-        ) from error
+    grid = read_yaml(path)
     if not isinstance(grid, dict) or set(grid) - {"hparams", "axes", "rows"}:
         raise EvaluationError(f"{path}: a grid has hparams, axes and rows.")
     options: dict[str, Any] = {"default": {}}
@@ -117,6 +112,16 @@ def read_grid(
         )
     chosen = [row for name, row in rows.items() if name in (names or rows)]
     return Path(path).with_name(grid["hparams"]), chosen
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a yaml of options; EvaluationError if it cannot be read."""
+    try:
+        return YAML(typ="safe").load(read_text(path))
+    except (CorpusError, YAMLError) as error:
+        raise EvaluationError(
+            f"{path} cannot be read; options with tags stand in quotes: {error}"
+        ) from error
 
 
 def make_row(name: str, options: Mapping[str, Any] | None) -> Row:

@@ -13,10 +13,9 @@ Authors
  * The Qieemo-SB authors 2026
 """
 
-import sys
 from pathlib import Path
 
-from qieemo_sb.errors import QieemoError
+import command_line
 from qieemo_sb.evaluation.probes import functionals, read_fold, score_fold, svm
 from qieemo_sb.evaluation.scores import write_metrics
 from qieemo_sb.training.hparams import check_corpus, load_part
@@ -43,7 +42,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except QieemoError as error:
-        sys.exit(f"\n{error}")
+    command_line.run(main)

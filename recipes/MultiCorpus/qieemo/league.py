@@ -22,17 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import command_line
-from qieemo_sb.corpora.manifest import read_text
 from qieemo_sb.corpora.named import find_entry
-from qieemo_sb.errors import CorpusError, EvaluationError
+from qieemo_sb.errors import EvaluationError
 from qieemo_sb.evaluation import (
     ablation,
     cross_validation as cv,
     probes,
     tables,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 import speechbrain as sb
 
@@ -101,10 +98,7 @@ def read_league(path: str | Path) -> dict[str, dict]:
     EvaluationError
         It is no such yaml.
     """
-    try:
-        found = YAML(typ="safe").load(read_text(path))
-    except (CorpusError, YAMLError) as error:
-        raise EvaluationError(f"{path} cannot be read: {error}") from error
+    found = ablation.read_yaml(path)
     if not isinstance(found, dict) or set(found) != PARTS:
         raise EvaluationError(f"{path}: a league has {sorted(PARTS)}.")
     return found
