@@ -10,6 +10,7 @@ where it is adapted, the probe after ``self_train``.
 """
 
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -403,23 +404,17 @@ def make_rows(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         one is missing; ``seconds`` of each cell likewise.
     """
     corpora = list(dict.fromkeys(cell["tested_on"] for cell in cells))
-    groups: dict[tuple, list] = {}
-    for cell in cells:
-        key = cell["trained_on"], cell["protocol"], cell["model"]
-        groups.setdefault(key, []).append(cell)
     trained = [OTHERS, *corpora, *(cell["trained_on"] for cell in cells)]
-    order = trained, list(PROTOCOLS.values()), list(MODELS)
-
-    def place(key):
-        return [names.index(x) for names, x in zip(order, key, strict=True)]
-
+    order = dict.fromkeys(trained), PROTOCOLS.values(), MODELS
     rows = []
-    for key in sorted(groups, key=place):
+    for key in itertools.product(*order):
         row = dict(zip(("trained_on", "protocol", "model"), key, strict=True))
-        scores = _by_corpus(groups[key], corpora, "unweighted_accuracy")
-        seconds = _by_corpus(groups[key], corpora, "seconds")
-        needed = [x for x in corpora if x != row["trained_on"]]
-        values = [scores[x] for x in needed]
+        found = [cell for cell in cells if row.items() <= cell.items()]
+        if not found:
+            continue
+        scores = _by_corpus(found, corpora, "unweighted_accuracy")
+        seconds = _by_corpus(found, corpora, "seconds")
+        values = [scores[x] for x in corpora if x != row["trained_on"]]
         scores["mean"] = None if None in values else float(np.mean(values))
         rows.append({**row, "scores": scores, "seconds": seconds})
     return rows
