@@ -246,6 +246,17 @@ def test_a_name_is_but_a_name(client, clips, name):
     refused(found, 422, name)
 
 
+@pytest.mark.parametrize("codec", ["unicode_escape", "undefined"])
+def test_names_are_utf_8(client, clips, codec):
+    end = b"\r\n--x--\r\n"
+    body = HEAD.replace(b'="a"', b'="\\ud800"') + clips["noise"].read_bytes()
+    kind = f"{FORM['content-type']}; charset="
+    for charset, status in ((codec, 422), ("UTF-8", 200)):
+        headers = {"content-type": kind + charset}
+        found = client.post(ROUTE, content=body + end, headers=headers)
+        assert found.status_code == status
+
+
 def test_sizes_and_lengths(limited, clips, sound, tmp_path):
     client = limited(megabytes=0.5, minutes=0.5)
     assert post(client, clips["noise"]).status_code == 200

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
@@ -90,9 +91,14 @@ async def received(
 
 async def _form(request, limits):
     """The form of a request, within limits of size and time."""
-    kind = request.headers.get("content-type", "").partition(";")[0]
-    if kind.strip().lower() != FORM:  # others would be read into memory
+    given = request.headers.get("content-type", "")
+    kind, options = parse_options_header(given)
+    if kind != FORM.encode():  # others would be read into memory
         raise Refusal(422, NO_FILE, CLOSE)
+    # Some of Python's codecs make text that JSON cannot carry, or fail oddly.
+    if options.get(b"charset", b"utf-8").lower() != b"utf-8":
+        message = "Names in a form are UTF-8: leave out its charset."
+        raise Refusal(422, message, CLOSE)
     size = 0
 
     async def receive():
