@@ -55,7 +55,7 @@ fuzz kills: export OMP_NUM_THREADS := 1
 fuzz kills: export PYTHONPATH := tests/fuzz:tests/helpers:tests/golden
 fuzz: $(STAMP)
 	$(RUN) tests/fuzz/campaign.py --minutes $(MINUTES) \
-		$(if $(REPLAY),--replay $(REPLAY))
+		$(if $(KINDS),--kinds $(KINDS)) $(if $(REPLAY),--replay $(REPLAY))
 
 KILLS ?= 20
 kills: $(STAMP)

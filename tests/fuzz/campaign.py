@@ -1,6 +1,6 @@
 """A campaign of hostile inputs, each kind in turn, in a child process.
 
-    make fuzz MINUTES=30
+    make fuzz MINUTES=30 KINDS="server stream"
     make fuzz REPLAY=build/fuzz/audio-1a2b3c4d.txt
 
 A child that hangs, takes too much memory or dies is replaced. What failed is
@@ -29,7 +29,7 @@ MEGABYTES = 500  # above the model
 ROUND = 50  # inputs of a kind at once
 
 
-def work(pipe, folder, seed, only=None):
+def work(pipe, folder, seed, only, names):
     """Try inputs and tell of each, until killed; or one that is given."""
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in (1, 2):  # libraries print
@@ -72,11 +72,11 @@ def work(pipe, folder, seed, only=None):
         suppress_health_check=list(HealthCheck),
     )
     for number in itertools.count(seed):
-        for kind, (strategy, _) in kinds.KINDS.items():
+        for kind in names or kinds.KINDS:
 
             @seeded(number)
             @options
-            @given(st.just(kind), strategy)
+            @given(st.just(kind), kinds.KINDS[kind][0])
             def draw(kind, value):
                 told(kind, value)
 
@@ -91,12 +91,14 @@ def megabytes():
 class Child:
     """A process that tries inputs."""
 
-    def __init__(self, folder, only=None):
+    def __init__(self, folder, only=None, names=()):
         spawn = multiprocessing.get_context("spawn")
         self.pipe, end = spawn.Pipe()
         seed = random.randrange(2**32)
         self.process = spawn.Process(
-            target=work, args=(end, folder, seed, only), daemon=True
+            target=work,
+            args=(end, folder, seed, only, names),
+            daemon=True,
         )
         self.process.start()
         end.close()
@@ -124,13 +126,13 @@ class Child:
         return *begun, *ended
 
 
-def campaign(folder, minutes):
-    """Try inputs for some minutes → counts by kind."""
+def campaign(folder, minutes, names):
+    """Try inputs of all or some kinds for some minutes → counts by kind."""
     counts, causes, child = {}, {}, None
     end = time.monotonic() + 60 * minutes
     while time.monotonic() < end:
         if child is None or not child.process.is_alive():
-            child = Child(folder)
+            child = Child(folder, names=names)
         try:
             kind, value, outcome, about = child.one()
         except RuntimeError:
@@ -164,6 +166,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--folder", type=Path, default=Path("build/fuzz"))
+    parser.add_argument("--kinds", nargs="*", help="default: all")
     parser.add_argument("--replay", type=Path)
     options = parser.parse_args()
     import kinds
@@ -180,7 +183,7 @@ def main():
         _, _, outcome, about = Child(folder, only).one()
         print(outcome, about, sep="\n")
         return int(outcome == "else")
-    counts, causes = campaign(folder, options.minutes)
+    counts, causes = campaign(folder, options.minutes, options.kinds)
     names = "answered", "clear error", "else"
     print(f"{'kind':10}{'tried':>12}", *(f"{n:>12}" for n in names), sep="")
     total = Counter()

@@ -6,13 +6,21 @@ What is drawn is plain values, so that an input can be kept as text.
 import contextlib
 import csv
 import functools
+import gc
 import hashlib
 import io
 import json
+import logging
 import os
+import re
 import shutil
+import socket
+import struct
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from unittest import mock
 
@@ -76,11 +84,16 @@ class Home:
         self.torch = load_model(self.model)
         self.speechbrain = EncoderClassifier.from_hparams(self.model)
         self.onnx = OnnxClassifier.from_folder(self.export, threads=1)
+        self.stack = contextlib.ExitStack()
         self.data = self.place / "data"
         self.data.mkdir()
         for name in "abcdef":
             path = self.data / f"{name}.wav"
             soundfile.write(path, samples("noise", [8_000]), 16_000)
+
+    @functools.cached_property
+    def server(self):
+        return Served(self)
 
     def fresh(self, name="x"):
         """A path where nothing is."""
@@ -655,6 +668,232 @@ def try_command(x, home):
         raise QieemoError(said)
 
 
+# -- The server ------------------------------------------------------------
+
+LIMITS = {
+    "megabytes": 0.2,
+    "minutes": 0.6,
+    "waiting": 4,
+    "receive_seconds": 0.15,
+    "streams": 4,
+    "idle_seconds": 0.15,
+}
+FORM = "multipart/form-data; boundary=x"
+POST = {"host": "x", "connection": "close"}
+UPGRADE = {
+    "host": "x",
+    "connection": "upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "A" * 22 + "==",
+}
+KEYS = [
+    *(*UPGRADE, "expect"),
+    *("content-type", "content-length", "transfer-encoding"),
+]
+VALUES = [
+    *("multipart/form-data", "application/json", "chunked", "gzip", "h2c"),
+    *("100-continue", "keep-alive", "close", "permessage-deflate", "0", "9"),
+]
+names = st.sampled_from(["file", "file", "a.mp3"]) | texts
+RECORDINGS = [
+    *([form, 16_000, 1, size, "noise"] for form in ("WAV", "FLAC")
+      for size in (399, 8_000, 8_000, 40_000)),
+    *(["FLAC", 8_000, 1, size, "silence"] for size in (260_000, 300_000)),
+]  # fmt: skip
+ROUTES = {
+    "stream": "GET /v1/stream",
+    "file": "POST /v1/emotions",
+    "segments": "POST /v1/emotions?timeline=true",
+    "others": "GET /v1/emotions",
+    "page": "GET /docs",
+    "odd": "X /%ff?timeline=\0",
+}
+FAULTS = {
+    "headers": st.dictionaries(
+        st.sampled_from(KEYS), st.sampled_from(VALUES) | texts, max_size=2
+    ),
+    "charset": st.sampled_from("utf-16 unicode_escape hex undefined".split()),
+    "lie": st.sampled_from([-400, -1, 1, 10**5]) | numbers,
+    "names": st.tuples(names, names),
+    "recording": st.sampled_from(RECORDINGS),
+    "start": json_changes,
+    "chunks": st.lists(  # of all kinds, whole or not, with odd bits
+        st.tuples(
+            st.sampled_from(
+                [0x82] * 9 + [0, 1, 2, 0x80, 0x81, 0x83, 0x88, 0x89, 0x8A, 0xC2]
+            ),
+            st.sampled_from([64_000] * 6 + [0, 4, 125, 126, 127, 2**17]),
+        ),
+        max_size=5,
+    ),
+    "end": st.sampled_from(["stop", "\udcff"]),
+    "changes": changes,
+    "pieces": st.sampled_from([2, 3, 50]),
+    "seconds": st.sampled_from([0.05, 0.2]),
+    "goes": st.sampled_from(["early", "rudely"]),
+}
+HONEST = {
+    "headers": {},
+    "charset": "utf-8",
+    "lie": 0,
+    "names": ("file", "\\ud800.wav"),
+    "recording": RECORDINGS[1],
+    "start": [],
+    "chunks": [(0x82, 32_000)] * 2,
+    "end": "end",
+    "changes": [],
+    "pieces": 1,
+    "seconds": 0,
+    "goes": "late",
+}
+fault = st.one_of(st.tuples(st.just(k), v) for k, v in FAULTS.items())
+callers = st.tuples(
+    st.sampled_from([*["stream", "file", "segments"] * 3, *ROUTES]),
+    st.lists(fault, max_size=2).map(dict),
+)
+
+
+CLOSED = b"\x88\x02\x03"  # a websocket, by the server
+
+
+def encoded(text):
+    return text.encode("utf-8", "surrogatepass")
+
+
+def request(route, x):
+    """Head and body of what a caller sends."""
+    if route == "stream":
+        start = {"rate": 16_000, "format": "int16", "interval": 0.5, "span": 1}
+        sound = samples("noise", [2**16], "int16").tobytes()
+        messages = [
+            (0x81, encoded(changed_json(start, x["start"]))),
+            *((kind, sound[:size]) for kind, size in x["chunks"]),
+            (0x81, encoded(x["end"])),
+        ]
+        body = b"".join(  # masked with zeros
+            struct.pack(">BBQ4x", kind, 255, len(data)) + data
+            for kind, data in messages
+        )
+        headers = UPGRADE
+    else:
+        form, *facts = x["recording"]
+        body = (
+            b'--x\r\nContent-Disposition: form-data; name="%b"; filename="%b"'
+            b"\r\n\r\n%b\r\n--x--\r\n"
+        ) % (
+            *map(encoded, x["names"]),
+            audio_bytes((form, "PCM_16"), *facts),
+        )
+        headers = {
+            **POST,
+            "content-type": f"{FORM}; charset={x['charset']}",
+            "content-length": len(body) + x["lie"],
+        }
+    headers = {**headers, **x["headers"]}.items()
+    lines = [f"{ROUTES[route]} HTTP/1.1", *(f"{k}: {v}" for k, v in headers)]
+    return encoded("\r\n".join([*lines, "", ""])), changed(body, x["changes"])
+
+
+def call(address, x):
+    """Call a server → all that it says."""
+    route, faults = x
+    x = {**HONEST, **faults}
+    head, body = request(route, x)
+    size = len(body) // x["pieces"] + 1
+    pieces = [body[i : i + size] for i in range(0, len(body), size)]
+    pauses = [x["seconds"] / x["pieces"]] * len(pieces)
+    if headed := route == "stream":
+        pieces, pauses = [head, *pieces], [0.3, *pauses]
+    heard = b""
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(address, 1) as there,
+    ):
+        if not headed:
+            there.sendall(head)
+        for piece, pause in zip(pieces, pauses, strict=True):
+            there.settimeout(1)
+            there.sendall(piece)
+            there.settimeout(pause)  # or until it answers
+            with contextlib.suppress(TimeoutError, BlockingIOError):
+                heard += there.recv(2**16)
+        there.settimeout(0.3)
+        data = True
+        while x["goes"] == "late" and data and CLOSED not in heard:
+            heard += (data := there.recv(2**16))
+        if x["goes"] == "rudely":
+            linger = struct.pack("ii", 1, 0)
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    return heard
+
+
+class Served:
+    """A server of the small model, with small limits; see ``running``."""
+
+    def __init__(self, home):
+        from servers import running
+
+        from qieemo_sb.serving.server.app import create_app
+        from qieemo_sb.serving.server.command import LARGEST_MESSAGE
+        from qieemo_sb.serving.server.limits import Limits
+
+        app = create_app(load_model(home.model), Limits(**LIMITS))
+        options = {"ws_max_size": LARGEST_MESSAGE, "log_config": None}
+        self.client = home.stack.enter_context(running(app, **options))
+        self.temporary = home.place / "temporary"
+        self.temporary.mkdir()
+        self.log = BufferingHandler(10**6)
+        # Uvicorn calls some of what callers do errors, and deals with it.
+        self.log.addFilter(
+            lambda x: x.name == "asyncio" or "in ASGI application" in x.msg
+        )
+        for name in ("uvicorn.error", "asyncio"):
+            logging.getLogger(name).setLevel("ERROR")
+            logging.getLogger(name).addHandler(self.log)
+
+    def left(self):
+        """What is in work, on disk and open."""
+        assert self.client.get("/health", timeout=10).status_code == 200
+        text = self.client.get("/metrics").text
+        busy = "^qieemo_(?:recordings|streams) (?!0.0).*"
+        files = os.listdir(self.temporary)
+        return (
+            re.findall(busy, text, re.M) + files,
+            len(os.listdir("/proc/self/fd")),
+        )
+
+    def check(self, before):
+        """Check that soon no more is left than before."""
+        end = time.monotonic() + 10
+        while (after := self.left())[0] or after[1] > before[1]:
+            assert time.monotonic() < end, f"left: {after}, before: {before}"
+            gc.collect()
+            time.sleep(0.01)
+        for record in self.log.buffer:
+            error = record.exc_info and record.exc_info[1]
+            self.log.buffer = []
+            if error and not isinstance(error, QieemoError):
+                raise error
+            raise AssertionError(record.getMessage()) from error
+
+
+def try_server(x, home):
+    server = home.server
+    url = server.client.base_url
+    with (
+        mock.patch.object(tempfile, "tempdir", str(server.temporary)),
+        ThreadPoolExecutor(len(x)) as pool,
+    ):
+        before = server.left()
+        heard = list(pool.map(functools.partial(call, (url.host, url.port)), x))
+        server.check(before)
+    statuses = [s for h in heard for s in re.findall(rb"HTTP/1\.1 (\d+)", h)]
+    assert all(s < b"500" or s == b"501" for s in statuses), statuses
+    if not any(b'"emotion"' in h for h in heard):
+        raise QieemoError("No answer")
+
+
 KINDS = {
     "audio": (audio_files, try_audio),
     "batch": (batches, try_batch),
@@ -674,6 +913,7 @@ KINDS = {
     "stream": (streams, try_stream),
     "format": (predictions, try_format),
     "command": (commands, try_command),
+    "server": (st.lists(callers, min_size=1, max_size=8), try_server),
 }
 
 

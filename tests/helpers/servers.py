@@ -9,9 +9,13 @@ import uvicorn
 
 
 @contextlib.contextmanager
-def running(app):
-    """Serve an application on a free port → a client of it."""
-    config = uvicorn.Config(app, port=0, log_level="critical")
+def running(app, **options):
+    """Serve an application on a free port → a client of it.
+
+    Options are those of ``uvicorn.Config``.
+    """
+    options = {"port": 0, "log_level": "critical", **options}
+    config = uvicorn.Config(app, **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
