@@ -188,12 +188,16 @@ class Container:
         except ImportError:
             raise undecodable(path, refused) from refused
         av.logging.set_level(av.logging.PANIC)  # errors are raised
-        self._path, self._errors = path, (av.FFmpegError, ValueError)
+        # An OSError when a header leads to before the beginning of the file.
+        self._errors = av.FFmpegError, OSError, ValueError
+        self._path = path
+        self._bytes: Any = None
         try:
             self._bytes = _Nameless(path)
             self._file = av.open(self._bytes, "r", metadata_errors="ignore")
         except self._errors as error:
-            self._bytes.close()
+            if self._bytes:
+                self._bytes.close()
             # Of an MP3, libsndfile says that it does not exist.
             reason = getattr(error, "strerror", None) or refused
             raise undecodable(path, reason) from refused

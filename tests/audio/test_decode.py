@@ -74,6 +74,16 @@ def test_half_a_file(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes")
+def test_a_header_that_leads_out_of_the_file(tmp_path):
+    path = tmp_path / "a.caf"
+    soundfile.write(path, np.zeros(8_000), 16_000, format="CAF")
+    data = bytearray(path.read_bytes())
+    data[20:20] = b"\xff" * 4  # in the length of its first chunk
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match="a.caf cannot be decoded"):
+        read_audio(path)
+
+
 def test_what_is_no_regular_file_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "zero.wav").symlink_to("/dev/zero")
