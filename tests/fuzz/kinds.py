@@ -46,19 +46,13 @@ from qieemo_sb.serving.results import Prediction
 # for that loads those that SpeechBrain leaves for later.
 providers._get_local_constants = providers.Constants
 
+among = st.sampled_from
+
 WIDTHS = {"n_tokens": 29, "d_model": 16, "width": 12}
+DIMS = {"n_mels": 80, "d_model": 16, "n_blocks": 3, "n_heads": 2, "ffn_dim": 32}
 TOY = {
     "model": "Qieemo",
-    "encoder": {
-        "class": "WhisperEncoder",
-        "dims": {
-            "n_mels": 80,
-            "d_model": 16,
-            "n_blocks": 3,
-            "n_heads": 2,
-            "ffn_dim": 32,
-        },
-    },
+    "encoder": {"class": "WhisperEncoder", "dims": DIMS},
     "mixer": {"class": "BlockMixer", "blocks": [1, 2], "d_model": 16},
     "ppg_head": {"class": "PPGHead", "d_model": 16, "n_tokens": 29},
     "mmf": {"class": "MMF", **WIDTHS},
@@ -139,18 +133,20 @@ TEXTS = [
     *("é", "٣", "'", '"', ">", "-->", "<v x>", ";", ",", "=>", "a\nb\tc"),
     *("x" * 300, "NaN", "1e999", "train", "-", "*", "[", "**/*"),
 ]
-texts = st.lists(st.sampled_from(TEXTS), max_size=3).map("".join)
-numbers = st.sampled_from(ODD) | st.integers(-9, 10**6)
-# What happens to a file's bytes: kind, where, and a number.
+texts = st.lists(among(TEXTS), max_size=3).map("".join)
+numbers = among(ODD) | st.integers(-9, 10**6)
+# What happens to a file's bytes: where, how many go, and what comes instead.
+new = st.tuples(numbers, among([2, 4, 8]), among(["little", "big"]))
 changes = st.lists(
     st.tuples(
-        st.sampled_from(["flip", "put", "put", "cut", "drop", "copy"]),
         st.integers(0, 128) | st.integers(0, 10**6),
-        numbers,
+        among([0, 1, 2, 4, 8, 1_000, 10**9]),
+        st.binary(max_size=4)
+        | new.map(lambda x: (x[0] % 256 ** x[1]).to_bytes(*x[1:])),
     ),
     max_size=4,
 )
-plain = st.sampled_from([None, True, 0.5, "@deep", "@digits", "@nan"])
+plain = among([None, True, 0.5, "@deep", "@digits", "@nan"])
 json_values = st.recursive(
     plain | numbers | texts,
     lambda x: st.lists(x, max_size=3) | st.dictionaries(texts, x, max_size=3),
@@ -160,10 +156,7 @@ json_values = st.recursive(
 json_changes = st.lists(
     st.tuples(st.integers(0, 99), st.just("@gone") | json_values), max_size=3
 )
-PLACES = [
-    *["file"] * 20,
-    *("link", "gone", "empty", "folder", "fifo", "zero", "loop", "sparse"),
-]
+places = among("link gone empty folder fifo zero loop sparse".split())
 
 
 def samples(content, shape, dtype="float32"):
@@ -180,28 +173,28 @@ def samples(content, shape, dtype="float32"):
 
 def changed(data, changes):
     """Bytes after changes."""
-    data = bytearray(data)
-    for kind, place, number in changes:
+    for place, gone, new in changes:
         place %= len(data) + 1
-        if kind == "flip":
-            data[place : place + 1] = bytes(
-                x ^ (number % 255 + 1) for x in data[place : place + 1]
-            )
-        elif kind == "put":
-            width = 2 if abs(number) < 2**16 else 4 if place % 3 else 8
-            new = (number % 256**width).to_bytes(width, "little")
-            data[place : place + width] = new if place % 2 else new[::-1]
-        elif kind == "cut":
-            del data[place:]
-        elif kind == "drop":
-            del data[place : place + abs(number) % 1_000]
-        else:
-            data[place:place] = data[: abs(number) % 4_096]
-    return bytes(data)
+        data = data[:place] + new + data[place + gone :]
+    return data
+
+
+def odd(most=4, **facts):
+    """Values as usual, but for some: each fact is (usual, strategy)."""
+    usual = {name: value for name, (value, _) in facts.items()}
+    others = [st.tuples(st.just(n), x) for n, (_, x) in facts.items()]
+    return st.lists(st.one_of(others), max_size=most).map(
+        lambda found: {**usual, **dict(found)}
+    )
+
+
+def encoded(text):
+    """Bytes of a text that may be none."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def changed_json(values, changes):
-    """Text of JSON after changes of its values."""
+    """JSON as bytes after changes of its values."""
     values = json.loads(json.dumps(values))
     for which, new in changes:
         places, queue = [], [values]
@@ -212,18 +205,12 @@ def changed_json(values, changes):
             queue += [here[k] for k in keys if isinstance(here[k], dict | list)]
         if places:
             here, key = places[which % len(places)]
+            here[key] = new
             if new == "@gone":
                 del here[key]
-            else:
-                here[key] = new
-    text = json.dumps(values)
-    for name, new in (
-        ("deep", "[" * 100_000 + "]" * 100_000),
-        ("digits", "9" * 5_000),
-        ("nan", "NaN"),
-    ):
-        text = text.replace(f'"@{name}"', new)
-    return text
+    text = json.dumps(values).replace('"@nan"', "NaN")
+    text = text.replace('"@deep"', "[" * 100_000 + "]" * 100_000)
+    return encoded(text.replace('"@digits"', "9" * 5_000))
 
 
 def put(path, data, place="file"):
@@ -247,36 +234,28 @@ def put(path, data, place="file"):
 
 # -- Audio -----------------------------------------------------------------
 
-CODECS = {
-    "m4a": "aac",
-    "mp4": "aac",
-    "webm": "libopus",
-    "mka": "flac",
-    "wma": "wmav2",
-    "3gp": "aac",
-}
+CODECS = {"m4a": "aac", "mp4": "aac", "webm": "libopus"}
+CODECS |= {"mka": "flac", "wma": "wmav2", "3gp": "aac"}
 SOUNDFILE = [
     (kind, subtype)
     for kind in soundfile.available_formats()
     for subtype in soundfile.available_subtypes(kind)
     if kind != "RAW" and soundfile.check_format(kind, subtype)
 ]
-audio_files = st.fixed_dictionaries(
-    {
-        "format": st.sampled_from(SOUNDFILE)
-        | st.sampled_from(list(CODECS.items()))
-        | st.sampled_from([("WAV", "PCM_16"), ("FLAC", "PCM_16")]),
-        "rate": st.sampled_from([8_000, 16_000, 44_100, 48_000]),
-        "channels": st.sampled_from([1, 2]),
-        "size": st.sampled_from([0, 1, 399, 400, 8_000, 16_000]),
-        "content": st.sampled_from(CONTENTS),
-        "changes": changes,
-        "place": st.sampled_from(PLACES),
-        "name": st.sampled_from(["x.wav", "x.raw", "x", "x\n\x1b.mp3"]),
-        "call": st.sampled_from(
-            "torch onnx read timeline embed transcribe survey adapt".split()
-        ),
-    }
+WAV = "WAV", "PCM_16"
+audio_files = odd(
+    format=(WAV, among([*SOUNDFILE, *CODECS.items()])),
+    rate=(16_000, among([8_000, 44_100, 48_000])),
+    channels=(1, st.just(2)),
+    size=(8_000, among([0, 1, 399, 400, 16_000])),
+    content=("noise", among(CONTENTS)),
+    changes=([], changes),
+    place=("file", places),
+    name=("x.wav", among(["x.raw", "x", "x\n\x1b.mp3"])),
+    call=(
+        "torch",
+        among("onnx read timeline embed transcribe survey adapt".split()),
+    ),
 )
 
 
@@ -284,6 +263,8 @@ audio_files = st.fixed_dictionaries(
 def audio_bytes(form, rate, channels, size, content):
     """An audio file; an empty one if the format has no such."""
     x = samples(content, [size, channels])
+    if form[1] not in ("FLOAT", "DOUBLE"):  # or some encoders abort
+        x = np.nan_to_num(x).clip(-1, 1)
     with contextlib.suppress(Exception), tempfile.TemporaryDirectory() as place:
         path = Path(place) / f"a.{form[0]}"
         if form in CODECS.items():
@@ -314,32 +295,31 @@ def try_audio(x, home):
 
 # -- Batches ---------------------------------------------------------------
 
-sizes = st.sampled_from([0, 1, 2, 3, 399, 400, 401, 1_600, 8_000])
+sizes = among([0, 1, 2, 3, 399, 400, 401, 1_600, 8_000])
 shapes = st.lists(sizes, max_size=3).filter(
     lambda shape: np.prod([max(1, n) for n in shape], dtype=float) < 40_000
 )
 DTYPES = "float64 float16 int16 int64 bool complex64 object".split()
-batches = st.fixed_dictionaries(
-    {
-        "call": st.sampled_from(
-            "classify encode transcribe ppg onnx onnx_one analyse embed call "
-            "dict conversation".split()
-        ),
-        "form": st.sampled_from("tensor array list rows rows text".split()),
-        "dtype": st.sampled_from(["float32", "float32", *DTYPES]),
-        "shape": shapes,
-        "content": st.sampled_from(CONTENTS),
-        "lengths": st.none()
-        | st.tuples(
-            st.sampled_from(["tensor", "array", "list"]),
-            st.lists(
-                st.sampled_from([1, 1, 0.5, 0, -1, 2, 400, 8_000, "nan", None]),
-                max_size=4,
-            ),
-        ),
-        "rate": st.sampled_from([8_000, 44_100, "8000", None, 1.5, "nan"])
-        | numbers,
-    }
+CALLS = "encode transcribe ppg onnx onnx_one analyse embed call dict \
+conversation".split()
+lengths = st.tuples(
+    among(["tensor", "array", "list"]),
+    st.lists(
+        among([1, 1, 0.5, 0, -1, 2, 400, 8_000, "nan", None]),
+        max_size=4,
+    ),
+)
+batches = odd(
+    call=("classify", among(CALLS)),
+    form=("tensor", among("array list rows text".split())),
+    dtype=("float32", among(DTYPES)),
+    shape=([2, 8_000], shapes),
+    content=("noise", among(CONTENTS)),
+    lengths=(None, lengths),
+    rate=(
+        16_000,
+        among([8_000, 44_100, "8000", None, 1.5, "nan"]) | numbers,
+    ),
 )
 
 
@@ -365,15 +345,6 @@ def try_batch(x, home):
         return None
     rate = float("nan") if x["rate"] == "nan" else x["rate"]
     source = {"array": wavs, "sampling_rate": rate}
-    two = {
-        "classify": home.speechbrain.classify_batch,
-        "encode": home.speechbrain.encode_batch,
-        "transcribe": home.speechbrain.transcribe_batch,
-        "ppg": home.speechbrain.ppg_batch,
-        "onnx": home.onnx.classify_batch,
-        "analyse": home.torch.analyse_batch,
-        "embed": home.torch.embed_batch,
-    }
     one = {
         "onnx_one": home.onnx.analyse,
         "call": home.torch,
@@ -382,31 +353,30 @@ def try_batch(x, home):
             home.torch.predict_conversation(x, ["Ann", "Bob"])
         ),
     }
-    if x["call"] in two:
-        return two[x["call"]](wavs, lengths)
-    return one[x["call"]](wavs)
+    if x["call"] in one:
+        return one[x["call"]](wavs)
+    engine = {"analyse": home.torch, "embed": home.torch, "onnx": home.onnx}
+    name = "classify" if x["call"] == "onnx" else x["call"]
+    batch = getattr(engine.get(x["call"], home.speechbrain), f"{name}_batch")
+    return batch(wavs, lengths)
 
 
 # -- Model folders and exports ---------------------------------------------
 
-MODEL = ["config.json", "model.safetensors", "label_encoder.txt", "tokens.json"]
-EXPORT = ["export.json", "model.onnx", "model.onnx.data", "label_encoder.txt"]
+EXPORT = ["model.onnx", "model.onnx.data", "label_encoder.txt"]
+MODEL = ["model.safetensors", "label_encoder.txt", "tokens.json"]
 
 
-def folders(files):
-    return st.fixed_dictionaries(
-        {
-            "file": st.sampled_from(files),
-            "changes": changes,
-            "json": json_changes,
-            "labels": st.none() | st.lists(texts, min_size=4, max_size=4),
-            "place": st.sampled_from(PLACES),
-            "signed": st.booleans(),  # checksums are those of what is there
-        }
+def folders(facts, files):
+    """What becomes of one file; of its checksum, if it is signed."""
+    return odd(
+        file=(facts, among(files)),
+        changes=([], changes),
+        json=([], json_changes),
+        labels=(None, st.lists(texts, min_size=4, max_size=4)),
+        place=("file", places),
+        signed=(False, st.just(True)),
     )
-
-
-models, exports = folders(MODEL), folders(EXPORT)
 
 
 def forge(source, folder, x):
@@ -415,11 +385,10 @@ def forge(source, folder, x):
     path = folder / x["file"]
     data = path.read_bytes()
     if path.suffix == ".json" and x["json"]:
-        text = changed_json(json.loads(data), x["json"])
-        data = text.encode("utf-8", "surrogatepass")
+        data = changed_json(json.loads(data), x["json"])
     if path.name == "label_encoder.txt" and x["labels"]:
         lines = [f"{t!r} => {i}\n" for i, t in enumerate(x["labels"])]
-        data = "".join(lines).encode("utf-8", "surrogatepass")
+        data = encoded("".join(lines))
     put(path, changed(data, x["changes"]), x["place"])
     torn = not path.is_file() or path.stat().st_size > 2**24
     torn = torn or path.read_bytes() != (source / x["file"]).read_bytes()
@@ -443,72 +412,53 @@ def try_folder(load, source, x, home):
 
 # -- Corpora and turns -----------------------------------------------------
 
-MANIFESTS = [
-    {
-        name: {
-            "wav": f"{{data_root}}/{name}.wav",
-            "emo": "sad",
-            "length": 0.5,
-            "spk_id": name,
-            "wrd": "a",
-        }
-        for name in names
-    }
-    for names in ("ab", "cd", "ef")
-]
-cells = texts | st.sampled_from([f"{name}.wav" for name in "abcdef"])
-manifests = st.fixed_dictionaries(
-    {
-        "part": st.integers(0, 2),
-        "json": json_changes,
-        "changes": st.just([]) | changes,
-    }
+
+def utterance(name):
+    facts = {"emo": "sad", "length": 0.5, "spk_id": name, "wrd": "a"}
+    return {"wav": f"{{data_root}}/{name}.wav", **facts}
+
+
+cells = texts | among([f"{name}.wav" for name in "abcdef"])
+manifests = odd(
+    part=(0, st.integers(1, 2)), json=([], json_changes), changes=([], changes)
 )
-tables = st.fixed_dictionaries(
-    {
-        "header": st.just("path,label,speaker") | texts,
-        "rows": st.lists(st.lists(cells, max_size=5), max_size=5),
-        "changes": changes,
-    }
+tables = odd(
+    header=("path,label,speaker", texts),
+    rows=([], st.lists(st.lists(cells, max_size=5), max_size=5)),
+    changes=([], changes),
 )
-turns = st.fixed_dictionaries(
-    {
-        "lines": st.lists(
-            st.tuples(
-                st.sampled_from(["SPEAKER", "SPEAKER", "SPKR-INFO"]),
-                st.sampled_from([*FLOATS, "0.1", "1_0", "٣", "x"]),
-                st.sampled_from([*FLOATS, "0.2", "0.01"]),
-                texts,
-            ),
-            max_size=4,
-        ),
-        "changes": changes,
-        "place": st.sampled_from(PLACES),
-    }
+turn = st.tuples(
+    among(["SPEAKER", "SPEAKER", "SPKR-INFO"]),
+    among([*FLOATS, "0.1", "1_0", "٣", "x"]),
+    among([*FLOATS, "0.2", "0.01"]),
+    texts,
+)
+turns = odd(
+    lines=([("SPEAKER", "0", "0.4", "Ann")], st.lists(turn, max_size=4)),
+    changes=([], changes),
+    place=("file", places),
 )
 
 
 def try_manifest(x, home):
-    files = []
-    for i, values in enumerate(MANIFESTS):
-        mine = i == x["part"]
-        text = changed_json(values, x["json"] if mine else [])
-        data = text.encode("utf-8", "surrogatepass")
-        files.append(home.fresh(f"{i}.json"))
-        files[-1].write_bytes(changed(data, x["changes"] if mine else []))
+    files = [home.fresh(f"{i}.json") for i in range(3)]
+    for i, (path, names) in enumerate(
+        zip(files, ("ab", "cd", "ef"), strict=True)
+    ):
+        y = x if i == x["part"] else {"json": [], "changes": []}
+        values = {name: utterance(name) for name in names}
+        path.write_bytes(changed(changed_json(values, y["json"]), y["changes"]))
     prepare(home, None, *files)
 
 
 def try_table(x, home):
-    path = home.fresh("a.csv")
     out = io.StringIO()
     csv.writer(out).writerows(
         [[f"{a}.wav", "sad", a] for a in "abcdef"] + x["rows"]
     )
-    text = f"{x['header']}\n{out.getvalue()}"
-    path.write_bytes(
-        changed(text.encode("utf-8", "surrogatepass"), x["changes"])
-    )
+    path = home.fresh("a.csv")
+    data = encoded(f"{x['header']}\n{out.getvalue()}")
+    path.write_bytes(changed(data, x["changes"]))
     prepare(home, path)
 
 
@@ -526,48 +476,44 @@ def try_turns(x, home):
         f"{kind} file 1 {start} {length} <NA> <NA> {who} <NA> <NA>\n"
         for kind, start, length, who in x["lines"]
     ]
-    data = "".join(lines).encode("utf-8", "surrogatepass")
+    data = encoded("".join(lines))
     put(path, changed(data, x["changes"]), x["place"])
     return home.torch.timeline(home.data / "a.wav", path)
 
 
 # -- Streams, results, commands --------------------------------------------
 
-streams = st.fixed_dictionaries(
-    {
-        "engine": st.sampled_from(["torch", "onnx"]),
-        "rate": st.sampled_from([8_000, 16_000, 44_100, *ODD[-9:]]),
-        "interval": st.sampled_from([*FLOATS, *["1"] * 30]),
-        "span": st.sampled_from([*FLOATS, *["1"] * 30]),
-        "chunks": st.lists(
-            st.tuples(
-                st.sampled_from(["array", "array", "tensor", "list"]),
-                st.sampled_from(["float32"] * 9 + DTYPES),
-                st.just([8_000]) | st.tuples(sizes) | shapes,
-                st.sampled_from(["noise"] * 9 + CONTENTS),
-            ),
-            max_size=5,
-        ),
-    }
+chunk = st.tuples(
+    among(["array", "array", "tensor", "list"]),
+    among(["float32"] * 9 + DTYPES),
+    st.just([8_000]) | st.tuples(sizes) | shapes,
+    among(["noise"] * 9 + CONTENTS),
 )
-predictions = st.fixed_dictionaries(
-    {
-        "kind": st.sampled_from(list(TIMELINES)),
-        "rows": st.lists(
-            st.tuples(texts, texts | st.none(), st.integers(0, 10**7)),
-            max_size=3,
-        ),
-    }
+streams = odd(
+    engine=("torch", st.just("onnx")),
+    rate=(16_000, among([8_000, 44_100, *ODD[-9:]])),
+    interval=("1", among(FLOATS)),
+    span=("1", among(FLOATS)),
+    chunks=(
+        [("array", "float32", [8_000], "noise")] * 3,
+        st.lists(chunk, max_size=5),
+    ),
+)
+predictions = st.tuples(
+    among(list(TIMELINES)),
+    st.lists(
+        st.tuples(texts, texts | st.none(), st.integers(0, 10**7)), max_size=3
+    ),
 )
 OPTIONS = "--scores --same-speaker --format=csv --format=json --format=jsonl \
 --format=x --unknown-below=2 --unknown-below=nan --unknown-below=0.9 --output \
 --timeline=rttm --timeline=json --timeline=textgrid --timeline=webvtt --turns \
 --device=x --device=cuda --model=opne --model --x".split()
 commands = st.tuples(
-    st.sampled_from(["predict"] * 5 + ["info", "export", "models", "plot"]),
+    among(["predict"] * 5 + ["info", "export", "models", "plot"]),
     st.lists(
-        st.sampled_from(["data", "data/a.wav", "data/*.wav", "model", "export"])
-        | st.sampled_from(OPTIONS)
+        among(["data", "data/a.wav", "data/*.wav", "model", "export"])
+        | among(OPTIONS)
         | texts,
         max_size=4,
     ),
@@ -587,41 +533,29 @@ def try_stream(x, home):
 
 
 def try_format(x, home):
+    kind, facts = x
     rows = [
         Prediction(file, i, i + ms / 1e3, "sad", {"sad": 1.0}, speaker)
-        for i, (file, speaker, ms) in enumerate(x["rows"])
+        for i, (file, speaker, ms) in enumerate(facts)
     ]
-    text = format_timeline(rows, x["kind"])
+    text, n = format_timeline(rows, kind), len(rows)
     assert "\x1b" not in text and "\0" not in text, "escapes of a terminal"
-    n = len(rows)
-    if x["kind"] == "rttm":
+    if kind == "rttm":
         lines = text.splitlines()
         assert len(lines) == n and all(len(s.split()) == 10 for s in lines)
-    elif x["kind"] == "csv":
+    elif kind == "csv":
         lines = list(csv.reader(io.StringIO(text, newline="")))
         assert len(lines) == (n and n + 1), "more or fewer rows"
         assert all(len(line) == len(lines[0]) for line in lines)
-    elif x["kind"] in ("json", "jsonl"):
-        whole = x["kind"] == "json"
-        lines = json.loads(text) if whole else text.splitlines()
-        assert len(lines) == n
-    elif x["kind"] == "webvtt":
+    elif kind in ("json", "jsonl"):
+        found = json.loads(text) if kind == "json" else text.splitlines()
+        assert len(found) == n
+    elif kind == "webvtt":
         assert text.count("-->") == n, "more or fewer captions"
         assert len(webvtt.from_string(text)) == n
     else:
-        assert text.count("\n        class =") == max(
-            1, len({shown(r.speaker or "emotion") for r in rows})
-        )
-
-
-@contextlib.contextmanager
-def _in(folder):
-    before = os.getcwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
+        tiers = {shown(r.speaker or "emotion") for r in rows}
+        assert text.count("\n        class =") == max(1, len(tiers))
 
 
 def try_command(x, home):
@@ -630,11 +564,7 @@ def try_command(x, home):
     given = []
     for argument in arguments:
         first, _, rest = argument.partition("/")
-        given.append(
-            str(where.get(first, home.place) / rest)
-            if first in where
-            else argument
-        )
+        given.append(str(where[first] / rest) if first in where else argument)
         if argument in ("--output", "--turns"):
             given.append(str(home.fresh("out.txt")))
         given += [str(home.model)] * (argument == "--model")
@@ -643,21 +573,22 @@ def try_command(x, home):
     if name == "export":
         given = given[:1]  # one takes many seconds
     out, err = (
-        io.TextIOWrapper(io.BytesIO(), "utf-8", errors)
+        io.TextIOWrapper(io.BytesIO(), "utf-8", errors, write_through=True)
         for errors in ("strict", "backslashreplace")
     )
-    with (
-        _in(home.data),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        mock.patch.object(sys, "stdin", io.StringIO(listed)),
-    ):
-        try:
+    before = os.getcwd()
+    os.chdir(home.data)
+    try:
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.object(sys, "stdin", io.StringIO(listed)),
+        ):
             code = cli.main([name, *given])
-        except SystemExit as end:  # argparse's
-            code = end.code
-    for stream in (out, err):
-        stream.flush()
+    except SystemExit as end:  # argparse's
+        code = end.code
+    finally:
+        os.chdir(before)
     printed, said = (
         x.buffer.getvalue().decode(errors="surrogateescape") for x in (out, err)
     )
@@ -670,32 +601,16 @@ def try_command(x, home):
 
 # -- The server ------------------------------------------------------------
 
-LIMITS = {
-    "megabytes": 0.2,
-    "minutes": 0.6,
-    "waiting": 4,
-    "receive_seconds": 0.15,
-    "streams": 4,
-    "idle_seconds": 0.15,
-}
+LIMITS = {"megabytes": 0.2, "minutes": 0.6, "waiting": 4, "streams": 4}
+LIMITS |= {"receive_seconds": 0.15, "idle_seconds": 0.15}
 FORM = "multipart/form-data; boundary=x"
 POST = {"host": "x", "connection": "close"}
-UPGRADE = {
-    "host": "x",
-    "connection": "upgrade",
-    "upgrade": "websocket",
-    "sec-websocket-version": "13",
-    "sec-websocket-key": "A" * 22 + "==",
-}
-KEYS = [
-    *(*UPGRADE, "expect"),
-    *("content-type", "content-length", "transfer-encoding"),
-]
-VALUES = [
-    *("multipart/form-data", "application/json", "chunked", "gzip", "h2c"),
-    *("100-continue", "keep-alive", "close", "permessage-deflate", "0", "9"),
-]
-names = st.sampled_from(["file", "file", "a.mp3"]) | texts
+UPGRADE = {"host": "x", "connection": "upgrade", "upgrade": "websocket"}
+UPGRADE |= {"sec-websocket-version": "13", "sec-websocket-key": 22 * "A" + "=="}
+KEYS = "expect content-type content-length transfer-encoding".split()
+VALUES = "multipart/form-data application/json chunked gzip h2c 100-continue \
+keep-alive close permessage-deflate 0 9".split()
+names = among(["file", "file", "a.mp3"]) | texts
 RECORDINGS = [
     *([form, 16_000, 1, size, "noise"] for form in ("WAV", "FLAC")
       for size in (399, 8_000, 8_000, 40_000)),
@@ -709,65 +624,47 @@ ROUTES = {
     "page": "GET /docs",
     "odd": "X /%ff?timeline=\0",
 }
-FAULTS = {
-    "headers": st.dictionaries(
-        st.sampled_from(KEYS), st.sampled_from(VALUES) | texts, max_size=2
-    ),
-    "charset": st.sampled_from("utf-16 unicode_escape hex undefined".split()),
-    "lie": st.sampled_from([-400, -1, 1, 10**5]) | numbers,
-    "names": st.tuples(names, names),
-    "recording": st.sampled_from(RECORDINGS),
-    "start": json_changes,
-    "chunks": st.lists(  # of all kinds, whole or not, with odd bits
-        st.tuples(
-            st.sampled_from(
-                [0x82] * 9 + [0, 1, 2, 0x80, 0x81, 0x83, 0x88, 0x89, 0x8A, 0xC2]
-            ),
-            st.sampled_from([64_000] * 6 + [0, 4, 125, 126, 127, 2**17]),
-        ),
-        max_size=5,
-    ),
-    "end": st.sampled_from(["stop", "\udcff"]),
-    "changes": changes,
-    "pieces": st.sampled_from([2, 3, 50]),
-    "seconds": st.sampled_from([0.05, 0.2]),
-    "goes": st.sampled_from(["early", "rudely"]),
-}
-HONEST = {
-    "headers": {},
-    "charset": "utf-8",
-    "lie": 0,
-    "names": ("file", "\\ud800.wav"),
-    "recording": RECORDINGS[1],
-    "start": [],
-    "chunks": [(0x82, 32_000)] * 2,
-    "end": "end",
-    "changes": [],
-    "pieces": 1,
-    "seconds": 0,
-    "goes": "late",
-}
-fault = st.one_of(st.tuples(st.just(k), v) for k, v in FAULTS.items())
-callers = st.tuples(
-    st.sampled_from([*["stream", "file", "segments"] * 3, *ROUTES]),
-    st.lists(fault, max_size=2).map(dict),
+FRAMES = 0, 1, 2, 0x80, 0x81, 0x83, 0x88, 0x89, 0x8A, 0xC2
+frame = st.tuples(
+    among([0x82] * 9) | among(FRAMES),
+    among([64_000] * 6 + [0, 4, 125, 126, 127, 2**17]),
 )
-
-
+callers = odd(
+    most=3,
+    route=("stream", among([*["file", "segments"] * 3, *ROUTES])),
+    headers=(
+        {},
+        st.dictionaries(
+            among([*KEYS, *UPGRADE]),
+            among(VALUES) | texts,
+            max_size=2,
+        ),
+    ),
+    charset=(
+        "utf-8",
+        among("utf-16 unicode_escape hex undefined".split()),
+    ),
+    lie=(0, among([-400, -1, 1, 10**5]) | numbers),
+    names=(("file", "\\ud800.wav"), st.tuples(names, names)),
+    recording=(RECORDINGS[1], among(RECORDINGS)),
+    start=([], json_changes),
+    chunks=([(0x82, 32_000)] * 2, st.lists(frame, max_size=5)),
+    end=("end", among(["stop", "\udcff"])),
+    changes=([], changes),
+    pieces=(1, among([2, 3, 50])),
+    seconds=(0, among([0.05, 0.2])),
+    goes=("late", among(["early", "rudely"])),
+)
 CLOSED = b"\x88\x02\x03"  # a websocket, by the server
 
 
-def encoded(text):
-    return text.encode("utf-8", "surrogatepass")
-
-
-def request(route, x):
+def request(x):
     """Head and body of what a caller sends."""
-    if route == "stream":
+    if x["route"] == "stream":
         start = {"rate": 16_000, "format": "int16", "interval": 0.5, "span": 1}
         sound = samples("noise", [2**16], "int16").tobytes()
         messages = [
-            (0x81, encoded(changed_json(start, x["start"]))),
+            (0x81, changed_json(start, x["start"])),
             *((kind, sound[:size]) for kind, size in x["chunks"]),
             (0x81, encoded(x["end"])),
         ]
@@ -791,19 +688,20 @@ def request(route, x):
             "content-length": len(body) + x["lie"],
         }
     headers = {**headers, **x["headers"]}.items()
-    lines = [f"{ROUTES[route]} HTTP/1.1", *(f"{k}: {v}" for k, v in headers)]
+    lines = [
+        f"{ROUTES[x['route']]} HTTP/1.1",
+        *(f"{k}: {v}" for k, v in headers),
+    ]
     return encoded("\r\n".join([*lines, "", ""])), changed(body, x["changes"])
 
 
 def call(address, x):
     """Call a server → all that it says."""
-    route, faults = x
-    x = {**HONEST, **faults}
-    head, body = request(route, x)
+    head, body = request(x)
     size = len(body) // x["pieces"] + 1
     pieces = [body[i : i + size] for i in range(0, len(body), size)]
     pauses = [x["seconds"] / x["pieces"]] * len(pieces)
-    if headed := route == "stream":
+    if headed := x["route"] == "stream":
         pieces, pauses = [head, *pieces], [0.3, *pauses]
     heard = b""
     with (
@@ -894,19 +792,19 @@ def try_server(x, home):
         raise QieemoError("No answer")
 
 
+def load_torch(x, home):
+    return try_folder(load_model, home.model, x, home)
+
+
+def load_onnx(x, home):
+    return try_folder(OnnxClassifier.from_folder, home.export, x, home)
+
+
 KINDS = {
     "audio": (audio_files, try_audio),
     "batch": (batches, try_batch),
-    "model": (
-        models,
-        lambda x, home: try_folder(load_model, home.model, x, home),
-    ),
-    "export": (
-        exports,
-        lambda x, home: try_folder(
-            OnnxClassifier.from_folder, home.export, x, home
-        ),
-    ),
+    "model": (folders("config.json", MODEL), load_torch),
+    "export": (folders("export.json", EXPORT), load_onnx),
     "manifest": (manifests, try_manifest),
     "table": (tables, try_table),
     "turns": (turns, try_turns),
