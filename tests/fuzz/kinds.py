@@ -604,7 +604,6 @@ def try_command(x, home):
 LIMITS = {"megabytes": 0.2, "minutes": 0.6, "waiting": 4, "streams": 4}
 LIMITS |= {"receive_seconds": 0.15, "idle_seconds": 0.15}
 FORM = "multipart/form-data; boundary=x"
-POST = {"host": "x", "connection": "close"}
 UPGRADE = {"host": "x", "connection": "upgrade", "upgrade": "websocket"}
 UPGRADE |= {"sec-websocket-version": "13", "sec-websocket-key": 22 * "A" + "=="}
 KEYS = "expect content-type content-length transfer-encoding".split()
@@ -629,21 +628,12 @@ frame = st.tuples(
     among([0x82] * 9) | among(FRAMES),
     among([64_000] * 6 + [0, 4, 125, 126, 127, 2**17]),
 )
-callers = odd(
-    most=3,
-    route=("stream", among([*["file", "segments"] * 3, *ROUTES])),
-    headers=(
-        {},
-        st.dictionaries(
-            among([*KEYS, *UPGRADE]),
-            among(VALUES) | texts,
-            max_size=2,
-        ),
-    ),
-    charset=(
-        "utf-8",
-        among("utf-16 unicode_escape hex undefined".split()),
-    ),
+charsets = among("utf-16 unicode_escape hex undefined".split())
+keys = among([*KEYS, *UPGRADE])
+caller = odd(
+    most=2,
+    headers=({}, st.dictionaries(keys, among(VALUES) | texts, max_size=2)),
+    charset=("utf-8", charsets),
     lie=(0, among([-400, -1, 1, 10**5]) | numbers),
     names=(("file", "\\ud800.wav"), st.tuples(names, names)),
     recording=(RECORDINGS[1], among(RECORDINGS)),
@@ -655,12 +645,14 @@ callers = odd(
     seconds=(0, among([0.05, 0.2])),
     goes=("late", among(["early", "rudely"])),
 )
+routes = among([*["stream", "file", "segments"] * 3, *ROUTES])
+callers = st.lists(st.tuples(routes, caller), min_size=1, max_size=8)
 CLOSED = b"\x88\x02\x03"  # a websocket, by the server
 
 
-def request(x):
+def request(route, x):
     """Head and body of what a caller sends."""
-    if x["route"] == "stream":
+    if route == "stream":
         start = {"rate": 16_000, "format": "int16", "interval": 0.5, "span": 1}
         sound = samples("noise", [2**16], "int16").tobytes()
         messages = [
@@ -678,30 +670,23 @@ def request(x):
         body = (
             b'--x\r\nContent-Disposition: form-data; name="%b"; filename="%b"'
             b"\r\n\r\n%b\r\n--x--\r\n"
-        ) % (
-            *map(encoded, x["names"]),
-            audio_bytes((form, "PCM_16"), *facts),
-        )
-        headers = {
-            **POST,
-            "content-type": f"{FORM}; charset={x['charset']}",
-            "content-length": len(body) + x["lie"],
-        }
+        ) % (*map(encoded, x["names"]), audio_bytes((form, "PCM_16"), *facts))
+        headers = {"host": "x", "connection": "close"}
+        headers["content-type"] = f"{FORM}; charset={x['charset']}"
+        headers["content-length"] = len(body) + x["lie"]
     headers = {**headers, **x["headers"]}.items()
-    lines = [
-        f"{ROUTES[x['route']]} HTTP/1.1",
-        *(f"{k}: {v}" for k, v in headers),
-    ]
+    lines = [f"{ROUTES[route]} HTTP/1.1", *(f"{k}: {v}" for k, v in headers)]
     return encoded("\r\n".join([*lines, "", ""])), changed(body, x["changes"])
 
 
-def call(address, x):
+def call(address, caller):
     """Call a server → all that it says."""
-    head, body = request(x)
+    route, x = caller
+    head, body = request(route, x)
     size = len(body) // x["pieces"] + 1
     pieces = [body[i : i + size] for i in range(0, len(body), size)]
     pauses = [x["seconds"] / x["pieces"]] * len(pieces)
-    if headed := x["route"] == "stream":
+    if headed := route == "stream":
         pieces, pauses = [head, *pieces], [0.3, *pauses]
     heard = b""
     with (
@@ -755,11 +740,8 @@ class Served:
         assert self.client.get("/health", timeout=10).status_code == 200
         text = self.client.get("/metrics").text
         busy = "^qieemo_(?:recordings|streams) (?!0.0).*"
-        files = os.listdir(self.temporary)
-        return (
-            re.findall(busy, text, re.M) + files,
-            len(os.listdir("/proc/self/fd")),
-        )
+        found = re.findall(busy, text, re.M) + os.listdir(self.temporary)
+        return found, len(os.listdir("/proc/self/fd"))
 
     def check(self, before):
         """Check that soon no more is left than before."""
@@ -811,7 +793,7 @@ KINDS = {
     "stream": (streams, try_stream),
     "format": (predictions, try_format),
     "command": (commands, try_command),
-    "server": (st.lists(callers, min_size=1, max_size=8), try_server),
+    "server": (callers, try_server),
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from kinds import KINDS, Home, attempt, make_models
 
-EXAMPLES = {"server": 15}  # 100 of each other kind
+EXAMPLES = {"server": 20}  # 100 of each other kind
 
 
 @pytest.fixture(scope="module")
