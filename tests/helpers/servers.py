@@ -17,7 +17,7 @@ def running(app, **options):
     options = {"port": 0, "log_level": "critical", **options}
     config = uvicorn.Config(app, **options)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
