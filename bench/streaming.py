@@ -139,7 +139,7 @@ def show(results):
             ]
         )
     headings = "engine, real-time factor, ms a chunk, with a prediction, p95, "
-    headings += "most, first tenth, last tenth, MB more than after 5 min, difference"
+    headings += "most, first tenth, last tenth, MB after 5 min, difference"
     timing.table(headings.split(", "), rows)
 
 

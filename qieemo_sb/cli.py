@@ -193,8 +193,6 @@ def _add_predict(add):
 
 def _predict(options):
     """Classify files; one that cannot be used does not stop the others."""
-    from tqdm import tqdm
-
     from qieemo_sb.serving import batch
     from qieemo_sb.serving.cluster import predict_with_ray
     from qieemo_sb.serving.models import load_any
@@ -226,8 +224,7 @@ def _predict(options):
             )
         else:
             results = classifier.predict(files)
-        # None: a bar on a terminal, nothing in a log file.
-        bar = tqdm(results, total=len(files), disable=None, leave=False)
+        bar = _progress(results, len(files))
         kind = options.format or batch.format_of(options.output)
         with batch.output(options.output) as out:
             failed = batch.write_predictions(bar, out, kind, options.scores)
@@ -242,10 +239,17 @@ def _predict(options):
     return int(bool(errors))
 
 
+def _progress(results, count):
+    """With a bar on a terminal; nothing in a log file, or for one file."""
+    if count == 1 or not sys.stderr.isatty():
+        return results
+    from tqdm import tqdm  # takes a tenth of an export's start
+
+    return tqdm(results, total=count, leave=False)
+
+
 def _timelines(classifier, files, options):
     """Write the timelines of files → errors by path."""
-    from tqdm import tqdm
-
     from qieemo_sb.serving import batch, formats
     from qieemo_sb.serving.picture import timeline_picture
 
@@ -258,7 +262,7 @@ def _timelines(classifier, files, options):
     paths = {}
     if options.output:
         paths = batch.timeline_paths(files, options.output, kind)
-    for file in tqdm(files, disable=None, leave=False):
+    for file in _progress(files, len(files)):
         try:
             found = classifier.timeline(file, options.turns)
             figure = timeline_picture(file, found) if kind == PICTURE else None
