@@ -121,7 +121,7 @@ setup(
         "serve": SERVE,
         "ray": RAY,
         "docs": DOCS,
-        "dev": DEV + DOCS + DEMO + PAGE + ONNX + PROBE + SERVE,
+        "dev": DEV + DOCS + DEMO + PAGE + ONNX + PROBE + RAY,
     },
     entry_points={"console_scripts": ["qieemo=qieemo_sb.cli:main"]},
     classifiers=[

@@ -5,12 +5,12 @@ import socket
 
 import httpx2 as httpx
 import pytest
+import ray
 
 from qieemo_sb.cli import main
 from qieemo_sb.serving.classifier import load_model
 from qieemo_sb.serving.cluster import ray_app
 
-ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
 
