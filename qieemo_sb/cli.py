@@ -19,8 +19,7 @@ from qieemo_sb.errors import (
     QieemoError,
     shown,
 )
-from qieemo_sb.serving.batch import FORMATS
-from qieemo_sb.serving.formats import TIMELINES
+from qieemo_sb.serving.formats import FORMATS, TIMELINES
 from qieemo_sb.serving.models import DEFAULT
 from qieemo_sb.serving.server.command import add_options
 
@@ -132,7 +131,6 @@ def _parser():
     option = add(_export, "export", text)
     option("model", help=MODEL)
     option("folder", help="where to write; replaced if an export")
-    option("--format", choices=["onnx"], default="onnx")
     option("--int8", action="store_true", help="linear layers in 8 bits")
 
     text = "upload a model folder to the Hugging Face hub"
@@ -364,10 +362,8 @@ def _demo(options):
     import signal
 
     from qieemo_sb.serving.classifier import load_model
-    from qieemo_sb.serving.models import check_device
     from qieemo_sb.serving.page import serve_page
 
-    check_device(options.device)
     classifier = load_model(options.model, options.device)
     # To end the process is to interrupt it: uploaded files are deleted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -237,17 +237,11 @@ def test_export_says_where_it_is(model_folder, tmp_path, capsys, monkeypatch):
     module = "qieemo_sb.serving.onnx.export"
     monkeypatch.setattr(f"{module}.write_graph", write_graph)
     folder = tmp_path / "new"
-    command = ["export", "--format", "onnx", "--int8", str(model_folder)]
+    command = ["export", "--int8", str(model_folder)]
     assert main([*command, str(folder)]) == 0
     assert (folder / "model.onnx").read_bytes() == b"int8"
     assert capsys.readouterr().out == f"{folder}\n"
     assert (folder / "README.md").read_text().startswith("# ONNX export, int8")
-
-
-def test_other_formats_are_refused(model_folder, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        main(["export", "--format", "coreml", str(model_folder), str(tmp_path)])
-    assert "onnx" in capsys.readouterr().err
 
 
 def test_export_without_onnx(model_folder, tmp_path, monkeypatch, capsys):

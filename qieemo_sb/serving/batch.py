@@ -7,7 +7,7 @@ import errno
 import glob
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +20,6 @@ AUDIO = set(
     "3gp aac aif aiff amr au caf flac m4a m4b mka mkv mov mp2 mp3 mp4 mpga oga "
     "ogg opus wav webm wma".split()
 )
-FORMATS = ("table", "json", "jsonl", "csv")
 
 
 def find_files(names: Iterable[str], listed: TextIO | None = None) -> list[str]:
@@ -85,7 +84,7 @@ def format_of(path: str | None) -> str:
     ('csv', 'table', 'table')
     """
     suffix = Path(path or "").suffix[1:].lower()
-    return suffix if suffix in FORMATS else "table"
+    return suffix if suffix in formats.FORMATS else "table"
 
 
 def write_predictions(
@@ -102,35 +101,23 @@ def write_predictions(
         Of ``classifier.predict``.
     out : file
         Where to.
-    kind : str
-        One of ``FORMATS``; JSON always has all scores.
-    scores : bool
-        Write those of all emotions, not of the best alone.
+    kind, scores
+        As of ``formats.lines``.
 
     Returns
     -------
     list of AudioError
     """
-    writers: dict[str, Callable[..., str]] = {
-        "table": formats.table_line,
-        "csv": formats.csv_line,
-        "json": formats.json_line,
-        "jsonl": formats.json_line,
-    }
-    errors, begun = [], False
-    for result in results:
-        if isinstance(result, AudioError):
-            errors.append(result)
-            continue
-        if kind == "csv" and not begun:
-            out.write(formats.csv_header(result, scores))
-        text = writers[kind](result, scores)
-        if kind == "json":
-            text = (",\n" if begun else "[\n") + text.rstrip("\n")
-        out.write(text)
-        begun = True
-    if kind == "json":
-        out.write("\n]\n" if begun else "[]\n")
+    errors: list[AudioError] = []
+
+    def good():
+        for result in results:
+            if isinstance(result, AudioError):
+                errors.append(result)
+            else:
+                yield result
+
+    out.writelines(formats.lines(good(), kind, scores))
     return errors
 
 
@@ -165,7 +152,7 @@ def output(path: str | Path | None) -> Iterator[TextIO]:
 
 
 def timeline_paths(files: list[str], table: str, kind: str) -> dict[str, Path]:
-    """Where the timeline of each file goes: a folder beside the table.
+    """Files of the timelines, in a folder beside the table.
 
     Example
     -------

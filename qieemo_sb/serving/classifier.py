@@ -31,6 +31,7 @@ from qieemo_sb.serving.folder import load_folder
 from qieemo_sb.serving.models import check_device, find_model
 from qieemo_sb.serving.onednn import accelerate, has_bfloat16
 from qieemo_sb.serving.predictor import (
+    FILES_AT_ONCE,
     Predictor,
     Source,
     Sources,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 # Tensors, NumPy arrays, or lists of numbers or of rows
 Numbers: TypeAlias = torch.Tensor | np.ndarray | Sequence
 
-FILES_AT_ONCE = 100  # sorted by length together; then their results come
 NO_EMOTION = (
     "This model transcribes and knows no emotion: it is of train_ppg.py. Give "
     "it to train.py as ppg_source."

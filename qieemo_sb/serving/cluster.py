@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from qieemo_sb.errors import AudioError
 from qieemo_sb.serving.models import load_any
+from qieemo_sb.serving.predictor import FILES_AT_ONCE
 from qieemo_sb.serving.results import Prediction
 
 if TYPE_CHECKING:
     from qieemo_sb.serving.server.limits import Limits
-
-FILES_AT_ONCE = 100  # of a task: as many as a classifier sorts by length
 
 
 class _Classify:

@@ -3,68 +3,62 @@
 from __future__ import annotations
 
 import csv
+import functools
 import html
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from qieemo_sb.errors import QieemoError, shown
 from qieemo_sb.serving.results import Prediction
 
 Predictions = Sequence[Prediction]
+FORMATS = ("table", "json", "jsonl", "csv")  # written while results come
 
 
-def table(predictions: Predictions, scores: bool = False) -> str:
-    """Lines of file, emotion and probability, tab-separated, for people.
+def lines(
+    predictions: Iterable[Prediction], kind: str, scores: bool = False
+) -> Iterator[str]:
+    """Predictions as text, piece by piece.
 
-    With ``scores``, those of all emotions follow.
+    Arguments
+    ---------
+    predictions : iterable of Prediction
+    kind : str
+        One of ``FORMATS``: "table" has file, emotion and probability,
+        tab-separated, for people; "csv" the cells of ``Prediction.to_row``.
+    scores : bool
+        Write those of all emotions, not of the best alone; JSON always has
+        them.
+
+    Yields
+    ------
+    str
     """
-    return "".join(table_line(p, scores) for p in predictions)
+    empty = True
+    for prediction in predictions:
+        if kind == "table":
+            yield _table_line(prediction, scores)
+        elif kind == "csv":
+            row = _row(prediction, scores)
+            yield (_csv(row) if empty else "") + _csv(row.values())
+        else:
+            text = json.dumps(prediction.to_dict())
+            start = "[\n" if empty else ",\n"
+            yield f"{text}\n" if kind == "jsonl" else start + text
+        empty = False
+    if kind == "json":
+        yield "[]\n" if empty else "\n]\n"
 
 
-def table_line(prediction: Prediction, scores: bool = False) -> str:
-    """A line of ``table``."""
+def _table_line(prediction, scores):
+    """A line for people."""
     cells = [shown(prediction.file or ""), prediction.emotion]
     cells.append(f"{prediction.score:.4f}")
     if scores:
         cells += [f"{k} {x:.4f}" for k, x in prediction.scores.items()]
     return "\t".join(cells) + "\n"
-
-
-def as_json(predictions: Predictions) -> str:
-    """A JSON list of ``Prediction.to_dict``."""
-    rows = [json_line(p).rstrip() for p in predictions]
-    return "[\n" + ",\n".join(rows) + "\n]\n" if rows else "[]\n"
-
-
-def json_line(prediction: Prediction, scores: bool = True) -> str:
-    """A line of JSON, all of a prediction."""
-    return json.dumps(prediction.to_dict()) + "\n"
-
-
-def as_jsonl(predictions: Predictions) -> str:
-    """A line of JSON for each prediction."""
-    return "".join(map(json_line, predictions))
-
-
-def as_csv(predictions: Predictions, scores: bool = True) -> str:
-    """Comma-separated rows below a line of names, as Prediction.to_row."""
-    if not predictions:
-        return ""
-    return csv_header(predictions[0], scores) + "".join(
-        csv_line(p, scores) for p in predictions
-    )
-
-
-def csv_header(prediction: Prediction, scores: bool = True) -> str:
-    """The first line of ``as_csv``."""
-    return _csv(_row(prediction, scores))
-
-
-def csv_line(prediction: Prediction, scores: bool = True) -> str:
-    """A line of ``as_csv``."""
-    return _csv(_row(prediction, scores).values())
 
 
 def rttm(predictions: Predictions) -> str:
@@ -131,10 +125,15 @@ def web_vtt(predictions: Predictions) -> str:
     return captions.content + "\n"
 
 
+def _joined(kind, predictions):
+    """All ``lines`` of a format."""
+    return "".join(lines(predictions, kind, scores=True))
+
+
 TIMELINES: dict[str, Callable[[Predictions], str]] = {
-    "json": as_json,
-    "jsonl": as_jsonl,
-    "csv": as_csv,
+    "json": functools.partial(_joined, "json"),
+    "jsonl": functools.partial(_joined, "jsonl"),
+    "csv": functools.partial(_joined, "csv"),
     "rttm": rttm,
     "textgrid": text_grid,
     "webvtt": web_vtt,

@@ -107,49 +107,18 @@ def _make_page(classifier):
         gr.Markdown(ABOUT)
         with gr.Row():
             with gr.Column():
-                recording = gr.Audio(
-                    label="Recording",
-                    type="filepath",
-                    sources=["upload", "microphone"],
-                    editable=False,
-                    buttons=[],
-                )
-                with gr.Accordion("Adapt to a speaker", open=False):
-                    gr.Markdown(ADAPT)
-                    clips = gr.Files(label="Clips of the speaker", height=140)
-                    with gr.Row():
-                        adapt = gr.Button("Adapt", variant="primary")
-                        forget = gr.Button("Forget the speaker")
-                status = gr.Markdown(ALIKE)
+                recording, clips, adapt, forget, status = _questions()
             many = len(classifier.labels)
             scores = gr.Label(label="Whole recording", num_top_classes=many)
         with gr.Column(visible=False) as results:
-            picture = gr.Image(
-                format="png",
-                show_label=False,
-                buttons=["download", "fullscreen"],
-                interactive=False,
-                alt_text="Waveform of the recording, coloured by emotion",
-            )
-            table = gr.Dataframe(
-                label="Segments",
-                headers=answers.columns,
-                interactive=False,
-                wrap=True,
-            )
-            gr.Markdown("Download the segments as")
-            with gr.Row():
-                files = [
-                    gr.DownloadButton(kind, size="sm", min_width=90)
-                    for kind in TIMELINES
-                ]
+            shown = _results(answers.columns)
         gr.Markdown(LIMITS)
 
         voice = gr.State()
         asked: dict[str, Any] = {
             "fn": answers.classify,
             "inputs": [recording, voice],
-            "outputs": [results, scores, picture, table, *files],
+            "outputs": [results, scores, *shown],
         }
         recording.change(**asked, api_name="classify")
         adapt.click(
@@ -161,6 +130,49 @@ def _make_page(classifier):
             api_name="forget",
         ).success(**asked, api_visibility="private")
     return page
+
+
+def _questions():
+    """Recording, clips of the speaker, two buttons, and a line on both."""
+    import gradio as gr
+
+    recording = gr.Audio(
+        label="Recording",
+        type="filepath",
+        sources=["upload", "microphone"],
+        editable=False,
+        buttons=[],
+    )
+    with gr.Accordion("Adapt to a speaker", open=False):
+        gr.Markdown(ADAPT)
+        clips = gr.Files(label="Clips of the speaker", height=140)
+        with gr.Row():
+            adapt = gr.Button("Adapt", variant="primary")
+            forget = gr.Button("Forget the speaker")
+    return recording, clips, adapt, forget, gr.Markdown(ALIKE)
+
+
+def _results(columns):
+    """Picture, table of segments, and a button for each format."""
+    import gradio as gr
+
+    picture = gr.Image(
+        format="png",
+        show_label=False,
+        buttons=["download", "fullscreen"],
+        interactive=False,
+        alt_text="Waveform of the recording, coloured by emotion",
+    )
+    table = gr.Dataframe(
+        label="Segments", headers=columns, interactive=False, wrap=True
+    )
+    gr.Markdown("Download the segments as")
+    with gr.Row():
+        files = [
+            gr.DownloadButton(kind, size="sm", min_width=90)
+            for kind in TIMELINES
+        ]
+    return picture, table, *files
 
 
 class _Answers:

@@ -96,7 +96,7 @@ def timeline_picture(
 
 
 def emotion_colours(emotions: Iterable[str]) -> dict[str, str]:
-    """Colours of emotions, which does not depend on their order.
+    """Colours of emotions; their order does not matter.
 
     Example
     -------
@@ -196,10 +196,8 @@ def _draw_wave(axes, start, width, peaks, segments, colours):
 def _draw_bands(axes, start, width, speakers, segments, colours):
     """The row's segments, with their names where there is room."""
     for begin, end, segment in _inside(segments, start, width):
-        colour, low = (
-            colours[segment.emotion],
-            _band(speakers.index(segment.speaker)),
-        )
+        colour = colours[segment.emotion]
+        low = _band(speakers.index(segment.speaker))
         box = [(begin, end - begin)], (low + 0.06, BAND - 0.12)
         axes.broken_barh(*box, color=colour, linewidth=0.6, edgecolor="white")
         room = (end - begin) / width * (INCHES - 0.3)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Sources: TypeAlias = "Source | Iterable[Source]"
 Listed = TypeVar("Listed", bound=Iterable)
+FILES_AT_ONCE = 100  # sorted by length together; then their results come
 
 
 class Running(Protocol):

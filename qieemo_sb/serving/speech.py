@@ -1,4 +1,4 @@
-"""Where somebody speaks: voice activity by Silero's detector, as it comes.
+"""Voice activity by Silero's detector, while sound comes in.
 
 The package ``silero-vad`` carries the weights (MIT licence). Only its graph is
 used, by onnxruntime, so that an export needs no torch here either.

@@ -4,13 +4,13 @@ import os
 import pickle
 import subprocess
 import sys
-import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from sounds import hear, peak_of
 from speechbrain.dataio.preprocess import AudioNormalizer
 from speechbrain.inference.interfaces import Pretrained
 
@@ -250,12 +250,7 @@ def test_windows_of_compressed_audio(write, name):
 def test_memory_does_not_grow_with_the_file(write, name, rate):
     def peak(minutes):
         path = write(np.zeros(minutes * 60 * rate, np.float32), rate, name)
-        tracemalloc.start()
-        for _ in read_windows(path):
-            pass
-        used = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return used
+        return peak_of(hear, path)
 
     # Eight minutes are 31 MB, a window is 2.
     assert peak(8) < 1.1 * peak(2) < 30e6
@@ -263,11 +258,7 @@ def test_memory_does_not_grow_with_the_file(write, name, rate):
 
 def test_a_whole_file_is_held_once(write):
     path = write(np.zeros(4_800_000, np.float32))  # 19 MB in floats
-    tracemalloc.start()
-    read_audio(path)
-    used = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert used < 1.7 * 4 * 4_800_000
+    assert peak_of(read_audio, path) < 1.7 * 4 * 4_800_000
 
 
 def test_a_stream_is_cut_as_a_file():

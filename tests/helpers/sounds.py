@@ -1,7 +1,26 @@
 """Sound in the formats that people have, encoded on the spot."""
 
+import tracemalloc
+
 import av
 import numpy as np
+
+from qieemo_sb.audio import read_windows
+
+
+def peak_of(call, *arguments):
+    """Most bytes that Python holds during a call."""
+    tracemalloc.start()
+    call(*arguments)
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return used
+
+
+def hear(path):
+    """Read a file by windows, and keep none."""
+    for _ in read_windows(path):
+        pass
 
 
 def encode(path, samples, rate, codec, channels=1, video=False):

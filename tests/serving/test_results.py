@@ -77,9 +77,10 @@ def test_other_formats_are_refused(segments):
 
 def test_a_name_forges_no_line(segments):
     segments[0].file = "a.wav\tsad\t1.0\nb\x1b[31m.wav"
-    assert formats.table_line(segments[0]).count("\n") == 1
-    assert "\x1b" not in formats.csv_line(segments[0])
-    assert "\\n" in formats.csv_line(segments[0])
+    (line,) = formats.lines(segments[:1], "table")
+    assert line.count("\n") == 1
+    (rows,) = formats.lines(segments[:1], "csv")
+    assert "\x1b" not in rows and "\\n" in rows
 
 
 @pytest.mark.parametrize("kind", ["csv", "rttm", "textgrid", "webvtt"])
@@ -101,9 +102,7 @@ def test_errors_stand_apart(kind, segments):
     out, error = io.StringIO(), AudioError("gone", "gone.wav")
     results = [error, segments[0], error, segments[1]]
     assert write_predictions(results, out, kind) == [error, error]
-    whole = {"json": formats.as_json, "jsonl": formats.as_jsonl}
-    whole |= {"csv": lambda x: formats.as_csv(x, False), "table": formats.table}
-    assert out.getvalue() == whole[kind](segments)
+    assert out.getvalue() == "".join(formats.lines(segments, kind))
 
 
 def test_files_by_name_folder_pattern_and_list(tmp_path):

@@ -78,7 +78,7 @@ async def converse(
 
 
 class _Conversation:
-    """What is said on a socket; arguments as of ``converse``."""
+    """A caller's stream and its messages; arguments as of ``converse``."""
 
     def __init__(self, socket, predictor, worker, limits):
         self._socket, self._predictor = socket, predictor
